@@ -1,0 +1,196 @@
+// Schedules: what one rank does in a collective, as steps on slices of named buffers.
+//
+// An algorithm is a pure function of a Shape that emits steps into a Builder. The same schedule is
+// run by the engine, proved by the verifier, priced by the cost model and simulated.
+//
+// Threads    Everything here is pure: no I/O, no threads, no clocks. Distinct objects may be used
+//            from distinct threads.
+// Units      `first` and `count` are elements of the collective's data type.
+// Later      A codec on a send/recv pair and a weight on a recv_reduce are attributes of a message,
+//            not verbs: they become fields of Step (codec index, weight index), handed on to the
+//            transport's Sink, whose combine function already takes a context.
+
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gossamer/types.h"
+
+namespace gossamer {
+
+using Lane = uint8_t;  // independent FIFO between two ranks
+
+enum class Buffer : uint8_t {
+  kInput,    // the caller's, read only
+  kOutput,   // the caller's
+  kScratch,  // elements of the data type, zero cost to name, sized by Builder::scratch()
+  kWide,     // fp32 accumulators of a 16- or 8-bit float, sized by Builder::accumulator()
+};
+inline constexpr int kBufferCount = 4;
+
+// A run of elements in one buffer.
+struct Slice {
+  Buffer buffer = Buffer::kOutput;
+  uint64_t first = 0;
+  uint64_t count = 0;
+
+  Slice part(uint64_t offset, uint64_t length) const { return {buffer, first + offset, length}; }
+  friend bool operator==(const Slice&, const Slice&) = default;
+};
+
+// Five verbs and the one place where a value becomes final. No protocol, device or data type in a
+// verb: kWide slices are converted by whoever moves the data.
+enum class Verb : uint8_t {
+  kSend,        // from -> wire
+  kRecv,        // wire -> into
+  kRecvReduce,  // into = from (op) wire; `from` is usually `into` itself
+  kCopy,        // from -> into
+  kReduce,      // into = into (op) from
+  kSettle,      // into = final(from): rounds a wide accumulator once, divides for kAvg
+};
+
+struct Step {
+  Verb verb = Verb::kCopy;
+  Buffer from_buffer = Buffer::kOutput;
+  Buffer into_buffer = Buffer::kOutput;
+  Lane lane = 0;
+  Rank peer = -1;  // messages only
+  uint64_t from_first = 0;
+  uint64_t into_first = 0;
+  uint64_t count = 0;
+
+  bool is_message() const { return verb <= Verb::kRecvReduce; }
+  bool sends() const { return verb == Verb::kSend; }
+  bool receives() const { return verb == Verb::kRecv || verb == Verb::kRecvReduce; }
+  bool reads_from() const { return verb != Verb::kRecv; }
+  bool writes_into() const { return verb != Verb::kSend; }
+  bool reads_into() const { return verb == Verb::kReduce; }
+  Slice from() const { return {from_buffer, from_first, count}; }
+  Slice into() const { return {into_buffer, into_first, count}; }
+};
+static_assert(sizeof(Step) == 32, "a step is half a cache line");
+
+// One rank's steps in program order, with the edges derived from overlaps in compressed rows.
+struct Schedule {
+  std::vector<Step> steps;
+  std::vector<uint32_t> waits;             // per step: how many steps it waits for
+  std::vector<uint32_t> dependents_begin;  // per step, and one past the end: row in dependents
+  std::vector<uint32_t> dependents;        // steps that wait for it
+  uint64_t scratch_count = 0;              // elements of Buffer::kScratch
+  uint64_t wide_count = 0;                 // elements of Buffer::kWide
+  uint8_t lanes = 1;
+
+  std::span<const uint32_t> dependents_of(uint32_t step) const {
+    return {dependents.data() + dependents_begin[step],
+            dependents_begin[step + 1] - dependents_begin[step]};
+  }
+};
+
+// What an algorithm may know: numbers only.
+//
+// All-reduce: input and output are `count` elements. All-gather: input is `count` elements, output
+// `size` shares of `count` elements in rank order. Algorithms are handed one piece of the whole at
+// a time; they see counts of the piece and never where the piece lies (Builder adds that).
+struct Shape {
+  Rank rank = 0;
+  Rank size = 1;
+  uint64_t count = 0;
+  bool wide = false;                 // accumulate in Buffer::kWide (16- and 8-bit floats)
+  uint64_t granule = 1;              // block boundaries are multiples of this where count allows
+  std::span<const Rank> hosts = {};  // host index of each rank, ascending from 0; empty: one host
+
+  Rank next() const { return (rank + 1) % size; }
+  Rank prev() const { return (rank + size - 1) % size; }
+  Rank wrap(int64_t r) const { return static_cast<Rank>(((r % size) + size) % size); }
+
+  // All-reduce. Block `index` (wrapping: -1 is size - 1) of [0, count) cut into `size` nearly equal
+  // blocks; lengths differ by at most one granule, blocks may be empty.
+  Slice block(int64_t index) const { return range(index, 1); }
+  // `blocks` consecutive blocks from `index` that do not wrap: index + blocks <= size.
+  Slice range(int64_t index, Rank blocks) const;
+  Slice whole() const { return {Buffer::kOutput, 0, count}; }
+
+  // All-gather. Share of rank `index` (wrapping) in the output.
+  Slice share(int64_t index) const;
+};
+
+// `slice` of the caller's input at the same place (all-reduce).
+constexpr Slice input_of(Slice slice) {
+  return {Buffer::kInput, slice.first, slice.count};
+}
+
+// Collects one rank's steps. Edges are not written by hand: a step waits for every earlier step of
+// the same rank that writes what it reads, or touches what it writes. Messages between two ranks on
+// one lane match in the order both sides emit them; both ends are emitted in the same round. Empty
+// slices emit nothing. A copy of a slice onto itself (in place) emits nothing.
+class Builder {
+ public:
+  struct Options {
+    Collective collective = Collective::kAllReduce;
+    Rank rank = 0;
+    Rank size = 1;
+    uint64_t count = 0;     // of the whole operation, per rank
+    bool in_place = false;  // Buffer::kInput names the same memory as (its part of) kOutput
+    bool wide = false;      // accumulator() gives kWide slices
+    bool finishes = false;  // the reduction has a final step (kAvg)
+  };
+  explicit Builder(const Options& options);
+
+  void send(Rank to, Slice from);
+  void recv(Rank from, Slice into);
+  void recv_reduce(Rank from, Slice into) { recv_reduce(from, into, into); }
+  void recv_reduce(Rank from, Slice into, Slice operand);  // into = operand (op) wire
+  void copy(Slice from, Slice into);                       // lengths equal
+  void reduce(Slice from, Slice into);                     // into = into (op) from, lengths equal
+  // Declares `result` final: result = final(accumulated). Emits nothing when there is nothing to do
+  // (same slice, no final step). Every element that was reduced is settled once per rank that
+  // completes it, before it is passed on.
+  void settle(Slice accumulated, Slice result);
+
+  Slice scratch(uint64_t count);  // data-type elements that live until the schedule ends
+  // Where to accumulate `result`: itself, or fp32 scratch when the shape says wide.
+  Slice accumulator(Slice result);
+
+  // --- used by what composes algorithms, not by algorithms ---
+  // Until the next call, slices are offset into piece [first, ...) of the whole and messages use
+  // `lane`.
+  void begin_piece(uint64_t first, Lane lane);
+  // Sends, receives and slices of a nested algorithm: its rank i is `ranks[i]` here, its output
+  // begins at `base` of ours. Pass empty to end.
+  void nest(std::span<const Rank> ranks, Slice base);
+
+  Schedule finish();  // derives the edges
+
+ private:
+  void push(Step step);
+  Slice place(Slice slice) const;
+
+  Options options_;
+  uint64_t piece_first_ = 0;
+  Lane lane_ = 0;
+  Lane lane_max_ = 0;
+  std::span<const Rank> nest_ranks_;
+  Slice nest_base_;
+  Schedule schedule_;
+};
+
+// A registered algorithm: one file in algorithms/, one line in algorithms/list.h.
+struct Algorithm {
+  const char* name;
+  Collective collective;
+  bool rounds_once;                                   // honours Shape::wide
+  bool (*accepts)(const Shape&);                      // may this shape be used at all?
+  int (*rounds)(const Shape&);                        // how often emit() is called
+  void (*emit)(const Shape&, int round, Builder& b);  // pure; a round is an index, not a barrier
+};
+
+std::span<const Algorithm* const> algorithms();
+const Algorithm* find_algorithm(Collective collective, std::string_view name);
+
+inline bool any_shape(const Shape&) {
+  return true;
+}
+
+}  // namespace gossamer

@@ -1,0 +1,144 @@
+// A Transport moves bytes between this rank and its peers. It knows nothing of collectives.
+//
+// Threads    start() comes from one thread, before anything else. After that every call comes from
+//            the thread that drives the communicator at that moment: implementations need no locks.
+//            wake() alone may be called from any thread.
+// Blocking   Nothing blocks.
+// Ordering   Messages on one (peer, lane) arrive in the order sent. Nothing orders two lanes.
+// Ownership  Bytes of a send and the target of a sink are lent until the operation is complete.
+// Later      One-sided writes into pre-exchanged buffers: pin() hands out what a peer needs, and a
+//            message gains a remote slot number. Device buffers: pin() takes the memory kind.
+
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "gossamer/schedule.h"
+#include "gossamer/status.h"
+
+namespace gossamer {
+
+using Token = uint32_t;  // chosen by the caller, handed back when the operation is complete
+
+// Identifies the operation a message belongs to. Both ends compute it from the same call; a
+// difference is an error on both ends, never wrong data. Decoded only for error messages.
+using Fingerprint = uint64_t;
+
+struct Message {
+  const std::byte* data = nullptr;
+  uint64_t bytes = 0;
+  Fingerprint fingerprint = 0;
+  // Nonzero: within one operation (one value of `fingerprint`'s sequence), messages with the same
+  // value carry the same bytes from the same address, so a transport that stages may stage once.
+  uint32_t share = 0;
+};
+
+// Where arriving bytes go.
+struct Sink {
+  std::byte* target = nullptr;
+  uint64_t bytes = 0;  // length on the wire; a message of another length is a mismatch
+  Fingerprint fingerprint = 0;
+  // Null: bytes overwrite the target. Else called once per arriving run, in order, straight from
+  // the transport's own memory where it has any; `offset` and `bytes` are wire bytes, in whole
+  // multiples of `granule` (the last run too), so no element is ever split. It must write
+  // target[...] = operand[...] (op) arrived[...].
+  void (*combine)(const Sink& sink, uint64_t offset, const std::byte* arrived,
+                  uint64_t bytes) = nullptr;
+  const std::byte* operand = nullptr;
+  const void* context = nullptr;
+  uint32_t granule = 1;
+};
+
+struct Limits {
+  uint64_t message_bytes_max = UINT64_MAX;  // longer sends are refused with kInvalidArgument
+  uint32_t window = 0;                      // operations in flight per (peer, lane) before kAgain
+  uint8_t lanes = 1;                        // independent lanes per peer
+};
+
+// What went wrong, in a form that can be made on the hot path and passed on to other ranks.
+struct Fault {
+  Code code = Code::kOk;
+  Rank rank = -1;                // the rank at fault, or -1
+  std::array<char, 232> text{};  // a sentence, NUL-terminated
+  void set(Code c, Rank r, const char* format, ...) __attribute__((format(printf, 4, 5)));
+};
+
+class Transport {
+ public:
+  virtual ~Transport() = default;
+
+  virtual const char* name() const noexcept = 0;
+  // Bytes that let another rank reach this one. They travel through the rendezvous once.
+  virtual std::string address() const = 0;
+  // Hands over every rank's address(); an empty one is never opened.
+  virtual Status start(std::vector<std::string> addresses) = 0;
+  virtual Limits limits() const noexcept = 0;
+
+  // Opens the link to `peer`, or goes on opening it. Both ends call it; links open lazily.
+  //   kOk         usable now
+  //   kAgain      under way: poll() and call again
+  //   otherwise   *fault says why not
+  virtual Code open(Rank peer, Fault* fault) noexcept = 0;
+
+  // Tells that `span` will be used again and again (registers it where that means something).
+  virtual Status pin(std::span<std::byte> span) = 0;
+
+  // Queues one message on an open link.
+  //   kOk       complete: the bytes may be reused, no token comes
+  //   kPending  the bytes are borrowed until `token` comes back
+  //   kAgain    window full: nothing was queued
+  //   kPeerLost and others: *fault says why (as for poll)
+  virtual Code send(Rank peer, Lane lane, const Message& message, Token token,
+                    Fault* fault) noexcept = 0;
+
+  // Posts the sink for the next message on (peer, lane). Codes as for send(); kOk: it has arrived.
+  virtual Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept = 0;
+
+  // Makes progress; appends the tokens of completed operations.
+  //   kOk        fine, whether or not anything happened
+  //   kPeerLost, kMismatch, kSystem, or whatever notify() carried: *fault says what and who. The
+  //   transport stays usable only for notify(), abandon() and destruction.
+  virtual Code poll(std::vector<Token>* done, Fault* fault) noexcept = 0;
+
+  // Tells every peer with an open link that this communicator has failed, and why. Best effort,
+  // never waits: it is how a fault reaches ranks that do not talk to the one at fault.
+  virtual void notify(const Fault& fault) noexcept = 0;
+
+  // Forgets every operation: no token comes back and no buffer is touched any more.
+  virtual void abandon() noexcept = 0;
+
+  // Sleeping. wait_fd() becomes readable when poll() may have something to do, provided arm() was
+  // called since the last poll(). arm() returns false when there is something to do already.
+  virtual int wait_fd() const noexcept = 0;
+  virtual bool arm() noexcept = 0;
+};
+
+// What a transport is made from.
+struct TransportConfig {
+  Rank rank = 0;
+  Rank size = 1;
+  std::array<std::byte, 32> key{};  // proves membership on every connection
+  uint64_t session = 0;             // the same on all ranks of one communicator, else random
+  std::string interfaces;           // GOSSAMER_SOCKET_IFNAME syntax
+  std::string port_range;           // "first-last", empty: any
+  std::chrono::milliseconds timeout{30'000};
+  uint64_t seed = 1;  // sim and faulty
+};
+
+// One line in transports/list.h.
+struct TransportFactory {
+  const char* name;
+  Result<std::unique_ptr<Transport>> (*create)(const TransportConfig& config);
+};
+
+std::span<const TransportFactory* const> transports();
+const TransportFactory* find_transport(std::string_view name);
+
+}  // namespace gossamer

@@ -1,0 +1,72 @@
+// Prices a schedule: predicted time from measured costs, which is how the planner chooses.
+//
+// Per rank three clocks: transmit port, receive port, arithmetic (LogGP; Alexandrov et al., "LogGP:
+// Incorporating Long Messages into the LogP Model", SPAA 1995). Ranks of one host that outnumber
+// its cores share them: their processor time adds up, and every wait that must hand the core to
+// another rank costs a switch. Congestion inside a network switch is outside the model.
+//
+// Threads    Pure.
+// Units      Microseconds, bytes.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "gossamer/schedule.h"
+
+namespace gossamer {
+
+// One class of link, from one rank to another.
+struct LinkCost {
+  double latency_us = 1;        // alpha: from send to arrival, of an empty message
+  double overhead_us = 0.1;     // processor time per message at each end
+  double send_us_per_byte = 0;  // processor time of the sender per byte (staging copy, syscall)
+  double recv_us_per_byte = 0;  // processor time of the receiver per byte (copy out)
+  double wire_us_per_byte = 0;  // beta: occupancy of the link's port per byte
+};
+
+// The machine as the model sees it. Identical on every rank (exchanged at creation), so every rank
+// chooses the same.
+struct Machine {
+  std::vector<Rank> host_of;  // per rank, ascending from 0
+  int cores_per_host = 1;
+  double switch_us = 1.2;       // handing a core to another rank
+  double fold_us_per_byte = 0;  // gamma, in cache
+  double copy_us_per_byte = 0;
+  double memory_us_per_byte = 0;  // beyond the cache: every byte read or written, shared by a host
+  double cache_bytes = 32e6;      // of a host
+  double step_us = 0.03;          // engine overhead
+  LinkCost same_host;
+  LinkCost other_host;
+
+  const LinkCost& link(Rank a, Rank b) const {
+    return host_of[static_cast<size_t>(a)] == host_of[static_cast<size_t>(b)] ? same_host
+                                                                              : other_host;
+  }
+};
+
+struct Call {
+  Collective collective = Collective::kAllReduce;
+  DataType type = DataType::kFloat32;
+  ReduceOp op = ReduceOp::kSum;
+  uint64_t count = 0;
+  bool in_place = false;
+};
+
+// Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.
+double price(const Algorithm& algorithm, const Call& call, uint32_t pieces, const Machine& machine);
+
+struct Candidate {
+  const Algorithm* algorithm = nullptr;
+  uint32_t pieces = 1;
+  double predicted_us = 0;
+  std::string why_not;  // empty when eligible
+};
+// Every registered algorithm of the collective with its best piece count, cheapest first,
+// ineligible ones last. `only`: empty, or a name that overrides the price.
+std::vector<Candidate> candidates(const Call& call, const Machine& machine,
+                                  const std::string& only);
+
+}  // namespace gossamer

@@ -53,6 +53,9 @@ struct Call {
   ReduceOp op = ReduceOp::kSum;
   uint64_t count = 0;
   bool in_place = false;
+  // Every link completes a send of at most this many bytes without its receive (the least over
+  // all links, the same on every rank). In place, small exchanges then need no scratch.
+  uint64_t eager_bytes = 0;
 };
 
 // Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.

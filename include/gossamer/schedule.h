@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "gossamer/types.h"
@@ -100,6 +101,12 @@ struct Shape {
   bool wide = false;                 // accumulate in Buffer::kWide (16- and 8-bit floats)
   uint64_t granule = 1;              // block boundaries are multiples of this where count allows
   std::span<const Rank> hosts = {};  // host index of each rank, ascending from 0; empty: one host
+  // Local matters: what goes over the wire must not depend on them, since ranks may differ.
+  bool in_place = false;  // Buffer::kInput names the same memory as (its part of) kOutput
+  // Messages of at most this many elements are complete when sent, however late their receive.
+  // Then a rank may overwrite what it sends with what it receives from the same peer.
+  uint64_t eager_count = 0;
+  uint64_t stride = 0;  // all-gather: elements from one share to the next; 0: count
 
   Rank next() const { return (rank + 1) % size; }
   Rank prev() const { return (rank + size - 1) % size; }
@@ -114,6 +121,8 @@ struct Shape {
 
   // All-gather. Share of rank `index` (wrapping) in the output.
   Slice share(int64_t index) const;
+  // Whether neighbouring shares touch, so that several fit one slice (not so for a piece).
+  bool shares_touch() const { return stride == 0 || stride == count; }
 };
 
 // `slice` of the caller's input at the same place (all-reduce).
@@ -149,30 +158,42 @@ class Builder {
   // completes it, before it is passed on.
   void settle(Slice accumulated, Slice result);
 
-  Slice scratch(uint64_t count);  // data-type elements that live until the schedule ends
-  // Where to accumulate `result`: itself, or fp32 scratch when the shape says wide.
+  // Data-type elements that live until the schedule ends. Asking again in the same piece, with the
+  // same count and index, gives the same elements.
+  Slice scratch(uint64_t count, int index = 0);
+  // Where to accumulate `result`: itself, or fp32 elements when the shape says wide. Asking again
+  // gives the same elements.
   Slice accumulator(Slice result);
 
   // --- used by what composes algorithms, not by algorithms ---
   // Until the next call, slices are offset into piece [first, ...) of the whole and messages use
   // `lane`.
   void begin_piece(uint64_t first, Lane lane);
-  // Sends, receives and slices of a nested algorithm: its rank i is `ranks[i]` here, its output
-  // begins at `base` of ours. Pass empty to end.
-  void nest(std::span<const Rank> ranks, Slice base);
+  // Until the next call, what is emitted comes from a nested algorithm: its rank i is `ranks[i]`
+  // here, its output begins where `output` does and its input where `input` does (the same slice
+  // to go on with partial results in place). Pass no ranks to end. Nesting is one level deep.
+  void nest(std::span<const Rank> ranks, Slice output = {}, Slice input = {});
 
   Schedule finish();  // derives the edges
 
  private:
-  void push(Step step);
+  struct Region {  // a piece of scratch or of accumulators that was handed out
+    uint64_t piece, output, result, count;
+    int index;
+    uint64_t first;
+  };
+  void push(Verb verb, Rank peer, Slice from, Slice into);
   Slice place(Slice slice) const;
 
   Options options_;
   uint64_t piece_first_ = 0;
   Lane lane_ = 0;
   Lane lane_max_ = 0;
-  std::span<const Rank> nest_ranks_;
-  Slice nest_base_;
+  std::vector<Rank> nest_ranks_;
+  Slice nest_output_;
+  Slice nest_input_;
+  std::vector<Region> scratch_;
+  std::vector<Region> accumulators_;
   Schedule schedule_;
 };
 

@@ -1,0 +1,19 @@
+// Every algorithm: one file here, one line in this list.
+
+#pragma once
+
+#include "gossamer/schedule.h"
+
+// clang-format off
+#define GOSSAMER_ALGORITHMS(ENTRY) \
+  ENTRY(one_shot)                  \
+  ENTRY(two_shot)                  \
+  ENTRY(ring)                      \
+  ENTRY(ring_all_gather)
+// clang-format on
+
+namespace gossamer {
+#define GOSSAMER_DECLARE(name) extern const Algorithm name;
+GOSSAMER_ALGORITHMS(GOSSAMER_DECLARE)
+#undef GOSSAMER_DECLARE
+}  // namespace gossamer

@@ -1,0 +1,83 @@
+#include "src/plan.h"
+
+#include <algorithm>
+
+#include "src/check.h"
+
+namespace gossamer {
+namespace {
+
+constexpr uint64_t kGranuleBytes = 64;  // a cache line: no two blocks share one in aligned buffers
+
+// Cuts [0, count) like Shape::range cuts blocks, so that pieces begin on granules too.
+Slice piece_of(uint64_t count, uint64_t granule, uint32_t pieces, uint32_t index) {
+  Shape cutter;
+  cutter.size = static_cast<Rank>(pieces);
+  cutter.count = count;
+  cutter.granule = granule;
+  return cutter.block(index);
+}
+
+// A group of one: the result is the input, whatever the algorithm.
+void emit_alone(const Call& call, Builder& b) {
+  b.copy({Buffer::kInput, 0, call.count}, {Buffer::kOutput, 0, call.count});
+}
+
+}  // namespace
+
+bool accumulates_wide(const Algorithm& algorithm, const Call& call) {
+  const bool rounds = call.op == ReduceOp::kSum || call.op == ReduceOp::kProd ||
+                      call.op == ReduceOp::kAvg || call.op == ReduceOp::kPreMulSum;
+  return call.collective == Collective::kAllReduce && algorithm.rounds_once &&
+         is_narrow_float(call.type) && rounds;
+}
+
+Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank, Rank size,
+                        std::span<const Rank> hosts, uint32_t pieces, uint8_t lanes) {
+  GOSSAMER_CHECK(pieces >= 1 && lanes >= 1 && size_of(call.type) > 0);
+  GOSSAMER_CHECK(hosts.empty() || hosts.size() == static_cast<size_t>(size));
+  const bool reduces = call.collective == Collective::kAllReduce;
+  Builder b({.collective = call.collective,
+             .rank = rank,
+             .size = size,
+             .count = call.count,
+             .in_place = call.in_place,
+             .wide = accumulates_wide(algorithm, call),
+             .finishes = reduces && call.op == ReduceOp::kAvg});
+  if (size == 1) {
+    emit_alone(call, b);
+    return b.finish();
+  }
+
+  Shape shape;
+  shape.rank = rank;
+  shape.size = size;
+  shape.wide = accumulates_wide(algorithm, call);
+  shape.granule = std::max<uint64_t>(1, kGranuleBytes / size_of(call.type));
+  shape.hosts = hosts;
+  shape.in_place = call.in_place;
+  shape.eager_count = call.eager_bytes / size_of(call.type);
+  shape.stride = call.count;
+
+  std::vector<Slice> ranges;
+  std::vector<int> rounds;
+  for (uint32_t i = 0; i < pieces; ++i) {
+    ranges.push_back(piece_of(call.count, shape.granule, pieces, i));
+    shape.count = ranges.back().count;
+    rounds.push_back(shape.count == 0 ? 0 : algorithm.rounds(shape));
+  }
+  const int rounds_max = *std::max_element(rounds.begin(), rounds.end());
+  for (int time = 0; time < rounds_max + static_cast<int>(pieces) - 1; ++time) {
+    for (int i = std::max(0, time - rounds_max + 1); i <= time && i < static_cast<int>(pieces);
+         ++i) {
+      const auto piece = static_cast<size_t>(i);
+      if (time - i >= rounds[piece]) continue;
+      shape.count = ranges[piece].count;
+      b.begin_piece(ranges[piece].first, static_cast<Lane>(i % lanes));
+      algorithm.emit(shape, time - i, b);
+    }
+  }
+  return b.finish();
+}
+
+}  // namespace gossamer

@@ -3,7 +3,8 @@
 //
 //   Exchange  each end sends Hello {magic "GSMR", version, role, session, rank, 16-byte nonce}
 //             (kHelloBytes), then Proof = HMAC-SHA256(key, label(role) | own Hello | peer's Hello),
-//             compared in constant time. Reflection fails because the roles' labels differ.
+//             compared in constant time. Reflection fails because the roles' labels differ. The
+//             connector proves itself first.
 //   Limits    exactly kHelloBytes + kProofBytes each way; nothing is allocated from peer input.
 //   Threads   one thread per object.
 
@@ -47,6 +48,7 @@ class Handshake {
   const char* reason() const;
 
  private:
+  void check_hello();
   void make_proof();
   bool check_proof() const;
 

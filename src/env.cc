@@ -1,0 +1,155 @@
+#include "src/env.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <cstdlib>
+#include <limits>
+#include <numeric>
+#include <string_view>
+
+namespace gossamer {
+namespace {
+
+constexpr std::array kVariables{
+    EnvVariable{"GOSSAMER_RANK", "from the launcher", "this process's rank, from 0"},
+    EnvVariable{"GOSSAMER_SIZE", "from the launcher", "number of ranks in the group"},
+    EnvVariable{"GOSSAMER_RENDEZVOUS", "from the launcher",
+                "where ranks meet: tcp://host:port (rank 0 listens there) or file:///shared/path"},
+    EnvVariable{"GOSSAMER_KEY", "none",
+                "passphrase that admits to a tcp:// rendezvous; without one any process that can "
+                "reach the port may join"},
+    EnvVariable{"GOSSAMER_SOCKET_IFNAME", "all but lo and docker*",
+                "interfaces to use: eth (prefix), =eth0 (exact), ^docker,lo (all but); by comma"},
+    EnvVariable{"GOSSAMER_PORT_RANGE", "any", "TCP ports to listen on: first-last"},
+    EnvVariable{"GOSSAMER_TRANSPORT", "auto", "transport: auto, shm, tcp or loopback"},
+    EnvVariable{"GOSSAMER_ALGORITHM", "by predicted time",
+                "algorithm for every collective that has one of this name"},
+    EnvVariable{"GOSSAMER_TIMEOUT_MS", "30000",
+                "deadline to join and of each collective, in milliseconds (also 30s, 2m)"},
+    EnvVariable{"GOSSAMER_HOSTID", "boot id, network namespace and user",
+                "text that ranks which share memory have in common"},
+    EnvVariable{"GOSSAMER_VERIFY", "0", "1: prove each schedule before its first run"},
+    EnvVariable{"GOSSAMER_DEBUG", "WARN", "what is logged to stderr: NONE, WARN, INFO or TRACE"},
+};
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t above = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, above + 1, diagonal + (a[i] == b[j] ? 0U : 1U)});
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+Status malformed(const char* name, const std::string& value, const std::string& expected) {
+  return Status::error(Code::kInvalidArgument,
+                       fmt::format("{}=\"{}\" is not {}", name, value, expected));
+}
+
+}  // namespace
+
+std::span<const EnvVariable> env_variables() {
+  return kVariables;
+}
+
+std::vector<std::string> unknown_env_variables() {
+  std::vector<std::string> sentences;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view line(*entry);
+    const std::string_view name = line.substr(0, line.find('='));
+    if (!name.starts_with("GOSSAMER_") ||
+        std::any_of(kVariables.begin(), kVariables.end(),
+                    [name](const EnvVariable& v) { return name == v.name; })) {
+      continue;
+    }
+    const EnvVariable& closest = *std::min_element(
+        kVariables.begin(), kVariables.end(), [name](const auto& a, const auto& b) {
+          return edit_distance(name, a.name) < edit_distance(name, b.name);
+        });
+    sentences.push_back(fmt::format("{} is set but unknown; did you mean {}?", name, closest.name));
+  }
+  return sentences;
+}
+
+bool env_is_set(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  return value != nullptr && *value != '\0';
+}
+
+std::string env_string(const char* name, const std::string& fallback) {
+  return env_is_set(name) ? std::getenv(name) : fallback;  // NOLINT(concurrency-mt-unsafe)
+}
+
+Result<int64_t> parse_int(const std::string& text, int64_t lowest, int64_t highest,
+                          const std::string& what) {
+  int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc{} && stopped == end && value >= lowest && value <= highest) {
+    return value;
+  }
+  const std::string range = highest == std::numeric_limits<int64_t>::max()
+                                ? fmt::format("of at least {}", lowest)
+                                : fmt::format("from {} to {}", lowest, highest);
+  return Status::error(Code::kInvalidArgument,
+                       fmt::format("{}=\"{}\" is not a whole number {}", what, text, range));
+}
+
+Result<int64_t> env_int(const char* name, int64_t fallback, int64_t lowest, int64_t highest) {
+  if (!env_is_set(name)) {
+    return fallback;
+  }
+  return parse_int(env_string(name), lowest, highest, name);
+}
+
+Result<bool> env_bool(const char* name, bool fallback) {
+  if (!env_is_set(name)) {
+    return fallback;
+  }
+  std::string value = env_string(name);
+  std::transform(value.begin(), value.end(), value.begin(), [](char c) {
+    return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  });
+  if (value == "1" || value == "true" || value == "yes" || value == "on") {
+    return true;
+  }
+  if (value == "0" || value == "false" || value == "no" || value == "off") {
+    return false;
+  }
+  return malformed(name, env_string(name), "a switch: use 1 or 0");
+}
+
+Result<std::chrono::milliseconds> env_duration(const char* name,
+                                               std::chrono::milliseconds fallback) {
+  if (!env_is_set(name)) {
+    return fallback;
+  }
+  constexpr int64_t kLongestMs = int64_t{1000} * 86'400 * 365;
+  const std::string value = env_string(name);
+  int64_t number = 0;
+  const char* end = value.data() + value.size();
+  const auto [stopped, error] = std::from_chars(value.data(), end, number);
+  const std::string_view unit(stopped, static_cast<size_t>(end - stopped));
+  const int64_t factor = unit.empty() || unit == "ms" ? 1
+                         : unit == "s"                ? 1000
+                         : unit == "m"                ? 60'000
+                                                      : 0;
+  if (error != std::errc{} || factor == 0 || number <= 0 || number > kLongestMs / factor) {
+    return malformed(name, value,
+                     "a duration: use milliseconds above 0, as 30000, or a unit, as 30s or 2m");
+  }
+  return std::chrono::milliseconds(number * factor);
+}
+
+}  // namespace gossamer

@@ -24,6 +24,7 @@
 #include <span>
 #include <string>
 
+#include "gossamer/export.h"
 #include "gossamer/status.h"
 #include "gossamer/types.h"
 
@@ -31,7 +32,7 @@ namespace gossamer {
 
 // Where a group meets and the key that admits to it: made by one process, carried to the others by
 // any means (a file, MPI_Bcast, a launcher). Holds an address and 32 random key bytes: a secret.
-struct UniqueId {
+struct GOSSAMER_API UniqueId {
   std::array<std::byte, 128> bytes{};
 
   // Opens a rendezvous in this process that serves one group and then closes.
@@ -41,7 +42,7 @@ struct UniqueId {
 
 // A running asynchronous operation. Movable; must not outlive its Communicator. Destroying an
 // unfinished Work waits for it (within its deadline).
-class Work {
+class GOSSAMER_API Work {
  public:
   Work() = default;  // already complete
   Work(Work&& other) noexcept;
@@ -62,7 +63,7 @@ class Work {
   std::shared_ptr<State> state_;
 };
 
-class Communicator {
+class GOSSAMER_API Communicator {
  public:
   struct Options {
     Rank rank = -1;  // 0 <= rank < size

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "gossamer/export.h"
 #include "gossamer/status.h"
 
 namespace gossamer {
@@ -16,9 +17,9 @@ namespace gossamer {
 // Zeroed, page-aligned, shareable memory.
 //   kInvalidArgument  bytes is 0
 //   kSystem           not enough memory for shared mappings; the message says what limits it
-Result<void*> allocate_memory(uint64_t bytes);
+GOSSAMER_API Result<void*> allocate_memory(uint64_t bytes);
 
 // Gives it back. kInvalidArgument: not an address that allocate_memory() returned.
-Status free_memory(void* memory);
+GOSSAMER_API Status free_memory(void* memory);
 
 }  // namespace gossamer

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gossamer/export.h"
 #include "gossamer/types.h"
 
 namespace gossamer {
@@ -94,7 +95,7 @@ struct Schedule {
 // All-reduce: input and output are `count` elements. All-gather: input is `count` elements, output
 // `size` shares of `count` elements in rank order. Algorithms are handed one piece of the whole at
 // a time; they see counts of the piece and never where the piece lies (Builder adds that).
-struct Shape {
+struct GOSSAMER_API Shape {
   Rank rank = 0;
   Rank size = 1;
   uint64_t count = 0;
@@ -134,7 +135,7 @@ constexpr Slice input_of(Slice slice) {
 // the same rank that writes what it reads, or touches what it writes. Messages between two ranks on
 // one lane match in the order both sides emit them; both ends are emitted in the same round. Empty
 // slices emit nothing. A copy of a slice onto itself (in place) emits nothing.
-class Builder {
+class GOSSAMER_API Builder {
  public:
   struct Options {
     Collective collective = Collective::kAllReduce;
@@ -207,8 +208,8 @@ struct Algorithm {
   void (*emit)(const Shape&, int round, Builder& b);  // pure; a round is an index, not a barrier
 };
 
-std::span<const Algorithm* const> algorithms();
-const Algorithm* find_algorithm(Collective collective, std::string_view name);
+GOSSAMER_API std::span<const Algorithm* const> algorithms();
+GOSSAMER_API const Algorithm* find_algorithm(Collective collective, std::string_view name);
 
 inline bool any_shape(const Shape&) {
   return true;

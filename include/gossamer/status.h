@@ -12,6 +12,8 @@
 #include <string_view>
 #include <utility>
 
+#include "gossamer/export.h"
+
 namespace gossamer {
 
 enum class [[nodiscard]] Code : uint8_t{
@@ -27,10 +29,10 @@ enum class [[nodiscard]] Code : uint8_t{
     kSystem,           // the operating system refused something; the message has its reason
 };
 
-std::string_view name_of(Code code);
+GOSSAMER_API std::string_view name_of(Code code);
 
 // Success, or a code with the rank it concerns and one sentence that says what to do.
-class [[nodiscard]] Status {
+class [[nodiscard]] GOSSAMER_API Status {
  public:
   Status() = default;  // success; costs one null pointer
   static Status ok() { return {}; }

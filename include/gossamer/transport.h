@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "gossamer/export.h"
 #include "gossamer/schedule.h"
 #include "gossamer/status.h"
 
@@ -63,7 +64,7 @@ struct Limits {
 };
 
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.
-struct Fault {
+struct GOSSAMER_API Fault {
   Code code = Code::kOk;
   Rank rank = -1;                // the rank at fault, or -1
   std::array<char, 232> text{};  // a sentence, NUL-terminated
@@ -138,7 +139,7 @@ struct TransportFactory {
   Result<std::unique_ptr<Transport>> (*create)(const TransportConfig& config);
 };
 
-std::span<const TransportFactory* const> transports();
-const TransportFactory* find_transport(std::string_view name);
+GOSSAMER_API std::span<const TransportFactory* const> transports();
+GOSSAMER_API const TransportFactory* find_transport(std::string_view name);
 
 }  // namespace gossamer

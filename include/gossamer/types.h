@@ -9,6 +9,8 @@
 #include <optional>
 #include <string_view>
 
+#include "gossamer/export.h"
+
 namespace gossamer {
 
 using Rank = int32_t;  // 0 <= rank < size; -1 means "no rank"
@@ -105,13 +107,13 @@ constexpr bool is_narrow_float(DataType type) {
 }
 
 // "float32", "sum", "all_reduce": the names used by the command line, logs and CSV files.
-std::string_view name_of(DataType type);
-std::string_view name_of(ReduceOp op);
-std::string_view name_of(Collective collective);
+GOSSAMER_API std::string_view name_of(DataType type);
+GOSSAMER_API std::string_view name_of(ReduceOp op);
+GOSSAMER_API std::string_view name_of(Collective collective);
 
 // The inverse; also accepts NCCL's and nccl-tests' spellings ("float", "half", "bfloat16", ...).
-std::optional<DataType> parse_data_type(std::string_view name);
-std::optional<ReduceOp> parse_reduce_op(std::string_view name);
-std::optional<Collective> parse_collective(std::string_view name);
+GOSSAMER_API std::optional<DataType> parse_data_type(std::string_view name);
+GOSSAMER_API std::optional<ReduceOp> parse_reduce_op(std::string_view name);
+GOSSAMER_API std::optional<Collective> parse_collective(std::string_view name);
 
 }  // namespace gossamer

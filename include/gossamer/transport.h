@@ -68,11 +68,20 @@ struct GOSSAMER_API Fault {
   Code code = Code::kOk;
   Rank rank = -1;                // the rank at fault, or -1
   std::array<char, 232> text{};  // a sentence, NUL-terminated
+  // kMismatch found by a transport: what the sink expected and what arrived. Whoever made the
+  // fingerprints turns them into a sentence.
+  Fingerprint expected = 0;
+  Fingerprint arrived = 0;
+  uint64_t expected_bytes = 0;
+  uint64_t arrived_bytes = 0;
   void set(Code c, Rank r, const char* format, ...) __attribute__((format(printf, 4, 5)));
 };
 
 class Transport {
  public:
+  // Leaves. Ranks leave at different times, so a peer that left is an error (kPeerLost) only for
+  // operations that still need it, posted before or after; one that crashed is an error at once.
+  // Sends that are complete are delivered all the same.
   virtual ~Transport() = default;
 
   virtual const char* name() const noexcept = 0;

@@ -1,0 +1,16 @@
+// Every transport, one line each. A line names the variable `<name>_transport` that the transport's
+// file defines; transport_registry.cc turns the list into a table.
+
+#pragma once
+
+#include "gossamer/transport.h"
+
+#define GOSSAMER_TRANSPORTS(ENTRY) ENTRY(loopback)
+
+namespace gossamer {
+
+#define GOSSAMER_DECLARE_TRANSPORT(name) extern const TransportFactory name##_transport;
+GOSSAMER_TRANSPORTS(GOSSAMER_DECLARE_TRANSPORT)
+#undef GOSSAMER_DECLARE_TRANSPORT
+
+}  // namespace gossamer

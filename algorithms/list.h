@@ -8,8 +8,15 @@
 #define GOSSAMER_ALGORITHMS(ENTRY) \
   ENTRY(one_shot)                  \
   ENTRY(two_shot)                  \
+  ENTRY(recursive_doubling)        \
+  ENTRY(reversed_bruck)            \
   ENTRY(ring)                      \
-  ENTRY(ring_all_gather)
+  ENTRY(double_tree)               \
+  ENTRY(hierarchical)              \
+  ENTRY(direct_all_gather)         \
+  ENTRY(bruck_all_gather)          \
+  ENTRY(ring_all_gather)           \
+  ENTRY(hierarchical_all_gather)
 // clang-format on
 
 namespace gossamer {

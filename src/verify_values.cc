@@ -1,0 +1,428 @@
+// Symbolic execution of all ranks at once.
+//
+// A value is known by what it sums and how: the set of contributors, a hash of the expression tree
+// whose operands are sorted (addition commutes and does not associate), the element of the input it
+// belongs to, and whether it was settled. Two different trees have equal hashes with probability
+// 2^-64 per comparison.
+
+#include <algorithm>
+#include <array>
+#include <unordered_map>
+
+#include "src/intervals.h"
+#include "src/verify_parts.h"
+
+namespace gossamer {
+namespace {
+
+constexpr uint32_t kNone = UINT32_MAX;
+
+uint64_t mix(uint64_t x) {
+  x ^= x >> 30;
+  x *= 0xbf58476d1ce4e5b9U;
+  x ^= x >> 27;
+  x *= 0x94d049bb133111ebU;
+  return x ^ (x >> 31);
+}
+
+uint64_t leaf_hash(Rank rank) {
+  return mix(0x9e3779b97f4a7c15U * (static_cast<uint64_t>(rank) + 1));
+}
+
+struct Value {
+  uint64_t contributors = 0;  // N <= 64: bit per rank; above: sum of random weights
+  uint64_t hash = 0;
+  int64_t shift = 0;  // input element = element of this buffer + shift
+  bool defined = false;
+  bool settled = false;
+};
+
+// A run of a slice's values, by offset in the slice; `shift` is relative to the slice's begin.
+struct Fragment {
+  uint64_t first;
+  uint64_t end;
+  Value value;
+};
+using Fragments = std::vector<Fragment>;
+
+class Run {
+ public:
+  Run(const Proof& proof, const std::vector<Schedule>& schedules)
+      : proof_(proof), schedules_(schedules), exact_(proof.size <= 64) {
+    for (Rank r = 0; r < proof.size; ++r) everyone_ += weight(r);
+  }
+
+  void prove(Verdict* verdict) {
+    prepare();
+    while (!ready_.empty() && reason_.empty()) {
+      const Id id = ready_.back();
+      ready_.pop_back();
+      begin(id);
+    }
+    if (!reason_.empty()) {
+      verdict->no_deadlock = !lengths_differ_;
+      verdict->reason = reason_;
+      return;
+    }
+    verdict->no_deadlock = finished_ == waits_.size();
+    if (!verdict->no_deadlock) {
+      verdict->reason = name_stuck();
+      return;
+    }
+    verdict->complete = check_outputs();
+    verdict->same_bits = verdict->complete && check_bits();
+    verdict->reason = reason_;
+  }
+
+ private:
+  using Id = uint32_t;  // of a step, over all ranks
+
+  // One direction of one lane between two ranks: messages match in order.
+  struct Channel {
+    Id send_first = kNone, send_last = kNone;  // not yet taken by the receiver
+    Id recv_first = kNone, recv_last = kNone;
+    Id send_issue = kNone;   // the next to be issued eagerly
+    uint32_t in_flight = 0;  // complete at the sender, not yet taken
+  };
+
+  uint64_t weight(Rank rank) const {
+    const auto r = static_cast<uint64_t>(rank);
+    return exact_ ? uint64_t{1} << r : mix(r * 0xd1342543de82ef95U + 0x2545f4914f6cdd1dU);
+  }
+
+  Value leaf(Rank rank, int64_t shift) const {
+    return {weight(rank), leaf_hash(rank), shift, true, false};
+  }
+
+  // --- set-up ---
+
+  void prepare() {
+    const auto n = static_cast<size_t>(proof_.size);
+    buffers_.resize(n);
+    begin_of_.assign(1, 0);
+    for (Rank r = 0; r < proof_.size; ++r) {
+      const Schedule& s = schedules_[static_cast<size_t>(r)];
+      begin_of_.push_back(begin_of_.back() + static_cast<Id>(s.steps.size()));
+      lanes_ = std::max(lanes_, s.lanes);
+      fill_memory(r, s);
+    }
+    const size_t steps = begin_of_.back();
+    waits_.resize(steps);
+    rank_of_.resize(steps);
+    is_ready_.assign(steps, false);
+    next_.assign(steps, kNone);
+    channels_.assign(n * n * lanes_, {});
+    for (Rank r = 0; r < proof_.size; ++r) enlist(r);
+  }
+
+  void fill_memory(Rank r, const Schedule& schedule) {
+    const Memory memory(proof_, r);
+    memories_.push_back(memory);
+    auto& buffers = buffers_[static_cast<size_t>(r)];
+    buffers[0].reset(memory.in_place ? 0 : memory.input_count, leaf(r, 0));
+    buffers[1].reset(memory.output_count, {});
+    buffers[2].reset(schedule.scratch_count, {});
+    buffers[3].reset(schedule.wide_count, {});
+    if (memory.in_place && memory.input_count > 0) {
+      buffers[1].assign(memory.own_first, memory.own_first + memory.input_count,
+                        leaf(r, -static_cast<int64_t>(memory.own_first)));
+    }
+  }
+
+  void enlist(Rank r) {
+    const Schedule& schedule = schedules_[static_cast<size_t>(r)];
+    for (uint32_t i = 0; i < schedule.steps.size(); ++i) {
+      const Id id = begin_of_[static_cast<size_t>(r)] + i;
+      rank_of_[id] = r;
+      waits_[id] = schedule.waits[i];
+      if (schedule.steps[i].is_message()) {
+        Channel& channel = channel_of(id);
+        const bool sends = schedule.steps[i].sends();
+        Id& first = sends ? channel.send_first : channel.recv_first;
+        Id& last = sends ? channel.send_last : channel.recv_last;
+        (last == kNone ? first : next_[last]) = id;
+        last = id;
+        channel.send_issue = channel.send_first;
+      }
+    }
+    // Pushed backwards, so that a rank's first steps come off the stack first.
+    for (Id id = begin_of_[static_cast<size_t>(r) + 1]; id-- > begin_of_[static_cast<size_t>(r)];) {
+      if (waits_[id] == 0) ready_.push_back(id);
+    }
+  }
+
+  const Step& step_of(Id id) const {
+    const auto r = static_cast<size_t>(rank_of_[id]);
+    return schedules_[r].steps[id - begin_of_[r]];
+  }
+
+  std::string name(Id id) const {
+    const auto r = static_cast<size_t>(rank_of_[id]);
+    return name_step(rank_of_[id], id - begin_of_[r], step_of(id));
+  }
+
+  Channel& channel_of(Id id) {
+    const Step& step = step_of(id);
+    const auto here = static_cast<size_t>(rank_of_[id]);
+    const auto there = static_cast<size_t>(step.peer);
+    const auto n = static_cast<size_t>(proof_.size);
+    return channels_[(step.sends() ? here * n + there : there * n + here) * lanes_ + step.lane];
+  }
+
+  // --- running ---
+
+  void begin(Id id) {
+    if (step_of(id).is_message()) {
+      is_ready_[id] = true;
+      advance(channel_of(id));
+    } else {
+      run_local(id);
+      finish(id);
+    }
+  }
+
+  // Rendezvous: a message moves when both ends may start and all earlier ones of its channel have
+  // moved. Small sends finish before that, as far as the window goes.
+  void advance(Channel& channel) {
+    while (reason_.empty() && channel.send_first != kNone && channel.recv_first != kNone &&
+           is_ready_[channel.send_first] && is_ready_[channel.recv_first]) {
+      const Id send = channel.send_first;
+      const Id recv = channel.recv_first;
+      channel.send_first = next_[send];
+      channel.recv_first = next_[recv];
+      if (channel.send_issue == send) channel.send_issue = next_[send];
+      transfer(channel, send, recv);
+    }
+    if (proof_.call.eager_bytes > 0) issue_eagerly(channel);
+  }
+
+  bool is_eager(Id id) const {
+    return step_of(id).count * size_of(proof_.call.type) <= proof_.call.eager_bytes;
+  }
+
+  void issue_eagerly(Channel& channel) {
+    while (channel.send_issue != kNone && is_ready_[channel.send_issue] &&
+           (proof_.window == 0 || channel.in_flight < proof_.window)) {
+      const Id id = channel.send_issue;
+      channel.send_issue = next_[id];
+      if (!is_eager(id)) continue;
+      load(id, step_of(id).from(), &buffered_[id]);
+      ++channel.in_flight;
+      finish(id);
+    }
+  }
+
+  void transfer(Channel& channel, Id send, Id recv) {
+    if (step_of(send).count != step_of(recv).count) {
+      lengths_differ_ = true;
+      reason_ = name(recv) + " expects " + std::to_string(step_of(recv).count) + " elements, but " +
+                name(send) + " brings " + std::to_string(step_of(send).count);
+      return;
+    }
+    const auto early = buffered_.find(send);
+    if (early != buffered_.end()) {
+      arrived_ = std::move(early->second);
+      buffered_.erase(early);
+      --channel.in_flight;
+    } else {
+      load(send, step_of(send).from(), &arrived_);
+      finish(send);
+    }
+    if (step_of(recv).verb == Verb::kRecvReduce) {
+      load(recv, step_of(recv).from(), &operand_);
+      combine(recv, operand_, arrived_, &result_);
+      store(recv, result_);
+    } else {
+      store(recv, arrived_);
+    }
+    finish(recv);
+  }
+
+  void run_local(Id id) {
+    const Step& step = step_of(id);
+    load(id, step.from(), &arrived_);
+    if (step.verb == Verb::kReduce) {
+      load(id, step.into(), &operand_);
+      combine(id, operand_, arrived_, &result_);
+      store(id, result_);
+      return;
+    }
+    if (step.verb == Verb::kSettle) {
+      for (Fragment& f : arrived_) settle(id, &f.value);
+    }
+    store(id, arrived_);
+  }
+
+  void settle(Id id, Value* value) {
+    if (value->settled) reject(id, "settles a value twice");
+    if (value->contributors != everyone_) reject(id, "settles a sum that is not complete");
+    value->settled = true;
+    value->hash = mix(value->hash ^ 0x5851f42d4c957f2dU);
+  }
+
+  void finish(Id id) {
+    ++finished_;
+    const auto r = static_cast<size_t>(rank_of_[id]);
+    for (uint32_t after : schedules_[r].dependents_of(id - begin_of_[r])) {
+      const Id next = begin_of_[r] + after;
+      if (--waits_[next] == 0) ready_.push_back(next);
+    }
+  }
+
+  void load(Id id, Slice slice, Fragments* out) {
+    const auto r = static_cast<size_t>(rank_of_[id]);
+    const Slice at = memories_[r].at(slice);
+    out->clear();
+    buffers_[r][static_cast<size_t>(at.buffer)].read(
+        at.first, at.first + at.count, [&](uint64_t first, uint64_t end, Value value) {
+          if (!value.defined) reject(id, "reads elements that nothing has written");
+          value.shift += static_cast<int64_t>(at.first);
+          out->push_back({first - at.first, end - at.first, value});
+        });
+  }
+
+  void store(Id id, const Fragments& fragments) {
+    const auto r = static_cast<size_t>(rank_of_[id]);
+    const Slice at = memories_[r].at(step_of(id).into());
+    auto& buffer = buffers_[r][static_cast<size_t>(at.buffer)];
+    for (const Fragment& f : fragments) {
+      Value value = f.value;
+      value.shift -= static_cast<int64_t>(at.first);
+      buffer.assign(at.first + f.first, at.first + f.end, value);
+    }
+  }
+
+  void combine(Id id, const Fragments& a, const Fragments& b, Fragments* out) {
+    out->clear();
+    for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
+      const uint64_t first = std::max(a[i].first, b[j].first);
+      const uint64_t end = std::min(a[i].end, b[j].end);
+      out->push_back({first, end, fold(id, a[i].value, b[j].value)});
+      if (a[i].end == end) ++i;
+      if (j < b.size() && b[j].end == end) ++j;
+    }
+  }
+
+  Value fold(Id id, const Value& a, const Value& b) {
+    if (a.shift != b.shift) reject(id, "adds different elements");
+    if (a.settled || b.settled) reject(id, "folds a value that was settled");
+    if (exact_ && (a.contributors & b.contributors) != 0) {
+      reject(id, "counts a contribution twice");
+    }
+    Value sum = a;
+    sum.contributors += b.contributors;
+    const uint64_t low = std::min(a.hash, b.hash);
+    const uint64_t high = std::max(a.hash, b.hash);
+    sum.hash = mix(low + 0x9e3779b97f4a7c15U * mix(high));
+    return sum;
+  }
+
+  void reject(Id id, const char* what) {
+    if (reason_.empty()) reason_ = name(id) + " " + what;
+  }
+
+  // --- the end ---
+
+  std::string name_stuck() const {
+    for (Id id = 0; id < waits_.size(); ++id) {
+      if (is_ready_[id] && !moved(id)) {
+        return "deadlock: " + name(id) + " waits for its peer for ever";
+      }
+    }
+    return "deadlock: no step is able to start";
+  }
+
+  bool moved(Id id) const {
+    // Whatever is still in its channel has not moved.
+    const Channel& channel = const_cast<Run*>(this)->channel_of(id);
+    for (Id i = step_of(id).sends() ? channel.send_first : channel.recv_first; i != kNone;
+         i = next_[i]) {
+      if (i == id) return false;
+    }
+    return true;
+  }
+
+  void reject_output(Rank rank, uint64_t element, const char* what) {
+    if (!reason_.empty()) return;
+    reason_ =
+        "rank " + std::to_string(rank) + " output element " + std::to_string(element) + " " + what;
+  }
+
+  bool check_outputs() {
+    const bool gathers = proof_.call.collective == Collective::kAllGather;
+    const uint64_t count = proof_.call.count;
+    for (Rank r = 0; r < proof_.size; ++r) {
+      const auto& output = buffers_[static_cast<size_t>(r)][1];
+      if (!gathers) {
+        output.read(0, count,
+                    [&](uint64_t first, uint64_t, const Value& v) { check_sum(r, first, v); });
+        continue;
+      }
+      for (Rank share = 0; share < proof_.size; ++share) {
+        const uint64_t begin = static_cast<uint64_t>(share) * count;
+        output.read(begin, begin + count, [&](uint64_t first, uint64_t, const Value& v) {
+          const bool right =
+              v.defined && v.hash == leaf_hash(share) && v.shift == -static_cast<int64_t>(begin);
+          if (!right) reject_output(r, first, "is not what its rank put in");
+        });
+      }
+    }
+    return reason_.empty();
+  }
+
+  void check_sum(Rank rank, uint64_t element, const Value& v) {
+    const bool finishes = proof_.size > 1 && (proof_.wide || proof_.call.op == ReduceOp::kAvg);
+    if (!v.defined) {
+      reject_output(rank, element, "was never written");
+    } else if (v.contributors != everyone_ || v.shift != 0) {
+      reject_output(rank, element, "is not the sum over all ranks");
+    } else if (finishes && !v.settled) {
+      reject_output(rank, element, "was never settled");
+    }
+  }
+
+  // Equal trees on every rank, by walking rank 0's runs along every other rank's.
+  bool check_bits() {
+    if (proof_.call.collective == Collective::kAllGather) return true;
+    const auto& reference = buffers_[0][1];
+    for (Rank r = 1; r < proof_.size; ++r) {
+      for (const auto& run : reference.runs()) {
+        buffers_[static_cast<size_t>(r)][1].read(
+            run.first, run.end, [&](uint64_t first, uint64_t, const Value& v) {
+              if (v.hash != run.value.hash) {
+                reject_output(r, first, "was summed in another order than on rank 0");
+              }
+            });
+      }
+    }
+    return reason_.empty();
+  }
+
+  const Proof& proof_;
+  const std::vector<Schedule>& schedules_;
+  const bool exact_;
+  uint64_t everyone_ = 0;
+  uint8_t lanes_ = 1;
+  std::vector<Memory> memories_;
+  std::vector<std::array<Intervals<Value>, kBufferCount>> buffers_;
+  std::vector<Id> begin_of_;  // per rank, and one past the end
+  std::vector<Rank> rank_of_;
+  std::vector<uint32_t> waits_;
+  std::vector<bool> is_ready_;  // messages: all edges satisfied
+  std::vector<Id> next_;        // messages: the next one of the same channel
+  std::vector<Channel> channels_;
+  std::vector<Id> ready_;
+  std::unordered_map<Id, Fragments> buffered_;
+  Fragments arrived_, operand_, result_;
+  size_t finished_ = 0;
+  bool lengths_differ_ = false;
+  std::string reason_;
+};
+
+}  // namespace
+
+void check_values(const Proof& proof, const std::vector<Schedule>& schedules, Verdict* verdict) {
+  Run(proof, schedules).prove(verdict);
+}
+
+}  // namespace gossamer

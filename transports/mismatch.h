@@ -19,6 +19,10 @@ inline bool mismatched(Rank self, Rank peer, Lane lane, uint64_t bytes, Fingerpr
              " where rank %d expected %" PRIu64 " bytes of operation %016" PRIx64
              " (lane %u); all ranks must make the same calls in the same order",
              peer, bytes, fingerprint, self, sink.bytes, sink.fingerprint, lane);
+  fault->expected = sink.fingerprint;
+  fault->arrived = fingerprint;
+  fault->expected_bytes = sink.bytes;
+  fault->arrived_bytes = bytes;
   return true;
 }
 

@@ -75,7 +75,8 @@ class GOSSAMER_API Communicator {
     std::string name;                           // shown in logs and errors
     std::string transport = "auto";             // "auto", "shm", "tcp", "loopback"
     std::string algorithm;                      // empty: by price; else a name, for experiments
-    std::chrono::milliseconds timeout{30'000};  // for create() and for each collective
+    // For create() and for each collective; 0: GOSSAMER_TIMEOUT_MS, or 30 s.
+    std::chrono::milliseconds timeout{0};
   };
 
   // Joins the group. Returns when every rank has joined.

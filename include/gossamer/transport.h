@@ -61,6 +61,9 @@ struct Limits {
   uint64_t message_bytes_max = UINT64_MAX;  // longer sends are refused with kInvalidArgument
   uint32_t window = 0;                      // operations in flight per (peer, lane) before kAgain
   uint8_t lanes = 1;                        // independent lanes per peer
+  // One send of at most this many bytes per (peer, lane) completes even if its receive is never
+  // posted; 0: every send may wait for its receive.
+  uint64_t eager_bytes = 0;
 };
 
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.

@@ -1,0 +1,74 @@
+#include "src/fingerprint.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+namespace gossamer {
+namespace {
+
+constexpr uint64_t kCountMask = (uint64_t{1} << 34) - 1;
+
+std::string call_text(Collective collective, uint64_t count, DataType type, ReduceOp op,
+                      uint64_t sequence) {
+  const std::string reduction =
+      collective == Collective::kAllReduce ? fmt::format(" ({})", name_of(op)) : "";
+  return fmt::format("{} of {} {}{}, call {}", name_of(collective), count, name_of(type), reduction,
+                     sequence);
+}
+
+}  // namespace
+
+Fingerprint make_fingerprint(const Call& call, uint8_t plan_hash, uint64_t sequence) {
+  return (sequence << 52) | (uint64_t{plan_hash} << 44) |
+         (static_cast<uint64_t>(call.collective) << 41) | (static_cast<uint64_t>(call.type) << 37) |
+         (static_cast<uint64_t>(call.op) << 34) | (call.count & kCountMask);
+}
+
+uint8_t hash_plan(const char* algorithm, uint32_t pieces) {
+  uint32_t hash = 2166136261U + pieces;  // FNV-1a
+  for (const char* c = algorithm; *c != '\0'; ++c) {
+    hash = (hash ^ static_cast<uint8_t>(*c)) * 16777619U;
+  }
+  return static_cast<uint8_t>(hash ^ (hash >> 8) ^ (hash >> 16) ^ (hash >> 24));
+}
+
+std::string describe(const Call& call, uint64_t sequence) {
+  return call_text(call.collective, call.count, call.type, call.op, sequence);
+}
+
+std::string describe(Fingerprint f) {
+  const auto collective = static_cast<Collective>((f >> 41) & 7);
+  const auto type = static_cast<DataType>((f >> 37) & 15);
+  const auto op = static_cast<ReduceOp>((f >> 34) & 7);
+  if (static_cast<int>(collective) >= kCollectiveCount ||
+      static_cast<int>(type) >= kDataTypeCount || static_cast<int>(op) >= kReduceOpCount) {
+    return "an unknown operation";
+  }
+  return call_text(collective, f & kCountMask, type, op, f >> 52);
+}
+
+void explain_mismatch(Rank self, Fault* fault) {
+  if (fault->code != Code::kMismatch || (fault->expected == 0 && fault->arrived == 0)) return;
+  const Fingerprint mine = fault->expected;
+  const Fingerprint theirs = fault->arrived;
+  const Rank peer = fault->rank;
+  std::string text = fmt::format("rank {} called {}; rank {} called {}", self, describe(mine), peer,
+                                 describe(theirs));
+  constexpr uint64_t kPlanMask = uint64_t{0xff} << 44;
+  if (mine == theirs) {
+    text = fmt::format("rank {} expected {} bytes and rank {} sent {} in {}", self,
+                       fault->expected_bytes, peer, fault->arrived_bytes, describe(mine));
+  } else if ((mine | kPlanMask) == (theirs | kPlanMask)) {
+    text = fmt::format(
+        "ranks {} and {} chose different algorithms for {}; set GOSSAMER_ALGORITHM alike on all "
+        "ranks",
+        self, peer, describe(mine));
+  } else {
+    text += "; all ranks must make the same calls in the same order";
+  }
+  fault->set(Code::kMismatch, peer, "%s", text.c_str());
+  fault->expected = fault->arrived = 0;
+}
+
+}  // namespace gossamer

@@ -1,0 +1,34 @@
+// What a message carries to prove that both ends are in the same operation.
+//
+// 64 bits that can be read back, so that an error can name what each side called:
+//   sequence 12 | plan 8 | collective 3 | type 4 | operation 3 | count 34
+// `plan` is a hash of the algorithm's name and its pieces: ranks that chose differently must not
+// mix. The communicator itself needs no bits: links belong to one communicator and authenticate for
+// it.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "gossamer/transport.h"
+#include "src/price.h"
+
+namespace gossamer {
+
+Fingerprint make_fingerprint(const Call& call, uint8_t plan_hash, uint64_t sequence);
+inline Fingerprint with_sequence(Fingerprint without, uint64_t sequence) {
+  return without | (sequence << 52);
+}
+
+uint8_t hash_plan(const char* algorithm, uint32_t pieces);
+
+// "all_reduce of 100 float32 (sum), call 7".
+std::string describe(const Call& call, uint64_t sequence);
+// The same from a fingerprint; counts and call numbers that do not fit say "modulo".
+std::string describe(Fingerprint fingerprint);
+
+// Replaces a transport's mismatch text by what the two ranks called.
+void explain_mismatch(Rank self, Fault* fault);
+
+}  // namespace gossamer

@@ -1,0 +1,34 @@
+#include "src/patience.h"
+
+#include <sched.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+
+namespace gossamer {
+
+bool Patience::yield_or_sleep() {
+  if (idle_ <= kSpins) idle_since_ = {};  // first time since progress
+  idle_ = std::max(idle_, kSpins) + 1;
+  sched_yield();
+  if (++yields_ % kYieldsPerClock != 0) return true;
+  const auto now = Clock::now();
+  if (deadline_ == Clock::time_point{}) deadline_ = now + timeout_;
+  if (now >= deadline_) return false;
+  if (idle_since_ == Clock::time_point{}) idle_since_ = now;
+  if (now - idle_since_ >= kAwake)
+    sleep(std::min<std::chrono::nanoseconds>(kNapMax, deadline_ - now));
+  return true;
+}
+
+void Patience::sleep(std::chrono::nanoseconds longest) {
+  yields_ = kYieldsPerClock - 1;  // look at the clock on waking
+  for (const auto& transport : transports_) {
+    if (!transport->arm()) return;
+  }
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(longest).count();
+  epoll_event event{};
+  epoll_wait(sleep_fd_, &event, 1, static_cast<int>(ms));
+}
+
+}  // namespace gossamer

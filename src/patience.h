@@ -1,0 +1,64 @@
+// How a driver waits: spin briefly, then yield, then sleep.
+//
+// Waking a sleeping thread costs tens of microseconds, so nothing sleeps that may be needed within
+// that time. With more ranks than cores the one waited for may need this core: yield at once.
+//
+// Threads    The driving thread.
+
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <span>
+
+#include "gossamer/transport.h"
+
+namespace gossamer {
+
+class Patience {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `sleep_fd` polls readable when a transport (armed) or someone else wants attention.
+  Patience(bool crowded, int sleep_fd, std::span<const std::unique_ptr<Transport>> transports,
+           std::chrono::nanoseconds timeout)
+      : crowded_(crowded), sleep_fd_(sleep_fd), transports_(transports), timeout_(timeout) {}
+
+  void progressed() { idle_ = 0; }
+
+  // Called after a fruitless look. False: the deadline has passed.
+  bool idle() {
+    if (!crowded_ && ++idle_ < kSpins) {
+      pause();
+      return true;
+    }
+    return yield_or_sleep();
+  }
+
+ private:
+  static constexpr uint32_t kSpins = 2000;
+  static constexpr uint32_t kYieldsPerClock = 16;
+  static constexpr auto kAwake = std::chrono::milliseconds(4);  // before the first sleep
+  static constexpr auto kNapMax = std::chrono::milliseconds(100);
+
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+  bool yield_or_sleep();
+  void sleep(std::chrono::nanoseconds longest);
+
+  bool crowded_;
+  int sleep_fd_;
+  std::span<const std::unique_ptr<Transport>> transports_;
+  std::chrono::nanoseconds timeout_;
+  uint32_t idle_ = 0;
+  uint32_t yields_ = 0;
+  Clock::time_point deadline_{};    // set at the first look at the clock
+  Clock::time_point idle_since_{};  // {}: progress since the last look at the clock
+};
+
+}  // namespace gossamer

@@ -1,0 +1,93 @@
+// Plans: chosen by price, lowered once, cached by shape.
+
+#include <fmt/format.h>
+
+#include "src/communicator_impl.h"
+#include "src/fingerprint.h"
+#include "src/plan.h"
+#include "src/verify.h"
+
+namespace gossamer {
+namespace {
+
+constexpr size_t kPlansMax = 256;  // more shapes than a training step has buckets
+
+}  // namespace
+
+Result<Plan*> Communicator::Impl::plan_for(const PlanKey& key) {
+  if (const auto it = plan_index_.find(key); it != plan_index_.end()) {
+    plans_.splice(plans_.begin(), plans_, it->second);
+    return plans_.front().get();
+  }
+  Result<std::unique_ptr<Plan>> built = build(key);
+  if (!built) return built.status();
+  if (plans_.size() >= kPlansMax) {
+    plan_index_.erase(plans_.back()->key);
+    last_plan_ = nullptr;
+    plans_.pop_back();
+  }
+  plans_.push_front(std::move(built).value());
+  plan_index_[key] = plans_.begin();
+  Plan* const plan = plans_.front().get();
+  if (scratch_.size() < plan->program.scratch_bytes) scratch_.resize(plan->program.scratch_bytes);
+  if (wide_.size() < plan->program.wide_bytes) wide_.resize(plan->program.wide_bytes);
+  built_.fetch_add(1, std::memory_order_relaxed);
+  return plan;
+}
+
+Result<std::unique_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) const {
+  Call call = key.call;
+  call.eager_bytes = eager_bytes_;
+  // Shares of an all-gather lie in rank order, so its positions are the ranks themselves.
+  const bool reordered = renumbered_ && call.collective == Collective::kAllReduce;
+  const Machine& machine = renumbered_ && !reordered ? machine_by_rank_ : machine_;
+  const std::vector<Candidate> all = candidates(call, machine, algorithm_);
+  if (all.empty() || !all.front().why_not.empty()) {
+    return Status::error(
+        Code::kInvalidArgument,
+        fmt::format("no algorithm can run {} on {} ranks{}", describe(call, sequence_), size,
+                    all.empty() ? "; GOSSAMER_ALGORITHM names none that exists"
+                                : ": " + all.front().why_not));
+  }
+  const Candidate& best = all.front();
+  if (verify_) {
+    const Status proved = verify_live(key, *best.algorithm, best.pieces);
+    if (!proved) return proved;
+  }
+  const Rank position = reordered ? position_ : rank;
+  const Schedule schedule =
+      build_schedule(*best.algorithm, call, position, size, machine.host_of, best.pieces, lanes_);
+  auto plan = std::make_unique<Plan>();
+  plan->key = key;
+  plan->program = lower(schedule, call, size,
+                        reordered ? std::span<const Rank>(order_) : std::span<const Rank>());
+  plan->choice = {best.algorithm->name, transport_name_, best.pieces, best.predicted_us};
+  plan->fingerprint = make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces), 0);
+  log_line(LogLevel::kInfo, identity_,
+           fmt::format("{}: {} x{} over {}, predicted {:.1f} us", describe(call, sequence_ + 1),
+                       best.algorithm->name, best.pieces, transport_name_, best.predicted_us));
+  return plan;
+}
+
+Status Communicator::Impl::verify_live(const PlanKey& key, const Algorithm& algorithm,
+                                       uint32_t pieces) const {
+  Call call = key.call;
+  call.eager_bytes = eager_bytes_;
+  const Verdict verdict = verify(algorithm, call, size, machine_.host_of, pieces, lanes_);
+  if (verdict.proved()) return Status::ok();
+  return Status::error(
+      Code::kSystem,
+      fmt::format("GOSSAMER_VERIFY: {} with {} pieces does not prove for {}: {}", algorithm.name,
+                  pieces, describe(call, sequence_ + 1), verdict.reason));
+}
+
+Result<Communicator::Choice> Communicator::Impl::explain(const PlanKey& key) {
+  driver_.lock();
+  Result<Plan*> plan = plan_for(key);
+  Result<Choice> choice = plan ? Result<Choice>((*plan)->choice) : Result<Choice>(plan.status());
+  last_plan_ = nullptr;
+  driver_.unlock();
+  return choice;
+}
+
+}  // namespace gossamer

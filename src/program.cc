@@ -1,0 +1,110 @@
+#include "src/program.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "src/check.h"
+
+namespace gossamer {
+namespace {
+
+uint64_t bytes_per_element(Buffer buffer, uint32_t element_bytes) {
+  return buffer == Buffer::kWide ? sizeof(float) : element_bytes;
+}
+
+Kernels kernels_for(const Call& call, Rank size) {
+  Kernels k;
+  k.element_bytes = size_of(call.type);
+  if (call.collective != Collective::kAllReduce) return k;
+  k.fold = fold_kernel(call.type, call.op);
+  k.fold_wide = fold_wide_kernel(call.type, call.op);
+  k.widen = widen_kernel(call.type);
+  k.narrow = narrow_kernel(call.type);
+  k.divide = divide_kernel(call.type);
+  k.scale = scale_kernel(call.type);
+  k.narrow_divide = narrow_divide_kernel(call.type);
+  k.divisor = size;
+  k.finishes = call.op == ReduceOp::kAvg;
+  return k;
+}
+
+// Numbers the sends that carry the same bytes: same slice, with nothing written to it in between.
+class Shares {
+ public:
+  uint32_t of_send(const Slice& slice) {
+    auto& live = live_[static_cast<size_t>(slice.buffer)];
+    const auto [it, fresh] = live.try_emplace({slice.first, slice.count}, next_);
+    if (fresh) ++next_;
+    return it->second;
+  }
+
+  void written(const Slice& slice) {
+    auto& live = live_[static_cast<size_t>(slice.buffer)];
+    for (auto it = live.begin(); it != live.end() && it->first.first < slice.first + slice.count;) {
+      const bool overlaps = it->first.first + it->first.second > slice.first;
+      it = overlaps ? live.erase(it) : std::next(it);
+    }
+  }
+
+ private:
+  std::array<std::map<std::pair<uint64_t, uint64_t>, uint32_t>, kBufferCount> live_;
+  uint32_t next_ = 1;
+};
+
+}  // namespace
+
+Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<const Rank> order) {
+  Program p;
+  p.kernels = kernels_for(call, size);
+  const uint32_t element = p.kernels.element_bytes;
+  p.scratch_bytes = schedule.scratch_count * element;
+  p.wide_bytes = schedule.wide_count * sizeof(float);
+  p.waits = schedule.waits;
+  p.dependents = schedule.dependents;
+  p.ops.resize(schedule.steps.size());
+
+  Shares shares;
+  std::map<std::tuple<Rank, Lane, bool>, std::pair<uint32_t, uint32_t>> queues;  // index, last op
+  for (uint32_t i = 0; i < p.ops.size(); ++i) {
+    const Step& step = schedule.steps[i];
+    Op& op = p.ops[i];
+    op.verb = step.verb;
+    op.from_buffer = step.from_buffer;
+    op.into_buffer = step.into_buffer;
+    op.lane = step.lane;
+    op.peer =
+        step.is_message() && !order.empty() ? order[static_cast<size_t>(step.peer)] : step.peer;
+    op.count = step.count;
+    op.from_offset = step.from_first * bytes_per_element(step.from_buffer, element);
+    op.into_offset = step.into_first * bytes_per_element(step.into_buffer, element);
+    op.wire_bytes = step.is_message() ? step.count * element : 0;
+    op.dependents_begin = schedule.dependents_begin[i];
+    op.dependents_end = schedule.dependents_begin[i + 1];
+    if (p.waits[i] == 0) p.ready.push_back(i);
+    if (step.sends()) {
+      GOSSAMER_CHECK(step.from_buffer != Buffer::kWide);  // the wire carries the data type
+      op.share = shares.of_send(step.from());
+      ++p.messages_sent;
+      p.bytes_sent += op.wire_bytes;
+    }
+    if (step.writes_into()) shares.written(step.into());
+    if (!step.is_message()) continue;
+    const auto next = static_cast<uint32_t>(p.queue_heads.size());
+    const auto [it, fresh] =
+        queues.try_emplace({step.peer, step.lane, step.sends()}, std::pair{next, i});
+    if (fresh) {
+      p.queue_heads.push_back(i);
+    } else {
+      p.ops[it->second.second].next_in_queue = i;
+      it->second.second = i;
+    }
+    op.queue = it->second.first;
+    p.peers.push_back(op.peer);
+  }
+  std::sort(p.peers.begin(), p.peers.end());
+  p.peers.erase(std::unique(p.peers.begin(), p.peers.end()), p.peers.end());
+  return p;
+}
+
+}  // namespace gossamer

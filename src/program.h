@@ -1,0 +1,74 @@
+// A program is one rank's schedule lowered for the engine: byte offsets, kernels, queues and share
+// numbers worked out once, so that running it touches arrays only.
+//
+// Threads    Built by the driving thread; immutable afterwards.
+// Units      Offsets and wire lengths are bytes, counts are elements.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gossamer/schedule.h"
+#include "gossamer/transport.h"
+#include "src/price.h"
+#include "src/reduce.h"
+
+namespace gossamer {
+
+inline constexpr uint32_t kNoStep = UINT32_MAX;
+
+// A step with everything that does not depend on the call's addresses. One cache line.
+struct alignas(64) Op {
+  Verb verb = Verb::kCopy;
+  Buffer from_buffer = Buffer::kOutput;
+  Buffer into_buffer = Buffer::kOutput;
+  Lane lane = 0;
+  Rank peer = -1;
+  uint64_t from_offset = 0;
+  uint64_t into_offset = 0;
+  uint64_t count = 0;
+  uint64_t wire_bytes = 0;
+  uint32_t dependents_begin = 0;
+  uint32_t dependents_end = 0;
+  uint32_t queue = 0;                // messages: index of its (peer, lane, direction)
+  uint32_t next_in_queue = kNoStep;  // messages: the one issued after it
+  uint32_t share = 0;                // sends: Message::share
+};
+static_assert(sizeof(Op) == 64);
+
+// How elements are folded and converted; referred to by sinks, so its address is stable.
+struct Kernels {
+  FoldKernel fold = nullptr;       // type (op) type -> type
+  FoldKernel fold_wide = nullptr;  // fp32 (op) type -> fp32
+  ConvertKernel widen = nullptr;   // type -> fp32
+  ConvertKernel narrow = nullptr;  // fp32 -> type, rounded once
+  ConvertKernel divide = nullptr;  // kAvg, type -> type
+  ConvertKernel scale = nullptr;   // kPreMulSum, type -> type
+  ConvertKernel narrow_divide = nullptr;
+  double divisor = 1;  // kAvg: the number of ranks
+  uint32_t element_bytes = 1;
+  bool finishes = false;  // kAvg
+};
+
+struct Program {
+  std::vector<Op> ops;
+  std::vector<uint32_t> waits;        // per op: how many ops it waits for
+  std::vector<uint32_t> dependents;   // rows given by Op::dependents_begin/end
+  std::vector<uint32_t> ready;        // ops that wait for nothing, in program order
+  std::vector<uint32_t> queue_heads;  // per queue: its first op
+  std::vector<Rank> peers;            // ranks this one exchanges messages with
+  Kernels kernels;
+  uint64_t scratch_bytes = 0;
+  uint64_t wide_bytes = 0;
+  uint64_t messages_sent = 0;  // by one run
+  uint64_t bytes_sent = 0;     // by one run
+};
+
+// `order[p]` is the rank at position p of the schedule; empty: the same.
+Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<const Rank> order);
+
+}  // namespace gossamer

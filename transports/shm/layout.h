@@ -1,0 +1,82 @@
+// What two processes share: the layout of a link's area and of a rank's pool.
+//
+// Every byte here is written by one side only. A rank writes its own areas and pool and maps its
+// peers' read-only, so a crashed or confused peer can garble what it sends but nothing of ours.
+//
+//   Pool   one per rank: header, then slots for staging, read by every peer on the host.
+//   Area   one per direction of a link: a ring of cells with a block of bytes each, a few slots of
+//          its own (so that one peer that does not read cannot starve another), and the count of
+//          cells consumed from the other direction.
+
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace gossamer::shm {
+
+inline constexpr uint32_t kCells = 32;        // per direction; a power of two
+inline constexpr uint32_t kInlineBytes = 48;  // carried inside the cell: one line, one transfer
+inline constexpr uint32_t kBlockBytes = 4096;
+inline constexpr uint32_t kOwnSlots = 2;  // slots of an area
+inline constexpr uint32_t kPoolSlots = 32;
+inline constexpr uint32_t kLine = 64;
+inline constexpr uint32_t kPage = 4096;
+
+static_assert((kCells & (kCells - 1)) == 0);
+
+enum class CellKind : uint8_t {
+  kInline,    // bytes in the cell
+  kBlock,     // bytes in the cell's block
+  kOwnSlot,   // a run in the area's slots
+  kPoolSlot,  // a run in the sender's pool
+  kWindow,    // the message where the sender's caller keeps it: memory from allocate_memory()
+};
+
+// A run of one message. Filled first, then `sequence` is stored with release: flag in data.
+struct alignas(kLine) Cell {
+  struct Run {
+    uint64_t message_bytes;  // of the whole message
+    uint64_t run_bytes;      // in this cell; the message's next run is in the next cell
+    uint64_t offset;         // of the run within the area, pool or window
+    uint32_t window;
+  };
+  std::atomic<uint32_t> sequence;  // position in the stream of cells plus one
+  CellKind kind;
+  uint8_t inline_bytes;
+  uint16_t block_bytes;
+  uint64_t fingerprint;
+  union {
+    std::byte data[kInlineBytes];
+    Run run;
+  };
+};
+static_assert(sizeof(Cell) == kLine);
+
+struct Area {
+  alignas(kLine) std::atomic<uint32_t> consumed;  // cells taken from the peer's area
+  alignas(kLine) Cell cells[kCells];
+  alignas(kPage) std::byte blocks[kCells][kBlockBytes];
+  // then kOwnSlots slots
+};
+
+struct Pool {
+  // Odd while the owner sleeps; a peer that publishes something then wakes it, once per value.
+  alignas(kLine) std::atomic<uint32_t> naps;
+  alignas(kPage) std::byte end_of_header[1];
+  // then kPoolSlots slots, from offset kPage
+};
+
+// Larger groups on one host get smaller slots: a fully connected host stays below 1 GiB.
+constexpr uint32_t slot_bytes_for(uint32_t ranks_on_host) {
+  return ranks_on_host <= 16 ? 64 * 1024 : ranks_on_host <= 32 ? 32 * 1024 : 16 * 1024;
+}
+constexpr uint64_t area_bytes(uint32_t slot_bytes) {
+  return sizeof(Area) + uint64_t{kOwnSlots} * slot_bytes;
+}
+constexpr uint64_t pool_bytes(uint32_t slot_bytes) {
+  return kPage + uint64_t{kPoolSlots} * slot_bytes;
+}
+
+}  // namespace gossamer::shm

@@ -1,0 +1,256 @@
+// Shared memory: opening links, exchanging memory, hearing of peers that left.
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "src/check.h"
+#include "src/net.h"
+#include "transports/shm/shm_transport.h"
+
+namespace gossamer::shm {
+namespace {
+
+// Maps what a peer shared, read-only. Empty when it is not the size that it should be.
+Mapping map_peer(int fd, uint64_t bytes) {
+  struct stat info {};
+  if (bytes == 0 || fstat(fd, &info) != 0 || static_cast<uint64_t>(info.st_size) < bytes) return {};
+  void* const base = mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, 0);
+  return base == MAP_FAILED ? Mapping() : Mapping(static_cast<std::byte*>(base), bytes);
+}
+
+}  // namespace
+
+Mapping::Mapping(Mapping&& other) noexcept
+    : base(std::exchange(other.base, nullptr)), bytes(std::exchange(other.bytes, 0)) {}
+
+Mapping& Mapping::operator=(Mapping&& other) noexcept {
+  std::swap(base, other.base);
+  std::swap(bytes, other.bytes);
+  return *this;
+}
+
+Mapping::~Mapping() {
+  if (base != nullptr) munmap(base, bytes);
+}
+
+ShmTransport::~ShmTransport() {
+  if (pool_fd_ >= 0) close(pool_fd_);
+}
+
+Status ShmTransport::listen() {
+  register_barrier();
+  return control_.listen();
+}
+
+std::string ShmTransport::address() const {
+  return host_identity() + '\n' + control_.name();
+}
+
+Status ShmTransport::start(std::vector<std::string> addresses) {
+  GOSSAMER_CHECK(addresses.size() == links_.size());
+  const std::string here = host_identity();
+  uint32_t ranks_here = 0;
+  for (size_t i = 0; i < links_.size(); ++i) {
+    const size_t split = addresses[i].find('\n');
+    links_[i].local = split != std::string::npos && addresses[i].compare(0, split, here) == 0;
+    if (!links_[i].local) continue;
+    links_[i].socket_name = addresses[i].substr(split + 1);
+    ++ranks_here;
+  }
+  const uint32_t slot_bytes = slot_bytes_for(ranks_here);
+  Result<int> fd = create_shared_memory("gossamer-pool", pool_bytes(slot_bytes));
+  if (!fd) return fd.status();
+  pool_fd_ = *fd;
+  Result<std::byte*> base = map_shared_memory(pool_fd_, pool_bytes(slot_bytes), true);
+  if (!base) return base.status();
+  pool_ = Mapping(*base, pool_bytes(slot_bytes));
+  staging_.attach(*base, slot_bytes);
+  return Status::ok();
+}
+
+Code ShmTransport::open(Rank peer, Fault* fault) noexcept {
+  Link& link = links_[static_cast<size_t>(peer)];
+  if (link.usable()) return Code::kOk;
+  if (!link.local) {
+    fault->set(Code::kInvalidArgument, peer, "rank %d is not on this host: shm cannot reach it",
+               peer);
+    return fault->code;
+  }
+  if (failed_ || link.gone) return lost(link, fault);
+  if (!link.connecting) {
+    const Code code = control_.connect(peer, link.socket_name);
+    if (code == Code::kAgain) return code;
+    if (code != Code::kOk) {
+      link.gone_why = "nobody listens for it any more";
+      return lost(link, fault);
+    }
+    link.connecting = true;
+    ++opening_;
+  }
+  const Code code = look_at_control(fault);
+  if (code != Code::kOk) return code;
+  if (link.gone) return lost(link, fault);
+  return link.usable() ? Code::kOk : Code::kAgain;
+}
+
+// Our side of a link: an area for it, sent with the pool's descriptor.
+Status ShmTransport::announce(Link* link) {
+  const uint64_t bytes = area_bytes(staging_.slot_bytes());
+  Result<int> fd = create_shared_memory("gossamer-area", bytes);
+  if (!fd) return fd.status();
+  Result<std::byte*> base = map_shared_memory(*fd, bytes, true);
+  if (!base) {
+    close(*fd);
+    return base.status();
+  }
+  link->area = Mapping(*base, bytes);
+  link->slot_of_cell.fill(-1);
+  link->outgoing.reserve(Link::kWindow);
+  link->lent.reserve(Link::kWindow);
+  link->posted.reserve(Link::kWindow);
+  Packet packet;
+  packet.kind = PacketKind::kSetup;
+  packet.slot_bytes = staging_.slot_bytes();
+  const std::array<int, 2> descriptors = {*fd, pool_fd_};
+  const Code code = control_.send(link->peer, packet, descriptors);
+  close(*fd);
+  if (code != Code::kOk) {
+    return Status::error(code, fmt::format("cannot share memory with rank {}", link->peer),
+                         link->peer);
+  }
+  link->announced = true;
+  if (link->mapped) --opening_;
+  return Status::ok();
+}
+
+bool ShmTransport::map_setup(Link* link, const Packet& packet, std::span<int> descriptors) {
+  const bool sane = descriptors.size() == 2 && !link->mapped && packet.slot_bytes >= kPage &&
+                    packet.slot_bytes <= (uint64_t{1} << 26);
+  if (!sane) return false;
+  link->peer_slot_bytes = static_cast<uint32_t>(packet.slot_bytes);
+  link->peer_area = map_peer(descriptors[0], area_bytes(link->peer_slot_bytes));
+  link->peer_pool = map_peer(descriptors[1], pool_bytes(link->peer_slot_bytes));
+  if (link->peer_area.base == nullptr || link->peer_pool.base == nullptr) return false;
+  link->peer_consumed = &link->theirs()->consumed;
+  link->mapped = true;
+  if (link->announced) --opening_;
+  return true;
+}
+
+void ShmTransport::on_connected(Rank peer) {
+  Link& link = links_[static_cast<size_t>(peer)];
+  link.connected = true;
+  const Status status = announce(&link);
+  if (!status && trouble_) trouble_ = status;
+}
+
+void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> descriptors) {
+  Link& link = links_[static_cast<size_t>(peer)];
+  const auto known = std::find_if(link.peer_windows.begin(), link.peer_windows.end(),
+                                  [&](const PeerWindow& w) { return w.id == packet.id; });
+  switch (packet.kind) {
+    case PacketKind::kSetup:
+      if (!map_setup(&link, packet, descriptors) && trouble_) {
+        trouble_ = Status::error(
+            Code::kSystem, fmt::format("cannot map the memory that rank {} shares", peer), peer);
+      }
+      break;
+    case PacketKind::kWindow:
+      if (descriptors.size() == 1 && known == link.peer_windows.end()) {
+        Mapping memory = map_peer(descriptors[0], packet.bytes);
+        if (memory.base != nullptr) link.peer_windows.push_back({packet.id, std::move(memory)});
+      }
+      break;
+    case PacketKind::kWindowGone:
+      if (known != link.peer_windows.end()) link.peer_windows.erase(known);
+      break;
+    case PacketKind::kNotice:
+      if (notice_.code == Code::kOk) {
+        const bool valid = packet.code > static_cast<int32_t>(Code::kAgain) &&
+                           packet.code <= static_cast<int32_t>(Code::kSystem) &&
+                           packet.rank >= -1 && packet.rank < config_.size;
+        if (valid) {
+          notice_.set(static_cast<Code>(packet.code), packet.rank, "%s", packet.text.data());
+        }
+      }
+      break;
+    case PacketKind::kWake:
+      break;
+  }
+  for (int fd : descriptors) close(fd);
+}
+
+void ShmTransport::on_gone(Rank peer, const std::string& why) {
+  Link& link = links_[static_cast<size_t>(peer)];
+  if (!link.gone) link.gone_why = why;
+  link.gone = true;
+}
+
+// Whether the peer can read `window`; announces it the first time.
+bool ShmTransport::window_announced(Link* link, const Window& window) noexcept {
+  auto& known = link->windows_announced;
+  const auto at = std::lower_bound(known.begin(), known.end(), window.id);
+  if (at != known.end() && *at == window.id) return true;
+  Packet packet;
+  packet.kind = PacketKind::kWindow;
+  packet.id = window.id;
+  packet.bytes = window.bytes;
+  const std::array<int, 1> descriptor = {window.fd};
+  if (control_.send(link->peer, packet, descriptor) != Code::kOk) return false;  // stage instead
+  known.insert(at, window.id);
+  return true;
+}
+
+// Lets peers unmap windows that were freed. Best effort: a full socket leaves the mapping until the
+// link closes.
+void ShmTransport::announce_gone() noexcept {
+  for (uint32_t id : windows_.take_gone()) {
+    for (Link& link : links_) {
+      auto& known = link.windows_announced;
+      const auto at = std::lower_bound(known.begin(), known.end(), id);
+      if (at == known.end() || *at != id) continue;
+      known.erase(at);
+      Packet packet;
+      packet.kind = PacketKind::kWindowGone;
+      packet.id = id;
+      (void)control_.send(link.peer, packet);
+    }
+  }
+}
+
+Code ShmTransport::look_at_control(Fault* fault) noexcept {
+  control_.poll();
+  if (notice_.code != Code::kOk) {
+    *fault = notice_;
+    return fault->code;
+  }
+  if (!trouble_) {
+    fault->set(trouble_.code(), trouble_.rank(), "%s", trouble_.message().c_str());
+    return fault->code;
+  }
+  return Code::kOk;
+}
+
+Code ShmTransport::lost(const Link& link, Fault* fault) const noexcept {
+  fault->set(Code::kPeerLost, link.peer, "lost rank %d (shm): %s", link.peer,
+             link.gone_why.empty() ? "the communicator has failed" : link.gone_why.c_str());
+  return fault->code;
+}
+
+void ShmTransport::notify(const Fault& fault) noexcept {
+  Packet packet;
+  packet.kind = PacketKind::kNotice;
+  packet.code = static_cast<int32_t>(fault.code);
+  packet.rank = fault.rank;
+  packet.text = fault.text;
+  for (const Link& link : links_) {
+    if (link.connected && !link.gone) (void)control_.send(link.peer, packet);
+  }
+}
+
+}  // namespace gossamer::shm

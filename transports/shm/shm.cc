@@ -1,0 +1,363 @@
+// Shared memory between processes (or threads) of one host: the data path.
+//
+//   Small     up to 48 bytes travel inside a cell: one cache line, flag in data.
+//   Medium    up to a block: bytes beside the cell.
+//   Staged    other memory is copied once into cache-sized slots that the receiver folds from.
+//   Windows   memory from allocate_memory() is not copied at all: the receiver maps it and folds
+//             straight from the sender's buffer; the send completes when it has.
+//
+// Memory is anonymous (memfd) and handed over by descriptor, so nothing has a name in /dev/shm, a
+// crash leaves nothing behind and nothing stale can be trusted.
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+#include "src/check.h"
+#include "src/reduce.h"
+#include "transports/list.h"
+#include "transports/mismatch.h"
+#include "transports/shm/shm_transport.h"
+
+namespace gossamer {
+namespace shm {
+namespace {
+
+constexpr uint32_t kPollsPerClock = 64;
+constexpr int64_t kControlIntervalNs = 2'000'000;  // between looks at the control sockets
+
+int64_t coarse_now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+// Writes a whole arriving run to where the sink wants it.
+void deliver(const Sink& sink, uint64_t offset, const std::byte* arrived, uint64_t bytes) {
+  if (sink.combine != nullptr) {
+    sink.combine(sink, offset, arrived, bytes);
+  } else if (bytes <= kBlockBytes) {
+    std::memcpy(sink.target + offset, arrived, bytes);
+  } else {
+    stream_copy(sink.target + offset, arrived, bytes);
+  }
+}
+
+}  // namespace
+
+bool register_barrier() {
+  static const bool kRegistered =
+      syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+  return kRegistered;
+}
+
+void ShmTransport::activate(Link* link) {
+  if (link->listed) return;
+  link->listed = true;
+  active_.push_back(link);
+}
+
+// --- sending -------------------------------------------------------------------------------------
+
+bool ShmTransport::cell_free(Link* link) noexcept {
+  if (link->head - link->consumed_seen < kCells) return true;
+  release_consumed(link);
+  return link->head - link->consumed_seen < kCells;
+}
+
+// Looks at how far the peer has come and gives back what it is done with.
+void ShmTransport::release_consumed(Link* link) noexcept {
+  const uint32_t consumed = link->peer_consumed->load(std::memory_order_acquire);
+  if (consumed - link->consumed_seen > link->head - link->consumed_seen) return;  // nonsense
+  while (link->released != consumed) {
+    int16_t& slot = link->slot_of_cell[link->released++ & (kCells - 1)];
+    if (slot != -1) staging_.release(link, std::exchange(slot, -1));
+  }
+  link->consumed_seen = consumed;
+}
+
+// The cell at `head` has been filled: hands it over.
+void ShmTransport::publish(Link* link, CellKind kind, const Message& message,
+                           int16_t slot) noexcept {
+  Cell& cell = link->ours()->cells[link->head & (kCells - 1)];
+  cell.kind = kind;
+  cell.fingerprint = message.fingerprint;
+  link->slot_of_cell[link->head & (kCells - 1)] = slot;
+  ++link->head;
+  cell.sequence.store(link->head, std::memory_order_release);
+  wake(link);
+}
+
+void ShmTransport::wake(Link* link) noexcept {
+  const uint32_t naps = link->their_pool()->naps.load(std::memory_order_relaxed);
+  if ((naps & 1) == 0 || naps == link->peer_nap_woken) return;
+  link->peer_nap_woken = naps;
+  Packet packet;
+  packet.kind = PacketKind::kWake;
+  (void)control_.send(link->peer, packet);  // a full socket wakes it too
+}
+
+ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcept {
+  const Message& message = out->message;
+  if (out->sent == 0) {
+    if (!cell_free(link)) return Pushed::kPartial;
+    Cell& cell = link->ours()->cells[link->head & (kCells - 1)];
+    if (message.bytes <= kInlineBytes) {
+      cell.inline_bytes = static_cast<uint8_t>(message.bytes);
+      if (message.bytes != 0) std::memcpy(cell.data, message.data, message.bytes);
+      publish(link, CellKind::kInline, message, -1);
+      return Pushed::kDone;
+    }
+    if (message.bytes <= kBlockBytes) {
+      cell.block_bytes = static_cast<uint16_t>(message.bytes);
+      std::memcpy(link->ours()->blocks[link->head & (kCells - 1)], message.data, message.bytes);
+      publish(link, CellKind::kBlock, message, -1);
+      return Pushed::kDone;
+    }
+    const Window* window = windows_.find(message.data, message.bytes);
+    if (windows_.any_gone()) announce_gone();
+    if (window != nullptr && !link->lent.full() && window_announced(link, *window)) {
+      cell.run = {message.bytes, message.bytes, static_cast<uint64_t>(message.data - window->base),
+                  window->id};
+      link->lent.push({link->head, out->token});
+      publish(link, CellKind::kWindow, message, -1);
+      return Pushed::kLent;
+    }
+  }
+  return push_staged(link, out);
+}
+
+ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) noexcept {
+  const Message& message = out->message;
+  const uint64_t slot_bytes = staging_.slot_bytes();
+  while (out->sent < message.bytes) {
+    if (!cell_free(link)) return Pushed::kPartial;
+    const uint64_t run = std::min(slot_bytes, message.bytes - out->sent);
+    Staging::Place place;
+    if (!staging_.stage(link, message, out->sent, run, &place)) {
+      // Slots come back when cells are consumed, on any link.
+      for (Link* other : active_) release_consumed(other);
+      if (!staging_.stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
+    }
+    link->ours()->cells[link->head & (kCells - 1)].run = {message.bytes, run, place.offset, 0};
+    out->sent += run;
+    publish(link, place.kind, message, place.slot);
+  }
+  return Pushed::kDone;
+}
+
+Code ShmTransport::send(Rank peer, Lane /*lane*/, const Message& message, Token token,
+                        Fault* fault) noexcept {
+  Link* const link = &links_[static_cast<size_t>(peer)];
+  GOSSAMER_CHECK(link->usable());
+  if (failed_) return lost(*link, fault);
+  Link::Outgoing out{message, token, 0};
+  if (link->outgoing.empty()) {
+    switch (push(link, &out)) {
+      case Pushed::kDone:
+        // Staged slots come back only while the link is polled.
+        if (message.bytes > kBlockBytes) activate(link);
+        return Code::kOk;
+      case Pushed::kLent:
+        activate(link);
+        return Code::kPending;
+      case Pushed::kPartial:
+        break;
+    }
+  }
+  if (link->outgoing.full()) return Code::kAgain;
+  link->outgoing.push(out);
+  activate(link);
+  return Code::kPending;
+}
+
+// Goes on with what is queued and collects what the peer has consumed.
+void ShmTransport::advance_out(Link* link, std::vector<Token>* done) noexcept {
+  release_consumed(link);
+  while (!link->lent.empty()) {
+    const Link::Lent& lent = link->lent.front();
+    if (static_cast<int32_t>(link->consumed_seen - lent.sequence) <= 0) break;
+    done->push_back(lent.token);
+    link->lent.pop();
+  }
+  while (!link->outgoing.empty()) {
+    Link::Outgoing& out = link->outgoing.front();
+    const Pushed pushed = push(link, &out);
+    if (pushed == Pushed::kPartial) return;
+    if (pushed == Pushed::kDone) done->push_back(out.token);
+    link->outgoing.pop();
+  }
+}
+
+// --- receiving -----------------------------------------------------------------------------------
+
+// Where a cell's run lies. Null: it points outside of what the peer shares.
+const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* message,
+                                      uint64_t* run) noexcept {
+  if (cell.kind == CellKind::kInline) {
+    *message = *run = std::min<uint32_t>(cell.inline_bytes, kInlineBytes);
+    return cell.data;
+  }
+  if (cell.kind == CellKind::kBlock) {
+    *message = *run = std::min<uint32_t>(cell.block_bytes, kBlockBytes);
+    return link->theirs()->blocks[&cell - link->theirs()->cells];
+  }
+  *message = cell.run.message_bytes;
+  *run = cell.run.run_bytes;
+  const Mapping* memory = nullptr;
+  if (cell.kind == CellKind::kOwnSlot) memory = &link->peer_area;
+  if (cell.kind == CellKind::kPoolSlot) memory = &link->peer_pool;
+  if (cell.kind == CellKind::kWindow) {
+    for (int attempt = 0; attempt < 2 && memory == nullptr; ++attempt) {
+      for (const PeerWindow& window : link->peer_windows) {
+        if (window.id == cell.run.window) memory = &window.memory;
+      }
+      // Announced before the cell was published, so it is in the socket already.
+      if (memory == nullptr && attempt == 0) control_.poll();
+    }
+  }
+  if (memory == nullptr || !memory->contains(cell.run.offset, cell.run.run_bytes)) return nullptr;
+  return memory->base + cell.run.offset;
+}
+
+// Takes what has arrived for the oldest posted sink; *complete when that was all of it.
+Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
+  const Sink& sink = link->posted.front().sink;
+  for (;;) {
+    const Cell& cell = link->theirs()->cells[link->tail & (kCells - 1)];
+    if (cell.sequence.load(std::memory_order_acquire) != link->tail + 1) return Code::kOk;
+    uint64_t message = 0;
+    uint64_t run = 0;
+    const std::byte* const bytes = locate(link, cell, &message, &run);
+    if (mismatched(config_.rank, link->peer, 0, message, cell.fingerprint, sink, fault)) {
+      return Code::kMismatch;
+    }
+    if (bytes == nullptr || run > message - link->arrived || (run == 0 && message != 0)) {
+      fault->set(Code::kSystem, link->peer, "rank %d's shared memory is corrupt%s%s", link->peer,
+                 trouble_ ? "" : ": ", trouble_ ? "" : trouble_.message().c_str());
+      return Code::kSystem;
+    }
+    if (run != 0) deliver(sink, link->arrived, bytes, run);
+    ++link->tail;
+    link->ours()->consumed.store(link->tail, std::memory_order_release);
+    wake(link);
+    link->arrived += run;
+    if (link->arrived == message) {
+      link->arrived = 0;
+      *complete = true;
+      return Code::kOk;
+    }
+  }
+}
+
+Code ShmTransport::recv(Rank peer, Lane /*lane*/, const Sink& sink, Token token,
+                        Fault* fault) noexcept {
+  Link* const link = &links_[static_cast<size_t>(peer)];
+  GOSSAMER_CHECK(link->usable());
+  if (failed_) return lost(*link, fault);
+  if (link->posted.full()) return Code::kAgain;
+  const bool first = link->posted.empty();
+  link->posted.push({sink, token});
+  if (first) {
+    bool complete = false;
+    const Code code = pull(link, &complete, fault);
+    if (code != Code::kOk) return code;
+    if (complete) {
+      link->posted.pop();
+      return Code::kOk;
+    }
+  }
+  activate(link);
+  return Code::kPending;
+}
+
+Code ShmTransport::poll(std::vector<Token>* done, Fault* fault) noexcept {
+  if (napping_) {
+    napping_ = false;
+    reinterpret_cast<Pool*>(pool_.base)->naps.fetch_add(1, std::memory_order_relaxed);
+    looked_ = 0;  // what woke us may be in a socket
+    polls_ = kPollsPerClock - 1;
+  }
+  for (size_t i = 0; i < active_.size();) {
+    Link* const link = active_[i];
+    const bool gone = link->gone;  // read first: what it wrote before it left still counts
+    if (link->released != link->head || !link->outgoing.empty()) advance_out(link, done);
+    while (!link->posted.empty()) {
+      bool complete = false;
+      const Code code = pull(link, &complete, fault);
+      if (code != Code::kOk) return code;
+      if (!complete) break;
+      done->push_back(link->posted.front().token);
+      link->posted.pop();
+    }
+    if (!link->busy()) {
+      link->listed = false;
+      active_[i] = active_.back();
+      active_.pop_back();
+      continue;
+    }
+    if (gone) return lost(*link, fault);
+    ++i;
+  }
+  if (++polls_ < kPollsPerClock && opening_ == 0) return Code::kOk;
+  polls_ = 0;
+  const int64_t now = coarse_now();
+  if (opening_ == 0 && now - looked_ < kControlIntervalNs) return Code::kOk;
+  looked_ = now;
+  return look_at_control(fault);
+}
+
+void ShmTransport::abandon() noexcept {
+  failed_ = true;
+  for (Link& link : links_) {
+    link.posted.clear();
+    link.outgoing.clear();
+    link.lent.clear();
+    link.listed = false;
+  }
+  active_.clear();
+}
+
+bool ShmTransport::something_new(const Link& link) const noexcept {
+  if (!link.usable()) return false;
+  const Cell& cell = link.theirs()->cells[link.tail & (kCells - 1)];
+  return cell.sequence.load(std::memory_order_acquire) == link.tail + 1 ||
+         link.peer_consumed->load(std::memory_order_acquire) != link.consumed_seen;
+}
+
+bool ShmTransport::arm() noexcept {
+  if (!register_barrier()) return false;
+  if (pool_.base == nullptr || napping_) return true;
+  auto& naps = reinterpret_cast<Pool*>(pool_.base)->naps;
+  naps.fetch_add(1, std::memory_order_seq_cst);
+  syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+  for (const Link* link : active_) {
+    if (something_new(*link)) {
+      naps.fetch_add(1, std::memory_order_relaxed);
+      return false;
+    }
+  }
+  napping_ = true;
+  return true;
+}
+
+}  // namespace shm
+
+namespace {
+
+Result<std::unique_ptr<Transport>> create_shm(const TransportConfig& config) {
+  auto transport = std::make_unique<shm::ShmTransport>(config);
+  const Status status = transport->listen();
+  if (!status) return status;
+  return std::unique_ptr<Transport>(std::move(transport));
+}
+
+}  // namespace
+
+const TransportFactory shm_transport = {"shm", create_shm};
+
+}  // namespace gossamer

@@ -1,0 +1,93 @@
+// The shared memory transport's state; the data path is in shm.cc, opening and control in setup.cc.
+//
+// Threads    Driving thread, as transport.h says.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "gossamer/transport.h"
+#include "src/window.h"
+#include "transports/shm/control.h"
+#include "transports/shm/link.h"
+#include "transports/shm/staging.h"
+
+namespace gossamer::shm {
+
+class ShmTransport final : public Transport, private ControlEvents {
+ public:
+  explicit ShmTransport(const TransportConfig& config)
+      : config_(config), control_(config, this), links_(static_cast<size_t>(config.size)) {
+    for (Rank r = 0; r < config.size; ++r) links_[static_cast<size_t>(r)].peer = r;
+  }
+  ~ShmTransport() override;
+  Status listen();
+
+  const char* name() const noexcept override { return "shm"; }
+  std::string address() const override;
+  Status start(std::vector<std::string> addresses) override;
+  Limits limits() const noexcept override {
+    return {uint64_t{1} << 40, Link::kWindow, 1, kBlockBytes};
+  }
+  Code open(Rank peer, Fault* fault) noexcept override;
+  Status pin(std::span<std::byte>) override { return Status::ok(); }
+  Code send(Rank peer, Lane lane, const Message& message, Token token,
+            Fault* fault) noexcept override;
+  Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept override;
+  Code poll(std::vector<Token>* done, Fault* fault) noexcept override;
+  void notify(const Fault& fault) noexcept override;
+  void abandon() noexcept override;
+  int wait_fd() const noexcept override { return control_.fd(); }
+  bool arm() noexcept override;
+
+ private:
+  // ControlEvents
+  void on_packet(Rank peer, const Packet& packet, std::span<int> descriptors) override;
+  void on_connected(Rank peer) override;
+  void on_gone(Rank peer, const std::string& why) override;
+
+  // setup.cc
+  Status announce(Link* link);
+  bool map_setup(Link* link, const Packet& packet, std::span<int> descriptors);
+  bool window_announced(Link* link, const Window& window) noexcept;
+  void announce_gone() noexcept;
+  Code look_at_control(Fault* fault) noexcept;
+  Code lost(const Link& link, Fault* fault) const noexcept;
+
+  // shm.cc
+  enum class Pushed : uint8_t { kDone, kLent, kPartial };
+  void activate(Link* link);
+  bool cell_free(Link* link) noexcept;
+  void release_consumed(Link* link) noexcept;
+  void publish(Link* link, CellKind kind, const Message& message, int16_t slot) noexcept;
+  void wake(Link* link) noexcept;
+  Pushed push(Link* link, Link::Outgoing* out) noexcept;
+  Pushed push_staged(Link* link, Link::Outgoing* out) noexcept;
+  void advance_out(Link* link, std::vector<Token>* done) noexcept;
+  Code pull(Link* link, bool* complete, Fault* fault) noexcept;
+  const std::byte* locate(Link* link, const Cell& cell, uint64_t* message, uint64_t* run) noexcept;
+  bool something_new(const Link& link) const noexcept;
+
+  TransportConfig config_;
+  Control control_;
+  std::vector<Link> links_;
+  std::vector<Link*> active_;  // links with something posted or under way
+  Mapping pool_;
+  int pool_fd_ = -1;  // open while links may still be announced
+  Staging staging_;
+  WindowView windows_;
+  Fault notice_;    // what a peer told us
+  Status trouble_;  // what failed in an event handler
+  uint32_t polls_ = 0;
+  int64_t looked_ = 0;
+  uint32_t opening_ = 0;
+  bool napping_ = false;
+  bool failed_ = false;  // abandoned: nothing is accepted any more
+};
+
+// Makes a nap visible to peers before the cells are looked at once more, without a fence on the
+// senders' path: the kernel fences every registered process instead. False: not supported here.
+bool register_barrier();
+
+}  // namespace gossamer::shm

@@ -1,0 +1,55 @@
+// The slots a rank stages into: its pool, shared by all links, and each link's own few.
+//
+// A staged run is read by its receiver in place. Runs that several peers are sent (Message::share)
+// are staged once and given back when the last of them has consumed its cell.
+//
+// Threads    Driving thread.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "gossamer/transport.h"
+#include "transports/shm/layout.h"
+#include "transports/shm/link.h"
+
+namespace gossamer::shm {
+
+class Staging {
+ public:
+  void attach(std::byte* pool, uint32_t slot_bytes) {
+    pool_ = pool;
+    slot_bytes_ = slot_bytes;
+    for (int16_t i = 0; i < static_cast<int16_t>(kPoolSlots); ++i) free_[i] = i;
+    free_count_ = kPoolSlots;
+  }
+  uint32_t slot_bytes() const { return slot_bytes_; }
+
+  struct Place {
+    int16_t slot = -1;  // as in Link::slot_of_cell
+    CellKind kind = CellKind::kPoolSlot;
+    uint64_t offset = 0;
+  };
+  // Stages message bytes [from, from + bytes) for `link`, or finds them staged already. False: no
+  // slot is free.
+  bool stage(Link* link, const Message& message, uint64_t from, uint64_t bytes, Place* place);
+  void release(Link* link, int16_t slot);
+
+ private:
+  struct Slot {
+    uint16_t references = 0;
+    uint32_t share = 0;
+    Fingerprint fingerprint = 0;
+    uint64_t from = 0;
+    uint64_t bytes = 0;
+  };
+
+  std::byte* pool_ = nullptr;
+  uint32_t slot_bytes_ = 0;
+  std::array<Slot, kPoolSlots> slots_{};
+  std::array<int16_t, kPoolSlots> free_{};  // a stack: the last used is the warmest
+  uint32_t free_count_ = 0;
+};
+
+}  // namespace gossamer::shm

@@ -1,7 +1,5 @@
 #include "src/reduce.h"
 
-#include <cstring>
-
 #include "src/check.h"
 #include "src/reduce_scalar.h"
 #include "src/reduce_tables.h"
@@ -64,10 +62,6 @@ void narrow_one(DataType type, float value, std::byte* into) {
     default:
       GOSSAMER_CHECK(is_narrow_float(type));
   }
-}
-
-void stream_copy(std::byte* target, const std::byte* from, uint64_t bytes) {
-  if (bytes != 0) std::memcpy(target, from, bytes);
 }
 
 }  // namespace gossamer

@@ -13,7 +13,8 @@
 
 namespace gossamer {
 
-// target[i] = operand[i] (op) arrived[i].
+// target[i] = operand[i] (op) arrived[i]. Integers wrap. A NaN on either side gives the canonical
+// NaN and -0 is below +0, so operands may be exchanged without a change of a bit.
 using FoldKernel = void (*)(std::byte* target, const std::byte* operand, const std::byte* arrived,
                             uint64_t count);
 // target[i] = convert(from[i]); for narrow floats to and from fp32, and scaling.
@@ -31,9 +32,11 @@ ConvertKernel widen_kernel(DataType type);
 // fp32 * scale -> narrow `type`, rounded to nearest even once. Null for other types.
 ConvertKernel narrow_kernel(DataType type);
 // type -> type, times scale (pre-multiplied sum, and averages as 1/n). Floats multiply in their own
-// precision (narrow ones in fp32, rounded once); integers multiply in double and truncate.
+// precision (narrow ones in fp32, rounded once). Integers multiply as integers, wrapping, when the
+// scale is whole and fits; else in double, truncated toward zero and clamped to the type's range.
 ConvertKernel scale_kernel(DataType type);
 // type -> type, divided by scale (kAvg): integers truncate toward zero as NCCL's do, floats divide.
+// `target` may be `from` in these two.
 ConvertKernel divide_kernel(DataType type);
 
 // fp32 / scale -> narrow `type`, rounded once (kAvg from a wide accumulator).
@@ -43,11 +46,13 @@ ConvertKernel narrow_divide_kernel(DataType type);
 FoldKernel scalar_fold_kernel(DataType type, ReduceOp op);
 FoldKernel scalar_fold_wide_kernel(DataType type, ReduceOp op);
 
-// memcpy that bypasses the cache for large counts where that is faster.
-void stream_copy(std::byte* target, const std::byte* from, uint64_t bytes);
+// memcpy that bypasses the cache where that is faster: when `bytes`, or `whole_bytes`, the size of
+// the buffer that this is a piece of, is more than the cache would keep until somebody reads it.
+void stream_copy(std::byte* target, const std::byte* from, uint64_t bytes,
+                 uint64_t whole_bytes = 0);
 
-// One value of a narrow float as fp32 and back (round to nearest even; fp8 e4m3 saturates to NaN
-// beyond 448 per the OCP "FP8 formats for deep learning", Micikevicius et al., 2022).
+// One value of a narrow float as fp32 and back (round to nearest even; overflow becomes
+// infinity, in fp8 e4m3 NaN: src/narrow.h).
 float widen_one(DataType type, const std::byte* from);
 void narrow_one(DataType type, float value, std::byte* into);
 

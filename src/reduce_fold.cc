@@ -18,7 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET >= HWY_EMU128  // nor HWY_SCALAR: no vectors
 
 FoldKernel find_plain_fold(DataType type, ReduceOp op) {
   return scalar_fold_kernel(type, op);
@@ -85,7 +85,7 @@ FoldKernel find_plain_fold(DataType type, ReduceOp op) {
   }
 }
 
-#endif  // HWY_SCALAR
+#endif  // vectors
 
 }  // namespace HWY_NAMESPACE
 }  // namespace gossamer

@@ -1,7 +1,7 @@
 // The arithmetic of src/narrow.h and src/reduce_scalar.h on vectors, and the loop around it.
 // Compiled once per instruction set by Highway, hence the guard that toggles instead of
-// `#pragma once`; only for files that include hwy/foreach_target.h. Highway's HWY_SCALAR, for CPUs
-// without SSE4, Neon or the like, has nothing to offer here: there the plain loops run.
+// `#pragma once`; only for files that include hwy/foreach_target.h. Highway's emulated targets, for
+// CPUs without SSE4, Neon or the like, have nothing to offer here: there the plain loops run.
 //
 // Threads    Pure functions.
 // Units      Counts are elements.

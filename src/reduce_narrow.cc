@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_TARGET >= HWY_EMU128  // nor HWY_SCALAR: no vectors
 
 FoldKernel find_narrow_fold(DataType type, ReduceOp op) {
   return scalar_fold_kernel(type, op);
@@ -128,7 +128,7 @@ FoldKernel find_wide_fold(DataType type, ReduceOp op) {
   return find_fold<WideFold>(type, op);
 }
 
-#endif  // HWY_SCALAR
+#endif  // vectors
 
 }  // namespace HWY_NAMESPACE
 }  // namespace gossamer

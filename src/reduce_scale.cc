@@ -42,7 +42,7 @@ HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET < HWY_EMU128
 
 // Converts one vector of From to one of To; D is the tag of what is computed in, fp32 or fp64.
 template <class From, class To, Scaling scaling, class D>
@@ -75,7 +75,7 @@ void convert(std::byte* target, const std::byte* from, uint64_t count, double sc
   using T = std::conditional_t<std::is_same_v<typename From::Lane, double>, double, float>;
   const T factor = static_cast<T>(scale);
   uint64_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
+#if HWY_TARGET < HWY_EMU128
   const hn::ScalableTag<T> d;
   const size_t n = hn::Lanes(d);
   const auto factors = hn::Set(d, factor);

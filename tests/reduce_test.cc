@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <bit>
 #include <cfloat>
 #include <cmath>
@@ -85,6 +86,7 @@ class OnEachTarget : public testing::TestWithParam<int64_t> {
 class Reduce : public OnEachTarget {};
 class Narrow : public OnEachTarget {};
 class Scale : public OnEachTarget {};
+class StreamCopy : public OnEachTarget {};
 
 const auto kTargets = testing::ValuesIn(hwy::SupportedAndGeneratedTargets());
 std::string target_name(const testing::TestParamInfo<int64_t>& info) {
@@ -93,6 +95,7 @@ std::string target_name(const testing::TestParamInfo<int64_t>& info) {
 INSTANTIATE_TEST_SUITE_P(Targets, Reduce, kTargets, target_name);
 INSTANTIATE_TEST_SUITE_P(Targets, Narrow, kTargets, target_name);
 INSTANTIATE_TEST_SUITE_P(Targets, Scale, kTargets, target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, StreamCopy, kTargets, target_name);
 
 TEST_P(Reduce, EqualsPlainLoopsBitForBit) {
   std::mt19937_64 random(1);
@@ -395,19 +398,23 @@ TEST_P(Scale, IntegersTruncateAndKeepAllTheirBits) {
             (std::vector<int64_t>{INT64_MAX, INT64_MIN}));
 }
 
-TEST(StreamCopy, CopiesEveryByteAndNoMore) {
-  const auto check = [](size_t bytes, size_t to, size_t from_offset) {
-    Bytes from(bytes + 64), into(bytes + 128, std::byte{0xa5});
-    for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(i * 7 + i / 251);
-    stream_copy(into.data() + to, from.data() + from_offset, bytes);
-    ASSERT_EQ(0, bytes == 0 ? 0 : std::memcmp(into.data() + to, from.data() + from_offset, bytes));
-    for (size_t i = 0; i < to; ++i) ASSERT_EQ(into[i], std::byte{0xa5});
-    for (size_t i = to + bytes; i < into.size(); ++i) ASSERT_EQ(into[i], std::byte{0xa5});
+TEST_P(StreamCopy, CopiesEveryByteAndNoMore) {
+  Bytes from((size_t{17} << 20) + 256);
+  for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<std::byte>(i * 7 + i / 251);
+  const auto check = [&](size_t bytes, size_t to, size_t whole) {
+    Bytes into(bytes + 128, std::byte{0xa5});
+    Bytes expected = into;
+    std::copy_n(from.begin() + 3, bytes, expected.begin() + static_cast<std::ptrdiff_t>(to));
+    stream_copy(into.data() + to, from.data() + 3, bytes, whole);
+    ASSERT_TRUE(into == expected) << bytes << " bytes to " << to;
   };
-  for (size_t bytes = 0; bytes < 300; ++bytes) check(bytes, bytes % 64, bytes % 7);
-  for (const size_t bytes : {size_t{1} << 16, (size_t{1} << 20) + 5, (size_t{9} << 20) + 77}) {
-    for (const size_t to : {0, 1, 16, 63}) check(bytes, to, 3);
+  const size_t large = size_t{1} << 30;
+  for (size_t bytes = 0; bytes < 300; ++bytes) check(bytes, bytes % 64, bytes % 2 * large);
+  for (const size_t to : {0, 1, 16, 63}) {
+    for (size_t odd = 0; odd < 300; odd += 37) check((size_t{32} << 10) + odd, to, large);
+    check((size_t{1} << 20) + 5, to, 0);
   }
+  check((size_t{16} << 20) + 77, 16, 0);
 }
 
 }  // namespace

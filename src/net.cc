@@ -27,14 +27,6 @@ std::string error_text(int error) {
   return std::error_code(error, std::generic_category()).message();
 }
 
-void set_port(SocketAddress* address, uint16_t port) {
-  if (address->storage.ss_family == AF_INET6) {
-    reinterpret_cast<sockaddr_in6*>(&address->storage)->sin6_port = htons(port);
-  } else {
-    reinterpret_cast<sockaddr_in*>(&address->storage)->sin_port = htons(port);
-  }
-}
-
 Result<PortRange> parse_port_range(const std::string& text) {
   const size_t dash = text.find('-');
   const std::string what = "a port in the port range \"" + text + "\" (expected first-last): ";
@@ -142,7 +134,7 @@ Result<SocketAddress> lookup(const std::string& host, uint16_t port, int flags) 
   SocketAddress address;
   std::memcpy(&address.storage, best->ai_addr, best->ai_addrlen);
   address.length = best->ai_addrlen;
-  set_port(&address, port);
+  address.set_port(port);
   return address;
 }
 
@@ -153,6 +145,37 @@ uint16_t SocketAddress::port() const {
     return ntohs(reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port);
   }
   return ntohs(reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
+}
+
+void SocketAddress::set_port(uint16_t port) {
+  if (storage.ss_family == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port = htons(port);
+  } else {
+    reinterpret_cast<sockaddr_in*>(&storage)->sin_port = htons(port);
+  }
+}
+
+bool SocketAddress::is_loopback() const {
+  if (storage.ss_family == AF_INET6) {
+    const in6_addr& a = reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(&a);
+  }
+  const in_addr& a = reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr;
+  return storage.ss_family == AF_INET && ntohl(a.s_addr) >> 24 == 127;
+}
+
+bool SocketAddress::is_any() const {
+  if (storage.ss_family == AF_INET6) {
+    const in6_addr& a = reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr;
+    return IN6_IS_ADDR_UNSPECIFIED(&a);
+  }
+  return storage.ss_family == AF_INET &&
+         reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr.s_addr == INADDR_ANY;
+}
+
+bool SocketAddress::is_link_local() const {
+  return storage.ss_family == AF_INET6 &&
+         IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr);
 }
 
 std::string SocketAddress::to_string() const {
@@ -206,7 +229,7 @@ Result<int> listen_on(SocketAddress address, const std::string& port_range) {
   static std::atomic<uint32_t> turn{0};
   const uint32_t start = static_cast<uint32_t>(::getpid()) * 7 + turn.fetch_add(1);
   for (uint32_t i = 0; i < count; ++i) {
-    set_port(&address, static_cast<uint16_t>(range->first + (start + i) % count));
+    address.set_port(static_cast<uint16_t>(range->first + (start + i) % count));
     const Listening made = try_listen(address);
     if (made.socket >= 0) {
       return made.socket;
@@ -230,6 +253,17 @@ Result<SocketAddress> local_address(int socket) {
     return Status::error(Code::kSystem, "getsockname: " + error_text(errno));
   }
   return address;
+}
+
+bool is_local_address(SocketAddress address) {
+  address.set_port(0);
+  const int fd = ::socket(address.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const bool local = fd >= 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage),
+                                       address.length) == 0;
+  if (fd >= 0) {
+    ::close(fd);
+  }
+  return local;
 }
 
 }  // namespace gossamer

@@ -18,6 +18,10 @@ struct SocketAddress {
   socklen_t length = 0;
 
   uint16_t port() const;
+  void set_port(uint16_t port);
+  bool is_loopback() const;
+  bool is_any() const;         // 0.0.0.0 or [::]
+  bool is_link_local() const;  // IPv6 that needs a scope
   std::string to_string() const;
   static Result<SocketAddress> parse(const std::string& text);  // numeric host:port only
   static Result<SocketAddress> resolve(const std::string& host, uint16_t port);
@@ -38,6 +42,8 @@ Result<std::vector<Interface>> choose_interfaces(const std::string& pattern);
 //   kSystem  no free port in the range
 Result<int> listen_on(SocketAddress address, const std::string& port_range);
 Result<SocketAddress> local_address(int socket);
+// Whether one of this host's interfaces has it, so that one can listen there.
+bool is_local_address(SocketAddress address);
 
 // Identity of "this host" as far as shared memory reaches: boot id, network namespace and user, or
 // GOSSAMER_HOSTID when set.

@@ -1,0 +1,23 @@
+// The subcommands of `gossamer`. Each add_* registers one; when the user chose it, *exit_code is
+// what the process ends with.
+
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "gossamer/status.h"
+
+namespace gossamer {
+
+inline constexpr int kExitFailure = 1;
+inline constexpr int kExitUsage = 2;
+
+void add_perf_command(CLI::App& app, int* exit_code);
+void add_verify_command(CLI::App& app, int* exit_code);
+void add_explain_command(CLI::App& app, int* exit_code);
+void add_doctor_command(CLI::App& app, int* exit_code);
+
+// Prints "gossamer: <sentence>" and returns `code`.
+int complain(const Status& status, int code = kExitFailure);
+
+}  // namespace gossamer

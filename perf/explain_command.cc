@@ -1,0 +1,119 @@
+// gossamer explain: every candidate for a call with its predicted time, cheapest first.
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "perf/commands.h"
+#include "perf/table.h"
+#include "src/price.h"
+#include "topology/machine.h"
+
+namespace gossamer {
+namespace {
+
+struct Flags {
+  std::string collective = "all_reduce";
+  std::string bytes = "1M";
+  std::string type = "float32";
+  std::string op = "sum";
+  std::string algorithm;
+  std::string transport = "shm";
+  int ranks = 4;
+  int hosts = 1;
+  int cores = 0;
+  bool in_place = false;
+};
+
+Status bad(const std::string& message) {
+  return Status::error(Code::kInvalidArgument, message);
+}
+
+Result<Call> read_call(const Flags& f) {
+  Call call;
+  const auto collective = parse_collective(f.collective);
+  if (!collective)
+    return bad("'" + f.collective +
+               "' is no collective; write all_reduce or "
+               "all_gather");
+  const auto type = parse_data_type(f.type);
+  if (!type) return bad("'" + f.type + "' is no data type");
+  const auto op = parse_reduce_op(f.op);
+  if (!op) return bad("'" + f.op + "' is no reduction");
+  const Result<uint64_t> bytes = parse_bytes(f.bytes);
+  if (!bytes) return bytes.status();
+  if (f.ranks < 1 || f.ranks > 65536) return bad("--ranks wants 1 to 65536");
+  if (f.hosts < 1 || f.hosts > f.ranks) return bad("--hosts wants 1 to the number of ranks");
+  const uint64_t parts = *collective == Collective::kAllGather ? static_cast<uint64_t>(f.ranks) : 1;
+  call.collective = *collective;
+  call.type = *type;
+  call.op = *op;
+  call.count = std::max<uint64_t>(*bytes / (parts * size_of(*type)), 1);
+  call.in_place = f.in_place;
+  return call;
+}
+
+Machine machine_for(const Flags& f) {
+  std::vector<std::string> host_per_rank;
+  for (int r = 0; r < f.ranks; ++r)
+    host_per_rank.push_back(std::to_string(static_cast<int64_t>(r) * f.hosts / f.ranks));
+  return machine_of(host_per_rank, f.cores > 0 ? f.cores : usable_cores(), f.transport);
+}
+
+int explain(const Flags& f) {
+  const Result<Call> call = read_call(f);
+  if (!call) return complain(call.status(), kExitUsage);
+  if (f.transport != "shm" && f.transport != "tcp" && f.transport != "loopback")
+    return complain(bad("--transport wants shm, tcp or loopback"), kExitUsage);
+  if (!f.algorithm.empty() && find_algorithm(call->collective, f.algorithm) == nullptr)
+    return complain(bad("'" + f.algorithm + "' is no algorithm for " + f.collective), kExitUsage);
+  const Machine machine = machine_for(f);
+  const std::vector<Candidate> all = candidates(*call, machine, f.algorithm);
+  const uint64_t parts =
+      call->collective == Collective::kAllGather ? static_cast<uint64_t>(f.ranks) : 1;
+  fmt::print("{} of {} ({} {}, {}{}) among {} ranks on {} host{} with {} cores, {} inside a host\n",
+             name_of(call->collective), bytes_text(call->count * parts * size_of(call->type)),
+             call->count, name_of(call->type),
+             call->collective == Collective::kAllReduce ? name_of(call->op) : "no reduction",
+             f.in_place ? ", in place" : "", f.ranks, f.hosts, f.hosts == 1 ? "" : "s",
+             machine.cores_per_host, f.transport);
+  fmt::print("{:>10}  {:<24}{:>7}{:>14}\n", "", "algorithm", "pieces", "predicted us");
+  bool chosen = false;
+  for (const Candidate& c : all) {
+    if (!c.why_not.empty()) {
+      fmt::print("{:>10}  {:<24}{:>7}{:>14}  {}\n", "", c.algorithm->name, "-", "-", c.why_not);
+      continue;
+    }
+    fmt::print("{:>10}  {:<24}{:>7}{:>14.2f}\n", chosen ? "" : "chosen ->", c.algorithm->name,
+               c.pieces, c.predicted_us);
+    chosen = true;
+  }
+  if (chosen) return 0;
+  return complain(Status::error(Code::kUnavailable, "no algorithm accepts this call"));
+}
+
+}  // namespace
+
+void add_explain_command(CLI::App& app, int* exit_code) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command =
+      app.add_subcommand("explain", "Every candidate algorithm with its predicted time");
+  Flags& f = *flags;
+  command->add_option("--op,--collective", f.collective, "all_reduce or all_gather")
+      ->capture_default_str();
+  command->add_option("--bytes", f.bytes, "8, 1K, 64M, 1G")->capture_default_str();
+  command->add_option("--ranks", f.ranks, "number of ranks")->capture_default_str();
+  command->add_option("--hosts", f.hosts, "spread over so many hosts")->capture_default_str();
+  command->add_option("--cores", f.cores, "cores per host (default: this machine's)");
+  command->add_option("--datatype,-d", f.type, "element type")->capture_default_str();
+  command->add_option("--redop", f.op, "reduction")->capture_default_str();
+  command->add_option("--transport", f.transport, "inside a host: shm, tcp or loopback")
+      ->capture_default_str();
+  command->add_option("--algorithm", f.algorithm, "as if this one were asked for");
+  command->add_flag("--in-place", f.in_place, "input and output are the same memory");
+  command->callback([flags, exit_code] { *exit_code = explain(*flags); });
+}
+
+}  // namespace gossamer

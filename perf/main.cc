@@ -1,0 +1,26 @@
+// The `gossamer` command. Wrong usage is one sentence and exit code 2; a failure is 1.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "perf/commands.h"
+
+int main(int argc, char** argv) {
+  int exit_code = 0;
+  CLI::App app("Gossamer: collective communication that you can run, prove, price and time");
+  app.name("gossamer");
+  app.set_version_flag("--version", "gossamer " GOSSAMER_VERSION);
+  app.require_subcommand(1);
+  gossamer::add_perf_command(app, &exit_code);
+  gossamer::add_verify_command(app, &exit_code);
+  gossamer::add_explain_command(app, &exit_code);
+  gossamer::add_doctor_command(app, &exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    std::fprintf(stderr, "gossamer: %s; see gossamer --help\n", error.what());
+    return gossamer::kExitUsage;
+  }
+  return exit_code;
+}

@@ -1,0 +1,207 @@
+// gossamer perf: times collectives, among N processes it starts itself or in the job that launched
+// it.
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "perf/commands.h"
+#include "perf/perf_run.h"
+#include "perf/spawn.h"
+#include "src/bootstrap.h"
+#include "topology/machine.h"
+
+namespace gossamer {
+namespace {
+
+constexpr int kRanksMax = 1024;
+
+// As typed.
+struct Flags {
+  std::string collective;
+  std::string begin = "8";
+  std::string end = "64M";
+  std::string step;
+  double factor = 2;
+  int iterations = 0;
+  int warmup = 5;
+  int check = 1;
+  std::string type = "float32";
+  std::string op = "sum";
+  int ranks = 0;
+  std::string direction = "both";
+  std::string memory = "host";
+  PerfOptions rest;
+};
+
+Status bad(const std::string& message) {
+  return Status::error(Code::kInvalidArgument, message);
+}
+
+template <class Enum>
+std::string known_names(int count) {
+  std::string names;
+  for (int i = 0; i < count; ++i)
+    names += std::string(names.empty() ? "" : ", ") + std::string(name_of(static_cast<Enum>(i)));
+  return names;
+}
+
+Status read_names(const Flags& f, PerfOptions* o) {
+  if (f.collective == "all") {
+    o->collectives = {Collective::kAllReduce, Collective::kAllGather};
+  } else if (const auto c = parse_collective(f.collective)) {
+    o->collectives = {*c};
+  } else {
+    return bad("'" + f.collective + "' is no collective; there are " +
+               known_names<Collective>(kCollectiveCount) + " and all");
+  }
+  if (f.type == "all") {
+    o->types.clear();
+    for (int i = 0; i < kDataTypeCount; ++i) o->types.push_back(static_cast<DataType>(i));
+  } else if (const auto t = parse_data_type(f.type)) {
+    o->types = {*t};
+  } else {
+    return bad("'" + f.type + "' is no data type; there are " +
+               known_names<DataType>(kDataTypeCount) + " and all");
+  }
+  if (f.op == "all") {
+    o->ops.clear();
+    for (int i = 0; i < kReduceOpCount - 1; ++i) o->ops.push_back(static_cast<ReduceOp>(i));
+  } else if (const auto op = parse_reduce_op(f.op); op && *op != ReduceOp::kUser) {
+    o->ops = {*op};
+  } else {
+    return bad("'" + f.op + "' is no reduction that can be timed; there are " +
+               known_names<ReduceOp>(kReduceOpCount - 1) + " and all");
+  }
+  if (!o->algorithm.empty()) {
+    for (const Collective c : o->collectives) {
+      if (find_algorithm(c, o->algorithm) != nullptr) continue;
+      std::string names;
+      for (const Algorithm* a : algorithms()) {
+        if (a->collective == c) names += std::string(names.empty() ? "" : ", ") + a->name;
+      }
+      return bad("'" + o->algorithm + "' is no algorithm for " + std::string(name_of(c)) +
+                 "; there are " + names);
+    }
+  }
+  return Status::ok();
+}
+
+Status read_sizes(const Flags& f, PerfOptions* o) {
+  const Result<uint64_t> begin = parse_bytes(f.begin);
+  const Result<uint64_t> end = parse_bytes(f.end);
+  if (!begin) return begin.status();
+  if (!end) return end.status();
+  if (*begin == 0) return bad("-b must be at least 1 byte");
+  if (*begin > *end) return bad("-b " + f.begin + " is more than -e " + f.end);
+  uint64_t step = 0;
+  if (!f.step.empty()) {
+    const Result<uint64_t> parsed = parse_bytes(f.step);
+    if (!parsed) return parsed.status();
+    if (*parsed == 0) return bad("-i must be at least 1 byte");
+    step = *parsed;
+  }
+  if (step == 0 && !(f.factor > 1)) return bad("-f must be greater than 1");
+  if (step > 0 && (*end - *begin) / step > 100'000) return bad("-i makes over 100000 sizes");
+  o->sizes = sweep_sizes(*begin, *end, step > 0 ? 0 : f.factor, step);
+  return Status::ok();
+}
+
+Status read_rest(const Flags& f, PerfOptions* o) {
+  if (f.direction != "both" && f.direction != "in" && f.direction != "out")
+    return bad("--place wants in, out or both");
+  o->in_place = f.direction != "out";
+  o->out_of_place = f.direction != "in";
+  if (f.memory != "host" && f.memory != "registered")
+    return bad("--memory wants host or registered");
+  o->registered = f.memory == "registered";
+  if (f.iterations < 0 || f.warmup < 0) return bad("-n and -w cannot be negative");
+  if (f.check < 0) return bad("-c wants 0 or 1");
+  if (f.ranks < 0 || f.ranks > kRanksMax)
+    return bad("--ranks wants 1 to " + std::to_string(kRanksMax));
+  if (!(o->seconds > 0)) return bad("--seconds must be positive");
+  if (!(o->timeout_s > 0) || o->timeout_s > 1e6) return bad("--timeout must be positive");
+  o->iterations = f.iterations;
+  o->warmup = f.warmup;
+  o->check = f.check != 0;
+  return Status::ok();
+}
+
+Result<PerfOptions> read(const Flags& flags) {
+  PerfOptions options = flags.rest;
+  for (const auto part : {read_names, read_sizes, read_rest}) {
+    if (Status s = part(flags, &options); !s) return s;
+  }
+  return options;
+}
+
+// This program's file and what the user typed after its name, word for word.
+std::vector<std::string> own_command_line() {
+  char path[PATH_MAX] = "";
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  std::vector<std::string> words;
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  if (words.empty()) words.emplace_back();
+  words[0] = length > 0 ? std::string(path, static_cast<size_t>(length)) : "/proc/self/exe";
+  return words;
+}
+
+int perf(const Flags& flags) {
+  const Result<PerfOptions> options = read(flags);
+  if (!options) return complain(options.status(), kExitUsage);
+  const Result<LaunchedAs> launched = launcher_environment();
+  if (!launched) return complain(launched.status(), kExitUsage);
+  if (launched->found) return run_perf(*options, flags.ranks);
+  Spawn spawn;
+  // as many as there are cores, but enough to have something to say
+  spawn.ranks = flags.ranks > 0 ? flags.ranks : std::clamp(usable_cores(), 2, 8);
+  spawn.arguments = own_command_line();
+  const Result<int> code = spawn_ranks(spawn);
+  return code ? *code : complain(code.status());
+}
+
+}  // namespace
+
+void add_perf_command(CLI::App& app, int* exit_code) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand(
+      "perf",
+      "Times collectives: among --ranks local processes, or in the job of mpirun, srun or "
+      "torchrun");
+  Flags& f = *flags;
+  command->add_option("collective", f.collective, "all_reduce, all_gather or all")->required();
+  command->add_option("-b,--minbytes", f.begin, "first size: 8, 1K, 64M, 1G")
+      ->capture_default_str();
+  command->add_option("-e,--maxbytes", f.end, "last size")->capture_default_str();
+  command->add_option("-f,--stepfactor", f.factor, "factor between sizes")->capture_default_str();
+  command->add_option("-i,--stepbytes", f.step, "step between sizes, instead of -f");
+  command
+      ->add_option("-n,--iters", f.iterations, "operations per size; 0: as many as fit --seconds")
+      ->capture_default_str();
+  command->add_option("-w,--warmup_iters", f.warmup, "untimed ones before")->capture_default_str();
+  command->add_option("-c,--check", f.check, "1: check every element on every rank; 0: do not")
+      ->capture_default_str();
+  command->add_option("-d,--datatype", f.type, "a type, or all")->capture_default_str();
+  command->add_option("-o,--op", f.op, "a reduction, or all")->capture_default_str();
+  command->add_option("--ranks", f.ranks, "local processes to start (default: one per core)");
+  command->add_option("--algorithm", f.rest.algorithm, "this one instead of the cheapest");
+  command->add_option("--transport", f.rest.transport, "auto, shm or tcp")->capture_default_str();
+  command->add_option("--place", f.direction, "in, out or both")->capture_default_str();
+  command->add_option("--memory", f.memory, "host, or registered: from the library's allocator")
+      ->capture_default_str();
+  command->add_option("--seconds", f.rest.seconds, "time per size")->capture_default_str();
+  command->add_option("--timeout", f.rest.timeout_s, "seconds for joining and for one operation")
+      ->capture_default_str();
+  command->add_option("--csv", f.rest.csv, "write the results to this file");
+  command->add_option("--json", f.rest.json, "the same as JSON");
+  command->add_option("--plot", f.rest.plot, "write FILE.svg and FILE.png");
+  command->callback([flags, exit_code] { *exit_code = perf(*flags); });
+}
+
+}  // namespace gossamer

@@ -1,0 +1,324 @@
+#include "perf/perf_run.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "gossamer/memory.h"
+#include "perf/commands.h"
+#include "perf/communicator_group.h"
+#include "perf/pattern.h"
+#include "perf/plot.h"
+#include "topology/machine.h"
+
+namespace gossamer {
+namespace {
+
+// Page-aligned memory for the longest message, ordinary or from the library.
+class Region {
+ public:
+  Region() = default;
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+  ~Region() {
+    if (data_ == nullptr) return;
+    if (registered_)
+      static_cast<void>(free_memory(data_));
+    else
+      munmap(data_, bytes_);
+  }
+
+  Status allocate(uint64_t bytes, bool registered) {
+    bytes_ = std::max<uint64_t>(bytes, 4096);
+    registered_ = registered;
+    if (registered) {
+      const Result<void*> made = allocate_memory(bytes_);
+      if (!made) return made.status();
+      data_ = *made;
+    } else {
+      void* made =
+          mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (made == MAP_FAILED)
+        return Status::error(Code::kSystem, "not enough memory for a buffer of " +
+                                                bytes_text(bytes_) + "; lower -e");
+      data_ = made;
+    }
+    std::memset(data_, 0, bytes_);
+    return Status::ok();
+  }
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+
+ private:
+  void* data_ = nullptr;
+  uint64_t bytes_ = 0;
+  bool registered_ = false;
+};
+
+// Measures cells of one communicator.
+class Runner {
+ public:
+  Runner(Communicator& communicator, Group& group, const PerfOptions& options)
+      : communicator_(communicator), group_(group), options_(options) {}
+
+  Status allocate() {
+    const uint64_t longest = options_.sizes.back() + 8 * static_cast<uint64_t>(group_.size());
+    if (Status s = output_.allocate(longest, options_.registered); !s) return s;
+    if (!options_.out_of_place) return Status::ok();
+    return input_.allocate(longest, options_.registered);
+  }
+
+  Result<Cell> run(Collective collective, DataType type, ReduceOp op, uint64_t bytes,
+                   bool in_place) {
+    const auto size = static_cast<uint64_t>(group_.size());
+    const uint64_t parts = collective == Collective::kAllGather ? size : 1;
+    Cell cell;
+    cell.collective = collective;
+    cell.ranks = group_.size();
+    cell.type = type;
+    cell.op = op;
+    cell.in_place = in_place;
+    cell.checked = options_.check;
+    cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
+    cell.bytes = cell.count * parts * size_of(type);
+    Reduction reduction = op;
+    if (op == ReduceOp::kPreMulSum) reduction = Reduction::pre_mul_sum(Pattern::kScalar);
+    const auto choice = communicator_.explain(collective, cell.count, type, reduction, in_place);
+    if (!choice) return choice.status();
+    cell.algorithm = choice->algorithm;
+    cell.transport = choice->transport;
+    cell.predicted_us = choice->predicted_us;
+    if (choice->pieces > 1) cell.algorithm += " x" + std::to_string(choice->pieces);
+    if (Status s = time(&cell, reduction); !s) return s;
+    return cell;
+  }
+
+ private:
+  struct Buffers {
+    std::byte* input;
+    std::byte* output;
+    uint64_t output_bytes;
+  };
+  Buffers place(const Cell& cell) const {
+    std::byte* output = output_.data();
+    const uint64_t share = cell.bytes / static_cast<uint64_t>(group_.size());
+    std::byte* input = input_.data();
+    if (cell.in_place && cell.collective == Collective::kAllGather)
+      input = output + static_cast<uint64_t>(group_.rank()) * share;
+    else if (cell.in_place)
+      input = output;
+    return {input, output, cell.bytes};
+  }
+
+  Status call(const Cell& cell, const Buffers& buffers, const Reduction& reduction) {
+    if (cell.collective == Collective::kAllGather)
+      return communicator_.all_gather(buffers.input, buffers.output, cell.count, cell.type);
+    return communicator_.all_reduce(buffers.input, buffers.output, cell.count, cell.type,
+                                    reduction);
+  }
+
+  Status time(Cell* cell, const Reduction& reduction) {
+    const Buffers buffers = place(*cell);
+    Pattern pattern(
+        {cell->collective, cell->type, cell->op, cell->ranks, cell->count, cell->in_place});
+    Measured measured;
+    measured.prepare = [&](int group) {
+      pattern.reseed(static_cast<uint32_t>(group + 1));
+      std::memset(buffers.output, 0xA5, buffers.output_bytes);  // what no operation would leave
+      pattern.fill(group_.rank(), buffers.input);
+    };
+    measured.run = [&](int index) {
+      pattern.stamp(index, buffers.input);
+      return call(*cell, buffers, reduction);
+    };
+    measured.inspect = [&](int operations) -> uint64_t {
+      if (!options_.check || !pattern.can_foretell(operations)) return 0;
+      return pattern.wrong(buffers.output, operations);
+    };
+    const Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    const Result<Timing> timing = measure(group_, pace, measured);
+    if (!timing) return timing.status();
+    cell->timing = *timing;
+    if (!options_.check) return Status::ok();
+    if (!pattern.can_foretell(pace.group + 1)) {
+      if (Status s = check_once(cell, measured); !s) return s;
+    }
+    return check_same_bits(cell, &pattern, buffers, reduction);
+  }
+
+  // One operation on fresh data, every element checked.
+  Status check_once(Cell* cell, const Measured& measured) {
+    measured.prepare(-1);
+    if (Status s = group_.barrier(); !s) return s;
+    if (Status s = measured.run(0); !s) return s;
+    std::vector<double> wrong;
+    if (Status s = group_.gather(static_cast<double>(measured.inspect(1)), &wrong); !s) return s;
+    for (const double w : wrong) cell->timing.wrong += static_cast<uint64_t>(w);
+    return Status::ok();
+  }
+
+  // Values whose sum depends on the order: all ranks must still hold the same bits. A rank that
+  // differs counts as one wrong element.
+  Status check_same_bits(Cell* cell, Pattern* pattern, const Buffers& buffers,
+                         const Reduction& reduction) {
+    pattern->fill_irregular(group_.rank(), buffers.input);
+    if (Status s = group_.barrier(); !s) return s;
+    if (Status s = call(*cell, buffers, reduction); !s) return s;
+    std::vector<double> hashes;
+    const uint64_t hash = hash_bytes(buffers.output, buffers.output_bytes);
+    if (Status s = group_.gather(static_cast<double>(hash >> 12), &hashes); !s) return s;
+    for (const double h : hashes) cell->timing.wrong += h == hashes[0] ? 0 : 1;
+    return Status::ok();
+  }
+
+  Communicator& communicator_;
+  Group& group_;
+  const PerfOptions& options_;
+  Region input_;
+  Region output_;
+};
+
+void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
+  fmt::print("# gossamer {}: {} ranks on {} host{} ({}), {} cores\n", GOSSAMER_VERSION, ranks,
+             where.hosts, where.hosts == 1 ? "" : "s", where.host, usable_cores());
+  fmt::print("# transport {}, algorithm {}, {} buffers, {}\n", o.transport,
+             o.algorithm.empty() ? "by price" : o.algorithm,
+             o.registered ? "library-allocated" : "ordinary",
+             o.check ? "every element of every rank checked" : "results not checked");
+  fmt::print("# time: median; p99: 99 of 100 are not slower; {}\n",
+             where.shared_clock ? "an operation ends when its last rank ends (shared clock)"
+                                : "the slowest rank's own clock counts");
+  fmt::print("# algbw, busbw: from the median, 10^9 bytes per second\n");
+}
+
+// The least time that a two-shot all-reduce needs on one host, by the memory's bandwidth.
+Status print_limit(Group& group, const Whereabouts& where, const std::vector<Cell>& cells) {
+  if (where.hosts != 1 || group.size() < 2) return Status::ok();
+  const auto largest = std::ranges::max_element(cells, [](const Cell& a, const Cell& b) {
+    return std::pair(a.collective == Collective::kAllReduce, a.bytes) <
+           std::pair(b.collective == Collective::kAllReduce, b.bytes);
+  });
+  if (largest == cells.end() || largest->collective != Collective::kAllReduce) return Status::ok();
+  const Result<double> rate = copy_rate(group, largest->bytes);
+  if (!rate) return rate.status();
+  if (group.rank() != 0) return Status::ok();
+  const auto traffic = 3.0 * static_cast<double>(largest->bytes) * group.size();
+  const double limit_us = traffic / (2 * *rate);
+  double best_us = INFINITY;
+  for (const Cell& c : cells) {
+    if (c.collective == Collective::kAllReduce && c.bytes == largest->bytes)
+      best_us = std::min(best_us, c.timing.median_us);
+  }
+  fmt::print(
+      "# limit of this host: {} ranks copy {:.1f} GB/s together at {} (read and written: "
+      "{:.1f} GB/s)\n",
+      group.size(), *rate * 1e-3, bytes_text(largest->bytes), 2 * *rate * 1e-3);
+  fmt::print(
+      "# two-shot all_reduce: each rank reads 2 S and writes S, so {} needs {:.0f} us; "
+      "measured {:.0f} us = {:.2f} x the limit\n",
+      bytes_text(largest->bytes), limit_us, best_us, best_us / limit_us);
+  return Status::ok();
+}
+
+Status measure_all(Runner* runner, const PerfOptions& o, bool prints, std::vector<Cell>* cells) {
+  const Table table(stdout, o.out_of_place, o.in_place);
+  for (const Collective collective : o.collectives) {
+    if (prints) fmt::print("#\n# {}\n", name_of(collective));
+    if (prints) table.header();
+    // the reduction means nothing to an all-gather: once is enough
+    const size_t ops = collective == Collective::kAllGather ? 1 : o.ops.size();
+    for (const DataType type : o.types) {
+      for (size_t op = 0; op < ops; ++op) {
+        uint64_t last_bytes = 0;
+        for (const uint64_t bytes : o.sizes) {
+          std::vector<Cell> row;
+          for (const bool in_place : {false, true}) {
+            if (!(in_place ? o.in_place : o.out_of_place)) continue;
+            Result<Cell> cell = runner->run(collective, type, o.ops[op], bytes, in_place);
+            if (!cell) return cell.status();
+            if (cell->bytes == last_bytes) break;  // rounded up to a size already measured
+            row.push_back(*std::move(cell));
+          }
+          if (row.empty()) continue;
+          last_bytes = row[0].bytes;
+          if (prints) table.row(row);
+          cells->insert(cells->end(), row.begin(), row.end());
+        }
+      }
+    }
+  }
+  return Status::ok();
+}
+
+Status write_files(const PerfOptions& o, const std::vector<Cell>& cells, const std::string& title) {
+  if (!o.csv.empty()) {
+    if (Status s = write_csv(o.csv, cells); !s) return s;
+  }
+  if (!o.json.empty()) {
+    if (Status s = write_json(o.json, cells); !s) return s;
+  }
+  if (o.plot.empty()) return Status::ok();
+  return write_plot(o.plot, cells, title);
+}
+
+}  // namespace
+
+std::vector<uint64_t> sweep_sizes(uint64_t begin, uint64_t end, double factor, uint64_t step) {
+  std::vector<uint64_t> sizes;
+  uint64_t size = begin;
+  while (size <= end) {
+    sizes.push_back(size);
+    const auto scaled = static_cast<uint64_t>(static_cast<double>(size) * factor);
+    const uint64_t next = factor > 1 ? std::max(scaled, size + 1) : size + step;
+    if (next <= size) break;
+    size = next;
+  }
+  return sizes;
+}
+
+int run_perf(const PerfOptions& o, int ranks_wanted) {
+  Communicator::Options join;
+  join.name = "perf";
+  join.transport = o.transport;
+  join.algorithm = o.algorithm;
+  join.timeout = std::chrono::milliseconds(static_cast<int64_t>(o.timeout_s * 1000));
+  auto made = Communicator::from_environment(join);
+  if (!made) return complain(made.status());
+  Communicator& communicator = *made.value();
+  const int ranks = communicator.size();
+  if (ranks_wanted > 0 && ranks_wanted != ranks)
+    return complain(Status::error(Code::kInvalidArgument,
+                                  fmt::format("--ranks {} does not fit the {} ranks this job was "
+                                              "launched with; leave --ranks out",
+                                              ranks_wanted, ranks)),
+                    kExitUsage);
+  const bool reports = communicator.rank() == 0;
+  Whereabouts where;
+  auto group = meet(communicator, &where);
+  if (!group) return complain(group.status());
+  if (reports) print_preamble(o, ranks, where);
+  Runner runner(communicator, **group, o);
+  if (Status s = runner.allocate(); !s) return complain(s);
+  std::vector<Cell> cells;
+  if (Status s = measure_all(&runner, o, reports, &cells); !s) return complain(s);
+  if (Status s = print_limit(**group, where, cells); !s) return complain(s);
+  uint64_t wrong = 0;
+  for (const Cell& cell : cells) wrong += cell.timing.wrong;
+  if (reports) {
+    if (o.check) fmt::print("# {} wrong elements in {} measurements\n", wrong, cells.size());
+    std::fflush(stdout);
+    const std::string title =
+        fmt::format("gossamer {}, {} ranks, {} host{}, {}", GOSSAMER_VERSION, ranks, where.hosts,
+                    where.hosts == 1 ? "" : "s", cells.empty() ? "" : cells.back().transport);
+    if (Status s = write_files(o, cells, title); !s) return complain(s);
+  }
+  if (Status s = (*group)->barrier(); !s) return complain(s);  // nobody leaves while another runs
+  return wrong == 0 ? 0 : kExitFailure;
+}
+
+}  // namespace gossamer

@@ -1,0 +1,39 @@
+// One rank's part in `gossamer perf`: joins the group, measures every cell, rank 0 reports.
+
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "gossamer/communicator.h"
+#include "perf/table.h"
+
+namespace gossamer {
+
+struct PerfOptions {
+  std::vector<Collective> collectives;
+  std::vector<DataType> types{DataType::kFloat32};
+  std::vector<ReduceOp> ops{ReduceOp::kSum};
+  std::vector<uint64_t> sizes;  // bytes, ascending
+  bool out_of_place = true;
+  bool in_place = true;
+  bool check = true;
+  bool registered = false;  // buffers from allocate_memory()
+  int iterations = 0;       // 0: by time
+  int warmup = 5;
+  double seconds = 0.5;  // per cell
+  double timeout_s = 30;
+  std::string algorithm;
+  std::string transport = "auto";
+  std::string csv;
+  std::string json;
+  std::string plot;
+};
+
+// `ranks_wanted`: what the user asked for; 0: whatever the launcher says. Returns the exit code.
+int run_perf(const PerfOptions& options, int ranks_wanted);
+
+// Sizes from `begin` to `end`: times `factor` (when > 1), else plus `step`.
+std::vector<uint64_t> sweep_sizes(uint64_t begin, uint64_t end, double factor, uint64_t step);
+
+}  // namespace gossamer

@@ -1,0 +1,239 @@
+#include "perf/plot.h"
+
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+namespace gossamer {
+namespace {
+
+struct Point {
+  double x;
+  double y;
+};
+struct Series {
+  std::string name;
+  std::vector<Point> points;
+};
+
+constexpr double kWidth = 1120;
+constexpr double kHeight = 520;
+constexpr double kPanelWidth = 440;
+constexpr double kPanelHeight = 330;
+constexpr double kTop = 84;
+// Okabe and Ito's palette: distinct for colour-blind readers too.
+constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
+                                    "#E69F00", "#56B4E9", "#444444", "#8C6D1F"};
+
+std::string escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else
+      out += c;
+  }
+  return out;
+}
+
+// A logarithmic scale from `low` to `high`, powers of its base.
+struct Scale {
+  double low;
+  double high;
+  double base;
+  double position(double value, double length) const {
+    return std::log(value / low) / std::log(high / low) * length;
+  }
+};
+
+Scale cover(double least, double most, double base) {
+  const double low = std::pow(base, std::floor(std::log(least) / std::log(base) + 1e-9));
+  double high = std::pow(base, std::ceil(std::log(most) / std::log(base) - 1e-9));
+  if (high <= low) high = low * base;
+  return {low, high, base};
+}
+
+std::string value_text(double value) {
+  return value >= 1e6   ? fmt::format("{:.0f}M", value / 1e6)
+         : value >= 1e3 ? fmt::format("{:.0f}k", value / 1e3)
+                        : fmt::format("{:g}", value);
+}
+
+class Panel {
+ public:
+  Panel(double left, std::string title, std::string unit)
+      : left_(left), title_(std::move(title)), unit_(std::move(unit)) {}
+
+  std::string draw(const std::vector<Series>& series) {
+    double x_min = INFINITY;
+    double x_max = 0;
+    double y_min = INFINITY;
+    double y_max = 0;
+    for (const Series& s : series) {
+      for (const Point& p : s.points) {
+        x_min = std::min(x_min, p.x);
+        x_max = std::max(x_max, p.x);
+        y_min = std::min(y_min, p.y);
+        y_max = std::max(y_max, p.y);
+      }
+    }
+    if (x_max <= 0) return "";
+    x_ = cover(x_min, x_max, 2);
+    y_ = cover(y_min, y_max, 10);
+    std::string svg = frame();
+    for (size_t i = 0; i < series.size(); ++i)
+      svg += line(series[i], kColours[i % std::size(kColours)]);
+    return svg;
+  }
+
+ private:
+  double px(double x) const { return left_ + x_.position(x, kPanelWidth); }
+  double py(double y) const { return kTop + kPanelHeight - y_.position(y, kPanelHeight); }
+
+  std::string frame() const {
+    std::string svg = fmt::format("<text x='{}' y='{}' class='panel'>{}</text>\n", left_, kTop - 16,
+                                  escaped(title_ + " (" + unit_ + ")"));
+    for (double decade = y_.low; decade <= y_.high * 1.001; decade *= 10) {
+      const double y = py(decade);
+      svg += fmt::format("<path d='M{} {:.1f}h{}' class='grid'/>\n", left_, y, kPanelWidth);
+      svg += fmt::format("<text x='{}' y='{:.1f}' class='tick' text-anchor='end'>{}</text>\n",
+                         left_ - 8, y + 4, value_text(decade));
+      for (int k = 2; k < 10 && decade * 10 <= y_.high * 1.001; ++k)
+        svg += fmt::format("<path d='M{} {:.1f}h{}' class='minor'/>\n", left_, py(decade * k),
+                           kPanelWidth);
+    }
+    // about eight labels along the sizes, whatever the range
+    const int steps = std::max(1, static_cast<int>(std::lround(std::log2(x_.high / x_.low))));
+    const int stride = std::max(1, (steps + 7) / 8);
+    for (int k = 0; k <= steps; k += stride) {
+      const double size = x_.low * std::exp2(k);
+      const double x = px(size);
+      svg += fmt::format("<path d='M{:.1f} {}v{}' class='grid'/>\n", x, kTop, kPanelHeight);
+      svg += fmt::format("<text x='{:.1f}' y='{}' class='tick' text-anchor='middle'>{}</text>\n", x,
+                         kTop + kPanelHeight + 20, bytes_text(static_cast<uint64_t>(size)));
+    }
+    svg += fmt::format("<rect x='{}' y='{}' width='{}' height='{}' class='frame'/>\n", left_, kTop,
+                       kPanelWidth, kPanelHeight);
+    return svg;
+  }
+
+  std::string line(const Series& series, const char* colour) const {
+    std::string path;
+    std::string dots;
+    for (const Point& p : series.points) {
+      path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", px(p.x), py(p.y));
+      dots += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3.2' fill='{}'/>\n", px(p.x), py(p.y),
+                          colour);
+    }
+    return fmt::format("<path d='{}' class='line' stroke='{}'/>\n{}", path, colour, dots);
+  }
+
+  double left_;
+  std::string title_;
+  std::string unit_;
+  Scale x_{};
+  Scale y_{};
+};
+
+std::vector<Series> series_of(const std::vector<Cell>& cells, bool latency) {
+  std::map<std::string, size_t> index;
+  std::vector<Series> all;
+  const auto differs = [&](auto field) {
+    return std::ranges::any_of(cells, [&](const Cell& c) { return field(c) != field(cells[0]); });
+  };
+  const bool types = differs([](const Cell& c) { return c.type; });
+  const bool ops = differs([](const Cell& c) { return c.op; });
+  for (const Cell& c : cells) {
+    std::string name = std::string(name_of(c.collective)) + ", " + std::to_string(c.ranks) +
+                       " ranks, " + (c.in_place ? "in place" : "out of place");
+    if (types) name += ", " + std::string(name_of(c.type));
+    if (ops) name += ", " + c.reduction();
+    const auto [at, fresh] = index.try_emplace(name, all.size());
+    if (fresh) all.push_back({name, {}});
+    const double y = latency ? c.timing.median_us : c.busbw_gbps();
+    if (y > 0 && c.bytes > 0) all[at->second].points.push_back({static_cast<double>(c.bytes), y});
+  }
+  return all;
+}
+
+std::string legend(const std::vector<Series>& series) {
+  std::string svg;
+  double x = 80;
+  double y = kTop + kPanelHeight + 62;
+  for (size_t i = 0; i < series.size(); ++i) {
+    const double width = 52 + 7.2 * static_cast<double>(series[i].name.size());
+    if (x + width > kWidth - 20 && i > 0) {
+      x = 80;
+      y += 22;
+    }
+    const char* colour = kColours[i % std::size(kColours)];
+    svg += fmt::format("<path d='M{} {}h26' class='line' stroke='{}'/>", x, y - 4, colour);
+    svg += fmt::format("<circle cx='{}' cy='{}' r='3.2' fill='{}'/>", x + 13, y - 4, colour);
+    svg += fmt::format("<text x='{}' y='{}' class='legend'>{}</text>\n", x + 34, y,
+                       escaped(series[i].name));
+    x += width;
+  }
+  return svg;
+}
+
+Status convert_to_png(const std::string& svg, const std::string& png) {
+  const std::string scale = "--zoom=1.5";
+  const char* arguments[] = {"rsvg-convert", scale.c_str(), "-o",
+                             png.c_str(),    svg.c_str(),   nullptr};
+  pid_t pid = -1;
+  if (posix_spawnp(&pid, arguments[0], nullptr, nullptr, const_cast<char**>(arguments), environ) !=
+      0)
+    return Status::error(Code::kUnavailable,
+                         "wrote " + svg + " but not the PNG: install librsvg2-bin");
+  int how = 0;
+  while (waitpid(pid, &how, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(how) && WEXITSTATUS(how) == 0) return Status::ok();
+  return Status::error(Code::kSystem, "rsvg-convert could not write " + png);
+}
+
+}  // namespace
+
+std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {
+  std::string svg = fmt::format(
+      "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='{1}' viewBox='0 0 {0} {1}' "
+      "font-family='DejaVu Sans, Verdana, sans-serif'>\n"
+      "<style>.title{{font-size:18px;font-weight:bold;fill:#222}}"
+      ".panel{{font-size:14px;fill:#222}}.tick{{font-size:12px;fill:#444}}"
+      ".legend{{font-size:13px;fill:#222}}.grid{{stroke:#d4d4d4;stroke-width:1;fill:none}}"
+      ".minor{{stroke:#eeeeee;stroke-width:1;fill:none}}"
+      ".frame{{stroke:#888;stroke-width:1;fill:none}}"
+      ".line{{stroke-width:2;fill:none;stroke-linejoin:round}}</style>\n"
+      "<rect width='{0}' height='{1}' fill='white'/>\n"
+      "<text x='80' y='36' class='title'>{2}</text>\n",
+      kWidth, kHeight, escaped(title));
+  const std::vector<Series> bandwidth = series_of(cells, false);
+  svg += Panel(80, "bus bandwidth", "GB/s").draw(bandwidth);
+  svg += Panel(630, "latency, median", "µs").draw(series_of(cells, true));
+  return svg + legend(bandwidth) + "</svg>\n";
+}
+
+Status write_plot(const std::string& path, const std::vector<Cell>& cells,
+                  const std::string& title) {
+  std::filesystem::path stem = path;
+  if (stem.extension() == ".svg" || stem.extension() == ".png") stem.replace_extension();
+  const std::string svg = stem.string() + ".svg";
+  std::ofstream file(svg, std::ios::trunc);
+  file << plot_svg(cells, title);
+  file.close();
+  if (!file) return Status::error(Code::kSystem, "cannot write " + svg + ": " + strerror(errno));
+  return convert_to_png(svg, stem.string() + ".png");
+}
+
+}  // namespace gossamer

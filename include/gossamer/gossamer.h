@@ -1,0 +1,177 @@
+/* Gossamer's C API: names and argument orders as in NCCL, host memory, blocking calls unless the
+ * name ends in Start.
+ *
+ *   gossamerComm_t comm;
+ *   gossamerCommInitEnv(&comm, NULL);                     // mpirun, srun, torchrun, or one rank
+ *   gossamerAllReduce(x, x, n, gossamerFloat32, gossamerSum, comm);
+ *   gossamerCommDestroy(comm);
+ *
+ * Threads    Any call from any thread; ranks must start their collectives in the same order.
+ * Ownership  Buffers are the caller's and lent to the library until the call returns or its work
+ *            has completed. Handles are freed by the calls named below, never twice.
+ * Units      Counts are elements, never bytes; times are milliseconds.
+ * Errors     Every call returns a gossamerResult_t; gossamerGetLastError() has the sentence.
+ */
+
+#ifndef GOSSAMER_GOSSAMER_H
+#define GOSSAMER_GOSSAMER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gossamer/export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GOSSAMER_MAJOR 0
+#define GOSSAMER_MINOR 1
+#define GOSSAMER_PATCH 0
+#define GOSSAMER_VERSION_CODE (GOSSAMER_MAJOR * 10000 + GOSSAMER_MINOR * 100 + GOSSAMER_PATCH)
+#define GOSSAMER_UNIQUE_ID_BYTES 128
+
+typedef struct gossamerComm* gossamerComm_t; /* one rank's seat in a group */
+typedef struct gossamerWork* gossamerWork_t; /* a running operation */
+
+/* Where a group meets and the key that admits to it: a secret. Plain bytes; carry it to the other
+ * ranks by any means. */
+typedef struct {
+  char internal[GOSSAMER_UNIQUE_ID_BYTES];
+} gossamerUniqueId;
+
+typedef enum {
+  gossamerSuccess = 0,
+  gossamerInvalidArgument = 1, /* the message says what to change */
+  gossamerUnavailable = 2,     /* not built in, not installed, not permitted */
+  gossamerTimeout = 3,         /* the deadline passed */
+  gossamerPeerLost = 4,        /* a rank's process or link is gone: gossamerCommFailedRank() */
+  gossamerMismatch = 5,        /* ranks called different operations */
+  gossamerAborted = 6,         /* gossamerCommAbort() here or on another rank */
+  gossamerSystemError = 7,     /* the operating system refused something */
+  gossamerInProgress = 8       /* gossamerWorkWait() with a time limit: not finished yet */
+} gossamerResult_t;
+
+/* NCCL's values. */
+typedef enum {
+  gossamerInt8 = 0,
+  gossamerChar = 0,
+  gossamerUint8 = 1,
+  gossamerInt32 = 2,
+  gossamerInt = 2,
+  gossamerUint32 = 3,
+  gossamerInt64 = 4,
+  gossamerUint64 = 5,
+  gossamerFloat16 = 6,
+  gossamerHalf = 6,
+  gossamerFloat32 = 7,
+  gossamerFloat = 7,
+  gossamerFloat64 = 8,
+  gossamerDouble = 8,
+  gossamerBfloat16 = 9,
+  gossamerFloat8e4m3 = 10,
+  gossamerFloat8e5m2 = 11
+} gossamerDataType_t;
+
+typedef enum {
+  gossamerSum = 0,
+  gossamerProd = 1,
+  gossamerMax = 2,
+  gossamerMin = 3,
+  gossamerAvg = 4
+} gossamerRedOp_t;
+
+/* into[i] = into[i] (op) from[i]: commutative, associative, thread-safe. */
+typedef void (*gossamerReduceFunction)(void* into, const void* from, uint64_t count, void* context);
+
+/* Zero-initialise with GOSSAMER_CONFIG_INITIALIZER; NULL and 0 mean the default. */
+typedef struct {
+  size_t size;           /* of this struct, set by the initialiser */
+  const char* name;      /* shown in logs and errors */
+  const char* transport; /* "auto", "shm", "tcp", "loopback" */
+  const char* algorithm; /* overrides the price, for experiments */
+  int timeout_ms;        /* for joining and for each operation; 0: GOSSAMER_TIMEOUT_MS or 30000 */
+} gossamerConfig_t;
+#define GOSSAMER_CONFIG_INITIALIZER \
+  { sizeof(gossamerConfig_t), NULL, NULL, NULL, 0 }
+
+GOSSAMER_API gossamerResult_t gossamerGetVersion(int* version);
+
+/* Opens a meeting point in this process, for one group. */
+GOSSAMER_API gossamerResult_t gossamerGetUniqueId(gossamerUniqueId* id);
+
+/* Joins a group of `nranks` as `rank`: by unique id, by "tcp://host:port" or "file:///path", or as
+ * the launcher's environment says. Blocks until all have joined. `config` may be NULL. */
+GOSSAMER_API gossamerResult_t gossamerCommInit(gossamerComm_t* comm, int nranks,
+                                               gossamerUniqueId id, int rank);
+GOSSAMER_API gossamerResult_t gossamerCommInitConfig(gossamerComm_t* comm, int nranks,
+                                                     gossamerUniqueId id, int rank,
+                                                     const gossamerConfig_t* config);
+GOSSAMER_API gossamerResult_t gossamerCommInitRendezvous(gossamerComm_t* comm, int nranks,
+                                                         const char* rendezvous, int rank,
+                                                         const gossamerConfig_t* config);
+GOSSAMER_API gossamerResult_t gossamerCommInitEnv(gossamerComm_t* comm,
+                                                  const gossamerConfig_t* config);
+/* Leaves; `comm` is gone. Unfinished work is aborted first; free works before. */
+GOSSAMER_API gossamerResult_t gossamerCommDestroy(gossamerComm_t comm);
+/* Ends every operation on all ranks with gossamerAborted; any thread, any time. Destroy it still.
+ */
+GOSSAMER_API gossamerResult_t gossamerCommAbort(gossamerComm_t comm);
+
+GOSSAMER_API gossamerResult_t gossamerCommCount(gossamerComm_t comm, int* count);
+GOSSAMER_API gossamerResult_t gossamerCommUserRank(gossamerComm_t comm, int* rank);
+/* The failure that ended this communicator, or gossamerSuccess. */
+GOSSAMER_API gossamerResult_t gossamerCommGetAsyncError(gossamerComm_t comm,
+                                                        gossamerResult_t* error);
+/* The rank at fault in that failure, or -1. */
+GOSSAMER_API gossamerResult_t gossamerCommFailedRank(gossamerComm_t comm, int* rank);
+
+/* The code in words. Never NULL; static. */
+GOSSAMER_API const char* gossamerGetErrorString(gossamerResult_t result);
+/* The sentence of the communicator's failure, or, for NULL or a healthy one, of this thread's last
+ * failed call. Never NULL; valid until this thread's next call of it. */
+GOSSAMER_API const char* gossamerGetLastError(gossamerComm_t comm);
+
+/* recvbuff[i] = op over all ranks of sendbuff[i], i in [0, count). In place when equal. */
+GOSSAMER_API gossamerResult_t gossamerAllReduce(const void* sendbuff, void* recvbuff, size_t count,
+                                                gossamerDataType_t datatype, gossamerRedOp_t op,
+                                                gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerAllReduceStart(const void* sendbuff, void* recvbuff,
+                                                     size_t count, gossamerDataType_t datatype,
+                                                     gossamerRedOp_t op, gossamerComm_t comm,
+                                                     gossamerWork_t* work);
+/* Sum of sendbuff[i] * scalar; each rank its own scalar. */
+GOSSAMER_API gossamerResult_t gossamerAllReducePreMulSum(const void* sendbuff, void* recvbuff,
+                                                         size_t count, gossamerDataType_t datatype,
+                                                         double scalar, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerAllReduceUser(const void* sendbuff, void* recvbuff,
+                                                    size_t count, gossamerDataType_t datatype,
+                                                    gossamerReduceFunction function, void* context,
+                                                    gossamerComm_t comm);
+
+/* recvbuff[r * sendcount + i] = rank r's sendbuff[i]. In place when sendbuff == recvbuff + rank *
+ * sendcount elements. */
+GOSSAMER_API gossamerResult_t gossamerAllGather(const void* sendbuff, void* recvbuff,
+                                                size_t sendcount, gossamerDataType_t datatype,
+                                                gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerAllGatherStart(const void* sendbuff, void* recvbuff,
+                                                     size_t sendcount, gossamerDataType_t datatype,
+                                                     gossamerComm_t comm, gossamerWork_t* work);
+
+/* *done = 1 when it has finished, well or not. Never blocks. */
+GOSSAMER_API gossamerResult_t gossamerWorkTest(gossamerWork_t work, int* done);
+/* Waits at most `timeout_ms` (negative: until the operation's own deadline) and returns its result,
+ * or gossamerInProgress. */
+GOSSAMER_API gossamerResult_t gossamerWorkWait(gossamerWork_t work, int timeout_ms);
+/* Waits for the operation if it is unfinished, then frees the handle. */
+GOSSAMER_API gossamerResult_t gossamerWorkFree(gossamerWork_t work);
+
+/* Memory that peers on this host read in place: collectives on it copy nothing. Zeroed. */
+GOSSAMER_API gossamerResult_t gossamerMemAlloc(void** ptr, size_t bytes);
+GOSSAMER_API gossamerResult_t gossamerMemFree(void* ptr);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* GOSSAMER_GOSSAMER_H */

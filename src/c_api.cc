@@ -1,0 +1,364 @@
+// The C boundary: checks handles, maps codes once, keeps the last sentence per thread.
+
+#include <cstring>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "gossamer/communicator.h"
+#include "gossamer/gossamer.h"
+#include "gossamer/memory.h"
+
+using gossamer::Code;
+using gossamer::Communicator;
+using gossamer::DataType;
+using gossamer::ReduceOp;
+using gossamer::Reduction;
+using gossamer::Result;
+using gossamer::Status;
+
+struct gossamerComm {
+  std::unique_ptr<Communicator> communicator;
+};
+
+struct gossamerWork {
+  gossamer::Work work;
+};
+
+namespace {
+
+thread_local std::string last_error;
+thread_local std::string shown_error;
+
+gossamerResult_t result_of(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return gossamerSuccess;
+    case Code::kPending:
+    case Code::kAgain:
+      return gossamerInProgress;
+    case Code::kInvalidArgument:
+      return gossamerInvalidArgument;
+    case Code::kUnavailable:
+      return gossamerUnavailable;
+    case Code::kTimeout:
+      return gossamerTimeout;
+    case Code::kPeerLost:
+      return gossamerPeerLost;
+    case Code::kMismatch:
+      return gossamerMismatch;
+    case Code::kAborted:
+      return gossamerAborted;
+    case Code::kSystem:
+      return gossamerSystemError;
+  }
+  return gossamerSystemError;
+}
+
+gossamerResult_t finish(const Status& status) {
+  if (status.is_ok()) return gossamerSuccess;
+  last_error = status.to_string();
+  return result_of(status.code());
+}
+
+gossamerResult_t refuse(const char* sentence) {
+  last_error = sentence;
+  return gossamerInvalidArgument;
+}
+
+// The standard library may throw (out of memory, no more threads); nothing else does.
+template <class Call>
+gossamerResult_t guarded(Call call) noexcept {
+  try {
+    return call();
+  } catch (const std::bad_alloc&) {
+    return gossamerSystemError;
+  } catch (const std::exception& e) {
+    last_error = std::string("system: ") + e.what();
+    return gossamerSystemError;
+  }
+}
+
+Reduction reduction_of(gossamerRedOp_t op) {
+  return Reduction(static_cast<ReduceOp>(op));
+}
+
+bool plain(gossamerRedOp_t op) {
+  return op >= gossamerSum && op <= gossamerAvg;
+}
+
+Result<Communicator::Options> options_of(const gossamerConfig_t* config) {
+  Communicator::Options options;
+  if (config == nullptr) return options;
+  if (config->size != sizeof(gossamerConfig_t)) {
+    return Status::error(Code::kInvalidArgument,
+                         "the config has another size than this library's; start from "
+                         "GOSSAMER_CONFIG_INITIALIZER and compile with this version's header");
+  }
+  if (config->name != nullptr) options.name = config->name;
+  if (config->transport != nullptr) options.transport = config->transport;
+  if (config->algorithm != nullptr) options.algorithm = config->algorithm;
+  options.timeout = std::chrono::milliseconds(config->timeout_ms);
+  return options;
+}
+
+gossamerResult_t hand_over(Result<std::unique_ptr<Communicator>> made, gossamerComm_t* comm) {
+  if (!made) return finish(made.status());
+  *comm = new gossamerComm{std::move(made).value()};
+  return gossamerSuccess;
+}
+
+gossamerResult_t join(gossamerComm_t* comm, int nranks, const gossamer::UniqueId* id,
+                      const char* rendezvous, int rank, const gossamerConfig_t* config) {
+  if (comm == nullptr) return refuse("the communicator pointer is null");
+  *comm = nullptr;
+  Result<Communicator::Options> options = options_of(config);
+  if (!options) return finish(options.status());
+  options->rank = rank;
+  options->size = nranks;
+  options->id = id;
+  if (rendezvous != nullptr) options->rendezvous = rendezvous;
+  return hand_over(Communicator::create(*options), comm);
+}
+
+constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";
+constexpr const char* kNoWork = "the work handle is null; a ...Start call makes one";
+constexpr const char* kNoResult = "the pointer for the result is null";
+constexpr const char* kNoOp =
+    "the operation is none of gossamerRedOp_t; use gossamerAllReducePreMulSum or "
+    "gossamerAllReduceUser for others";
+
+gossamerResult_t start(gossamer::Work work, gossamerWork_t* handle) {
+  *handle = new gossamerWork{std::move(work)};
+  return gossamerSuccess;
+}
+
+gossamerResult_t reduce(const void* in, void* out, size_t count, gossamerDataType_t type,
+                        const Reduction& reduction, gossamerComm_t comm) {
+  if (comm == nullptr) return refuse(kNoComm);
+  return guarded([&] {
+    return finish(
+        comm->communicator->all_reduce(in, out, count, static_cast<DataType>(type), reduction));
+  });
+}
+
+}  // namespace
+
+extern "C" {
+
+gossamerResult_t gossamerGetVersion(int* version) {
+  if (version == nullptr) return refuse(kNoResult);
+  *version = GOSSAMER_VERSION_CODE;
+  return gossamerSuccess;
+}
+
+gossamerResult_t gossamerGetUniqueId(gossamerUniqueId* id) {
+  if (id == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    Result<gossamer::UniqueId> made = gossamer::UniqueId::create();
+    if (!made) return finish(made.status());
+    std::memcpy(id->internal, made->bytes.data(), sizeof(id->internal));
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommInitConfig(gossamerComm_t* comm, int nranks, gossamerUniqueId id,
+                                        int rank, const gossamerConfig_t* config) {
+  gossamer::UniqueId unique;
+  std::memcpy(unique.bytes.data(), id.internal, sizeof(id.internal));
+  return guarded([&] { return join(comm, nranks, &unique, nullptr, rank, config); });
+}
+
+gossamerResult_t gossamerCommInit(gossamerComm_t* comm, int nranks, gossamerUniqueId id, int rank) {
+  return gossamerCommInitConfig(comm, nranks, id, rank, nullptr);
+}
+
+gossamerResult_t gossamerCommInitRendezvous(gossamerComm_t* comm, int nranks,
+                                            const char* rendezvous, int rank,
+                                            const gossamerConfig_t* config) {
+  return guarded([&] { return join(comm, nranks, nullptr, rendezvous, rank, config); });
+}
+
+gossamerResult_t gossamerCommInitEnv(gossamerComm_t* comm, const gossamerConfig_t* config) {
+  if (comm == nullptr) return refuse("the communicator pointer is null");
+  *comm = nullptr;
+  return guarded([&] {
+    Result<Communicator::Options> options = options_of(config);
+    if (!options) return finish(options.status());
+    return hand_over(Communicator::from_environment(*options), comm);
+  });
+}
+
+gossamerResult_t gossamerCommDestroy(gossamerComm_t comm) {
+  return guarded([&] {
+    delete comm;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommAbort(gossamerComm_t comm) {
+  if (comm == nullptr) return refuse(kNoComm);
+  return guarded([&] {
+    comm->communicator->abort();
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommCount(gossamerComm_t comm, int* count) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (count == nullptr) return refuse(kNoResult);
+  *count = comm->communicator->size();
+  return gossamerSuccess;
+}
+
+gossamerResult_t gossamerCommUserRank(gossamerComm_t comm, int* rank) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (rank == nullptr) return refuse(kNoResult);
+  *rank = comm->communicator->rank();
+  return gossamerSuccess;
+}
+
+gossamerResult_t gossamerCommGetAsyncError(gossamerComm_t comm, gossamerResult_t* error) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (error == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    *error = result_of(comm->communicator->status().code());
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommFailedRank(gossamerComm_t comm, int* rank) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (rank == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    *rank = comm->communicator->status().rank();
+    return gossamerSuccess;
+  });
+}
+
+const char* gossamerGetErrorString(gossamerResult_t result) {
+  switch (result) {
+    case gossamerSuccess:
+      return "no error";
+    case gossamerInvalidArgument:
+      return "invalid argument";
+    case gossamerUnavailable:
+      return "unavailable";
+    case gossamerTimeout:
+      return "timeout";
+    case gossamerPeerLost:
+      return "peer lost";
+    case gossamerMismatch:
+      return "ranks called different operations";
+    case gossamerAborted:
+      return "aborted";
+    case gossamerSystemError:
+      return "system error";
+    case gossamerInProgress:
+      return "in progress";
+  }
+  return "unknown result code";
+}
+
+const char* gossamerGetLastError(gossamerComm_t comm) {
+  const gossamerResult_t copied = guarded([&] {
+    const Status status = comm != nullptr ? comm->communicator->status() : Status::ok();
+    shown_error = status.is_ok() ? last_error : status.to_string();
+    return gossamerSuccess;
+  });
+  return copied == gossamerSuccess ? shown_error.c_str() : "out of memory";
+}
+
+gossamerResult_t gossamerAllReduce(const void* sendbuff, void* recvbuff, size_t count,
+                                   gossamerDataType_t datatype, gossamerRedOp_t op,
+                                   gossamerComm_t comm) {
+  if (!plain(op)) return refuse(kNoOp);
+  return reduce(sendbuff, recvbuff, count, datatype, reduction_of(op), comm);
+}
+
+gossamerResult_t gossamerAllReducePreMulSum(const void* sendbuff, void* recvbuff, size_t count,
+                                            gossamerDataType_t datatype, double scalar,
+                                            gossamerComm_t comm) {
+  return reduce(sendbuff, recvbuff, count, datatype, Reduction::pre_mul_sum(scalar), comm);
+}
+
+gossamerResult_t gossamerAllReduceUser(const void* sendbuff, void* recvbuff, size_t count,
+                                       gossamerDataType_t datatype, gossamerReduceFunction function,
+                                       void* context, gossamerComm_t comm) {
+  return reduce(sendbuff, recvbuff, count, datatype, Reduction::user(function, context), comm);
+}
+
+gossamerResult_t gossamerAllReduceStart(const void* sendbuff, void* recvbuff, size_t count,
+                                        gossamerDataType_t datatype, gossamerRedOp_t op,
+                                        gossamerComm_t comm, gossamerWork_t* work) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (work == nullptr) return refuse(kNoResult);
+  if (!plain(op)) return refuse(kNoOp);
+  return guarded([&] {
+    return start(comm->communicator->start_all_reduce(
+                     sendbuff, recvbuff, count, static_cast<DataType>(datatype), reduction_of(op)),
+                 work);
+  });
+}
+
+gossamerResult_t gossamerAllGather(const void* sendbuff, void* recvbuff, size_t sendcount,
+                                   gossamerDataType_t datatype, gossamerComm_t comm) {
+  if (comm == nullptr) return refuse(kNoComm);
+  return guarded([&] {
+    return finish(comm->communicator->all_gather(sendbuff, recvbuff, sendcount,
+                                                 static_cast<DataType>(datatype)));
+  });
+}
+
+gossamerResult_t gossamerAllGatherStart(const void* sendbuff, void* recvbuff, size_t sendcount,
+                                        gossamerDataType_t datatype, gossamerComm_t comm,
+                                        gossamerWork_t* work) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (work == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    return start(comm->communicator->start_all_gather(sendbuff, recvbuff, sendcount,
+                                                      static_cast<DataType>(datatype)),
+                 work);
+  });
+}
+
+gossamerResult_t gossamerWorkTest(gossamerWork_t work, int* done) {
+  if (work == nullptr) return refuse(kNoWork);
+  if (done == nullptr) return refuse(kNoResult);
+  *done = work->work.test() ? 1 : 0;
+  return gossamerSuccess;
+}
+
+gossamerResult_t gossamerWorkWait(gossamerWork_t work, int timeout_ms) {
+  if (work == nullptr) return refuse(kNoWork);
+  return guarded([&] {
+    if (timeout_ms < 0) return finish(work->work.wait());
+    const Status status = work->work.wait(std::chrono::milliseconds(timeout_ms));
+    return status.code() == Code::kTimeout && !work->work.test() ? gossamerInProgress
+                                                                 : finish(status);
+  });
+}
+
+gossamerResult_t gossamerWorkFree(gossamerWork_t work) {
+  return guarded([&] {
+    delete work;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerMemAlloc(void** ptr, size_t bytes) {
+  if (ptr == nullptr) return refuse(kNoResult);
+  *ptr = nullptr;
+  return guarded([&] {
+    Result<void*> memory = gossamer::allocate_memory(bytes);
+    if (!memory) return finish(memory.status());
+    *ptr = *memory;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerMemFree(void* ptr) {
+  return guarded([&] { return finish(gossamer::free_memory(ptr)); });
+}
+
+}  // extern "C"

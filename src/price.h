@@ -3,7 +3,8 @@
 // Per rank three clocks: transmit port, receive port, arithmetic (LogGP; Alexandrov et al., "LogGP:
 // Incorporating Long Messages into the LogP Model", SPAA 1995). Ranks of one host that outnumber
 // its cores share them: their processor time adds up, and every wait that must hand the core to
-// another rank costs a switch. Congestion inside a network switch is outside the model.
+// another rank costs a switch. The ranks of a host share its port to the other hosts. Congestion
+// inside a network switch is outside the model.
 //
 // Threads    Pure.
 // Units      Microseconds, bytes.
@@ -24,7 +25,7 @@ struct LinkCost {
   double overhead_us = 0.1;     // processor time per message at each end
   double send_us_per_byte = 0;  // processor time of the sender per byte (staging copy, syscall)
   double recv_us_per_byte = 0;  // processor time of the receiver per byte (copy out)
-  double wire_us_per_byte = 0;  // beta: occupancy of the link's port per byte
+  double wire_us_per_byte = 0;  // beta: occupancy of the port per byte
 };
 
 // The machine as the model sees it. Identical on every rank (exchanged at creation), so every rank
@@ -59,6 +60,10 @@ struct Call {
 };
 
 // Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.
+//
+// One piece is walked (src/price_walk.h); every further piece adds what the busiest resource spends
+// on it: a processor, a port, a host's cores, a host's memory. Whether the call is in place does
+// not matter, so that ranks which differ in this still choose the same.
 double price(const Algorithm& algorithm, const Call& call, uint32_t pieces, const Machine& machine);
 
 struct Candidate {
@@ -68,7 +73,14 @@ struct Candidate {
   std::string why_not;  // empty when eligible
 };
 // Every registered algorithm of the collective with its best piece count, cheapest first,
-// ineligible ones last. `only`: empty, or a name that overrides the price.
+// ineligible ones last. `only`: empty, or a name that overrides the price; a name of another
+// collective's algorithm overrides nothing.
+//
+// For 16- and 8-bit floats whose operation rounds, an algorithm that rounds at every fold comes
+// after one that rounds once unless it is more than twice as fast.
+//
+// Cost: at most 9 walks per algorithm, each N times its rounds up to 64 ranks; above, a sample of
+// the ranks is walked.
 std::vector<Candidate> candidates(const Call& call, const Machine& machine,
                                   const std::string& only);
 

@@ -48,9 +48,10 @@ std::vector<std::vector<Rank>> layouts_for(const Algorithm& algorithm, Rank size
   Shape shape;
   shape.size = size;
   if (size == 1 || algorithm.accepts(shape)) return {{}};
+  std::vector<std::vector<Rank>> patterns = {{8}, {size / 2}, {1, 2, 3, 4}};
+  if (size <= 16) patterns.insert(patterns.end(), {{2}, {3}, {size - 1}, {1, size - 1}});
   std::set<std::vector<Rank>> layouts;
-  for (const std::vector<Rank>& pattern : std::vector<std::vector<Rank>>{
-           {2}, {3}, {8}, {size / 2}, {size - 1}, {1, size - 1}, {1, 2, 3, 4}}) {
+  for (const std::vector<Rank>& pattern : patterns) {
     if (*std::min_element(pattern.begin(), pattern.end()) < 1) continue;
     layouts.insert(hosts_of(size, pattern));
   }

@@ -175,6 +175,10 @@ class GOSSAMER_API Builder {
   // to go on with partial results in place). Pass no ranks to end. Nesting is one level deep.
   void nest(std::span<const Rank> ranks, Slice output = {}, Slice input = {});
 
+  // What was emitted since the last clear(), for walks that go round by round and keep no steps.
+  std::span<const Step> emitted() const { return schedule_.steps; }
+  void clear() { schedule_.steps.clear(); }
+
   Schedule finish();  // derives the edges
 
  private:

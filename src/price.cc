@@ -1,0 +1,124 @@
+#include "src/price.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "src/check.h"
+#include "src/plan.h"
+#include "src/price_walk.h"
+
+namespace gossamer {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr uint32_t kPiecesMax = 256;
+constexpr double kBlockPieceBytesMin = 32 * 1024;  // smaller pieces only add steps
+constexpr double kRoundingFactor = 2;              // see price.h
+
+Rank size_of_group(const Machine& machine) {
+  GOSSAMER_CHECK(!machine.host_of.empty());
+  return static_cast<Rank>(machine.host_of.size());
+}
+
+double bytes_of(const Call& call) {
+  return static_cast<double>(call.count) * size_of(call.type);
+}
+
+bool accepts(const Algorithm& algorithm, const Call& call, const Machine& machine) {
+  Shape shape;
+  shape.size = size_of_group(machine);
+  shape.count = call.count;
+  if (machine.host_of.back() > 0) shape.hosts = machine.host_of;
+  return algorithm.collective == call.collective && algorithm.accepts(shape);
+}
+
+// Bytes of the buffers that the ranks of the fullest host touch, input and output.
+double host_bytes(const Call& call, const Machine& machine) {
+  std::vector<double> ranks(static_cast<size_t>(machine.host_of.back()) + 1, 0);
+  for (Rank h : machine.host_of) ranks[static_cast<size_t>(h)] += 1;
+  const double per_rank = call.collective == Collective::kAllReduce
+                              ? 2
+                              : 1 + static_cast<double>(machine.host_of.size());
+  return *std::max_element(ranks.begin(), ranks.end()) * per_rank * bytes_of(call);
+}
+
+bool rounds_at_every_fold(const Algorithm& algorithm, const Call& call) {
+  Algorithm ideal = algorithm;
+  ideal.rounds_once = true;
+  return accumulates_wide(ideal, call) && !accumulates_wide(algorithm, call);
+}
+
+uint32_t pieces_max(const Call& call, const Machine& machine) {
+  double block_bytes = bytes_of(call);
+  if (call.collective == Collective::kAllReduce) block_bytes /= size_of_group(machine);
+  uint32_t pieces = 1;
+  while (pieces < kPiecesMax && block_bytes / (2 * pieces) >= kBlockPieceBytesMin) pieces *= 2;
+  return pieces;
+}
+
+// The best power of two; prices fall and then rise with the number of pieces, so the search stops
+// where they have clearly risen.
+Candidate cheapest(const Algorithm& algorithm, const Call& call, const Machine& machine) {
+  Candidate best;
+  best.algorithm = &algorithm;
+  best.predicted_us = kInfinity;
+  if (!accepts(algorithm, call, machine)) {
+    best.why_not = machine.host_of.back() == 0 ? "needs ranks on two hosts or more"
+                                               : "does not fit this number of ranks and hosts";
+    return best;
+  }
+  const uint32_t last = pieces_max(call, machine);
+  for (uint32_t pieces = 1; pieces <= last; pieces *= 2) {
+    const double us = price(algorithm, call, pieces, machine);
+    if (us < best.predicted_us) {
+      best.predicted_us = us;
+      best.pieces = pieces;
+    } else if (us > 1.25 * best.predicted_us) {
+      break;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+double price(const Algorithm& algorithm, const Call& call, uint32_t pieces,
+             const Machine& machine) {
+  GOSSAMER_CHECK(pieces >= 1);
+  if (!accepts(algorithm, call, machine)) return kInfinity;
+  if (call.count == 0) return 0;
+  if (size_of_group(machine) == 1) {
+    return machine.step_us + bytes_of(call) * machine.copy_us_per_byte;
+  }
+  const uint64_t piece_count = (call.count + pieces - 1) / pieces;
+  const double whole_bytes = host_bytes(call, machine);
+  const PieceCost cost =
+      walk_piece(algorithm, call, piece_count, whole_bytes / pieces <= machine.cache_bytes,
+                 whole_bytes > machine.cache_bytes, machine);
+  const double first =
+      std::max({cost.path_us, cost.port_us, cost.cores_us + cost.waits_us, cost.memory_us});
+  // While one piece waits, a rank goes on with another: a further piece adds one switch at most.
+  const double further =
+      std::max({cost.rank_us, cost.port_us, cost.cores_us + cost.switch_us, cost.memory_us});
+  return first + further * (pieces - 1);
+}
+
+std::vector<Candidate> candidates(const Call& call, const Machine& machine,
+                                  const std::string& only) {
+  std::vector<Candidate> found;
+  for (const Algorithm* algorithm : algorithms()) {
+    if (algorithm->collective == call.collective) {
+      found.push_back(cheapest(*algorithm, call, machine));
+    }
+  }
+  const auto key = [&](const Candidate& c) {
+    const double factor = rounds_at_every_fold(*c.algorithm, call) ? kRoundingFactor : 1;
+    const bool chosen = c.why_not.empty() && only == c.algorithm->name;
+    return chosen ? -1 : c.predicted_us * factor;
+  };
+  std::stable_sort(found.begin(), found.end(),
+                   [&](const Candidate& a, const Candidate& b) { return key(a) < key(b); });
+  return found;
+}
+
+}  // namespace gossamer

@@ -185,6 +185,13 @@ HWY_INLINE hn::Vec<hn::Rebind<typename F::Lane, DF>> narrow(DF df, hn::Vec<DF> v
   }
 }
 
+template <class Kernel, class D>
+HWY_INLINE hn::Vec<D> combine_at(D d, const typename Kernel::Lane* x,
+                                 const typename Kernel::Arrived* y, size_t i) {
+  const hn::Rebind<typename Kernel::Arrived, D> da;
+  return Kernel::vector(d, hn::LoadU(d, x + i), hn::LoadU(da, y + i));
+}
+
 // Runs `Kernel` over two arrays: Kernel::Lane and Kernel::Arrived are the element types of target
 // and operand, and of what arrived; Kernel::vector(d, a, b) and Kernel::one(a, b) combine.
 //
@@ -196,23 +203,19 @@ HWY_INLINE void fold_vectors(D d, std::byte* target, const std::byte* operand,
                              const std::byte* arrived, uint64_t count) {
   using T = typename Kernel::Lane;
   using A = typename Kernel::Arrived;
-  const hn::Rebind<A, D> da;
   T* const into = reinterpret_cast<T*>(target);
   const T* const x = reinterpret_cast<const T*>(operand);
   const A* const y = reinterpret_cast<const A*>(arrived);
   const size_t n = hn::Lanes(d);
-  const auto at = [&](size_t i) HWY_ATTR {
-    return Kernel::vector(d, hn::LoadU(d, x + i), hn::LoadU(da, y + i));
-  };
-  const auto last = at(count - n);
+  const auto last = combine_at<Kernel>(d, x, y, count - n);
   size_t i = 0;
   for (; i + 4 * n <= count; i += 4 * n) {
-    hn::StoreU(at(i), d, into + i);
-    hn::StoreU(at(i + n), d, into + i + n);
-    hn::StoreU(at(i + 2 * n), d, into + i + 2 * n);
-    hn::StoreU(at(i + 3 * n), d, into + i + 3 * n);
+    hn::StoreU(combine_at<Kernel>(d, x, y, i), d, into + i);
+    hn::StoreU(combine_at<Kernel>(d, x, y, i + n), d, into + i + n);
+    hn::StoreU(combine_at<Kernel>(d, x, y, i + 2 * n), d, into + i + 2 * n);
+    hn::StoreU(combine_at<Kernel>(d, x, y, i + 3 * n), d, into + i + 3 * n);
   }
-  for (; i + n <= count; i += n) hn::StoreU(at(i), d, into + i);
+  for (; i + n <= count; i += n) hn::StoreU(combine_at<Kernel>(d, x, y, i), d, into + i);
   if (i < count) hn::StoreU(last, d, into + (count - n));
 }
 

@@ -325,7 +325,7 @@ TEST_P(TransportSuite, NotifyReachesEveryPeerWithItsText) {
 }
 
 TEST_P(TransportSuite, ANoticeTakesPrecedenceOverLeaving) {
-  Ranks ranks = make(2);
+  Ranks ranks = make(4);
   ranks.open(0, 1);
   std::vector<std::byte> got(64);
   (void)ranks.recv(1, 0, 0, sink_of(got), 1);

@@ -1,0 +1,228 @@
+#include "transports/tcp/greeter.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "src/log.h"
+
+namespace gossamer::tcp {
+
+namespace {
+
+// Keeps connections of the transport apart from other uses of the same key.
+constexpr uint32_t kPurpose = 0x54435000;
+constexpr uint64_t kLoudRefusals = 8;
+
+std::string reason_of(int error) {
+  return std::error_code(error, std::generic_category()).message();
+}
+
+void prepare(int socket) {
+  const int on = 1;
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+}  // namespace
+
+Greeter::Greeter(const TransportConfig& config) : config_(config) {}
+
+Greeter::~Greeter() {
+  for (const Pending& p : pending_) ::close(p.socket);
+  if (listener_ >= 0) ::close(listener_);
+}
+
+Status Greeter::listen(int epoll) {
+  epoll_ = epoll;
+  Result<std::vector<Interface>> interfaces = choose_interfaces(config_.interfaces);
+  if (!interfaces) return interfaces.status();
+  Result<int> listener = listen_on(interfaces->front().address, config_.port_range);
+  if (!listener) return listener.status();
+  listener_ = *listener;
+  Result<SocketAddress> bound = local_address(listener_);
+  if (!bound) return bound.status();
+  address_ = *bound;
+  watch(listener_);
+  return Status::ok();
+}
+
+void Greeter::watch(int socket) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLET;
+  // Failure (out of memory) costs wake-ups, not correctness: step() looks at every socket.
+  (void)::epoll_ctl(epoll_, EPOLL_CTL_ADD, socket, &event);
+}
+
+Code Greeter::connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* fault) {
+  const int socket = ::socket(to.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (socket < 0) {
+    fault->set(Code::kSystem, peer, "no socket for the link to rank %d: %s%s", peer,
+               reason_of(errno).c_str(),
+               errno == EMFILE || errno == ENFILE ? "; raise the limit (ulimit -n)" : "");
+    return fault->code;
+  }
+  prepare(socket);
+  pending_.push_back({socket, true, false, peer, lane, to, Clock::now() + config_.timeout,
+                      Handshake(config_.key, Handshake::Role::kConnector, config_.session,
+                                config_.rank, kPurpose | lane)});
+  const int code = ::connect(socket, reinterpret_cast<const sockaddr*>(&to.storage), to.length);
+  if (code != 0 && errno != EINPROGRESS && errno != EINTR) {
+    const std::string why = reason_of(errno);
+    ::close(socket);
+    const Pending p = pending_.back();
+    pending_.pop_back();
+    return failed(p, why, fault);
+  }
+  watch(socket);
+  return Code::kOk;
+}
+
+void Greeter::accept_all() {
+  for (;;) {
+    SocketAddress remote;
+    remote.length = sizeof remote.storage;
+    const int socket = ::accept4(listener_, reinterpret_cast<sockaddr*>(&remote.storage),
+                                 &remote.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (socket < 0) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EAGAIN && !warned_) {
+        warned_ = true;
+        log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
+                 "cannot accept a connection: " + reason_of(errno));
+      }
+      return;
+    }
+    prepare(socket);
+    size_t unproven = 0;
+    for (const Pending& p : pending_) unproven += p.ours ? 0 : 1;
+    if (unproven >= kPendingMax) {
+      for (auto it = pending_.begin(); it != pending_.end(); ++it) {
+        if (it->ours) continue;
+        refuse(*it, "too many unproven connections");
+        ::close(it->socket);
+        pending_.erase(it);
+        break;
+      }
+    }
+    pending_.push_back({socket, false, true, -1, 0, remote, Clock::now() + kProofTime,
+                        Handshake(config_.key, Handshake::Role::kAcceptor, config_.session,
+                                  config_.rank, kPurpose)});
+    watch(socket);
+  }
+}
+
+Greeter::Stage Greeter::finish_connect(Pending* p, std::string* why) {
+  // Connecting again asks how the first attempt went, whatever woke us.
+  const int code =
+      ::connect(p->socket, reinterpret_cast<const sockaddr*>(&p->remote.storage), p->remote.length);
+  if (code == 0 || errno == EISCONN) {
+    p->connected = true;
+    return Stage::kDone;
+  }
+  if (errno == EINPROGRESS || errno == EALREADY || errno == EINTR) return Stage::kGoing;
+  *why = reason_of(errno);
+  return Stage::kFailed;
+}
+
+Greeter::Stage Greeter::advance(Pending* p, std::string* why) {
+  if (!p->connected) {
+    const Stage stage = finish_connect(p, why);
+    if (stage != Stage::kDone) return stage;
+  }
+  for (;;) {
+    bool moved = false;
+    if (const auto out = p->handshake.to_send(); !out.empty()) {
+      const ssize_t n = ::send(p->socket, out.data(), out.size(), MSG_NOSIGNAL);
+      if (n > 0) {
+        p->handshake.sent(static_cast<size_t>(n));
+        moved = true;
+      } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        *why = reason_of(errno) + " during the handshake";
+        return Stage::kFailed;
+      }
+    }
+    if (const size_t wanted = p->handshake.wanted(); wanted > 0) {
+      std::array<std::byte, Handshake::kHelloBytes + Handshake::kProofBytes> in{};
+      const ssize_t n = ::recv(p->socket, in.data(), std::min(wanted, in.size()), 0);
+      if (n > 0) {
+        if (p->handshake.feed({in.data(), static_cast<size_t>(n)}) != Code::kOk) {
+          *why = p->handshake.reason();
+          return Stage::kFailed;
+        }
+        moved = true;
+      } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        *why = n == 0 || errno == ECONNRESET
+                   ? "it closed the connection during the handshake (another key or session there, "
+                     "or it has left)"
+                   : reason_of(errno);
+        return Stage::kFailed;
+      }
+    }
+    if (p->handshake.done()) return Stage::kDone;
+    if (p->handshake.reason()[0] != '\0') {
+      *why = p->handshake.reason();
+      return Stage::kFailed;
+    }
+    if (!moved) return Stage::kGoing;
+  }
+}
+
+Code Greeter::step(std::vector<Welcome>* welcomes, Fault* fault) {
+  accept_all();
+  const auto now = pending_.empty() ? Clock::time_point() : Clock::now();
+  for (auto it = pending_.begin(); it != pending_.end();) {
+    std::string why;
+    Stage stage = advance(&*it, &why);
+    if (stage == Stage::kGoing && now > it->deadline) {
+      stage = Stage::kFailed;
+      why = "no answer in time; is a firewall in between?";
+    }
+    const uint32_t purpose = stage == Stage::kDone ? it->handshake.peer_purpose() : 0;
+    const Rank peer = stage == Stage::kDone ? it->handshake.peer_rank() : -1;
+    if (stage == Stage::kDone &&
+        (peer < 0 || peer >= config_.size || (purpose & ~0xFFu) != kPurpose ||
+         (it->ours ? peer != it->peer : peer >= config_.rank))) {
+      stage = Stage::kFailed;
+      why = "it says it is rank " + std::to_string(peer) + ", which is not whom we expect there";
+    }
+    if (stage == Stage::kGoing) {
+      ++it;
+      continue;
+    }
+    if (stage == Stage::kDone) {
+      (void)::epoll_ctl(epoll_, EPOLL_CTL_DEL, it->socket, nullptr);
+      // Both ends of a connection agree that it is the connector's lane.
+      const uint32_t lane = it->ours ? it->lane : purpose & 0xFF;
+      welcomes->push_back({it->socket, peer, static_cast<uint8_t>(lane)});
+      it = pending_.erase(it);
+      continue;
+    }
+    const Pending p = *it;
+    ::close(p.socket);
+    it = pending_.erase(it);
+    if (p.ours) return failed(p, why, fault);
+    refuse(p, why);
+  }
+  return Code::kOk;
+}
+
+void Greeter::refuse(const Pending& p, const std::string& why) {
+  // Whoever knocks all day must not fill the log.
+  const bool loud = refused_++ < kLoudRefusals;
+  log_line(loud ? LogLevel::kWarn : LogLevel::kInfo, {config_.rank, config_.size, {}},
+           "refused a connection from " + p.remote.to_string() + ": " + why);
+}
+
+Code Greeter::failed(const Pending& p, const std::string& why, Fault* fault) const {
+  fault->set(Code::kPeerLost, p.peer, "rank %d cannot be reached at %s: %s", p.peer,
+             p.remote.to_string().c_str(), why.c_str());
+  return fault->code;
+}
+
+}  // namespace gossamer::tcp

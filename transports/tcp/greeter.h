@@ -1,0 +1,84 @@
+// Makes and accepts connections and has both ends prove that they belong together, before anything
+// else is read from them.
+//
+//   Strangers  are refused, logged and closed; at most kPendingMax connections may be unproven at
+//              a time (the oldest makes room) and each for kProofTime at most.
+//   Blocking   Nothing blocks: step() moves all handshakes on.
+//   Threads    driving thread.
+//   Ownership  owns the listening socket and the sockets of unfinished handshakes.
+
+#pragma once
+
+#include <chrono>
+#include <list>
+#include <string>
+#include <vector>
+
+#include "gossamer/transport.h"
+#include "src/auth.h"
+#include "src/net.h"
+
+namespace gossamer::tcp {
+
+inline constexpr size_t kPendingMax = 256;
+inline constexpr std::chrono::seconds kProofTime{10};
+inline constexpr uint8_t kControlLane = 255;  // the purpose of a control connection
+
+// A connection whose other end has proved itself.
+struct Welcome {
+  int socket = -1;
+  Rank peer = -1;
+  uint8_t lane = 0;
+};
+
+class Greeter {
+ public:
+  explicit Greeter(const TransportConfig& config);
+  ~Greeter();
+  Greeter(const Greeter&) = delete;
+  Greeter& operator=(const Greeter&) = delete;
+
+  // Listens, and adds what it waits for to `epoll` from now on, edge-triggered, with data 0.
+  Status listen(int epoll);
+  std::string address() const { return address_.to_string(); }
+
+  // Starts to connect to `peer`. kOk, or *fault says why not.
+  Code connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* fault);
+
+  // Accepts, connects and proves as far as possible now; appends what is done. A connection *we*
+  // make that fails is a fault; one that a stranger makes is only logged.
+  Code step(std::vector<Welcome>* welcomes, Fault* fault);
+
+  bool busy() const { return !pending_.empty(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Pending {
+    int socket;
+    bool ours;  // we connect
+    bool connected;
+    Rank peer;     // ours: whom we expect
+    uint8_t lane;  // ours
+    SocketAddress remote;
+    Clock::time_point deadline;
+    Handshake handshake;
+  };
+  enum class Stage : uint8_t { kGoing, kDone, kFailed };
+
+  void accept_all();
+  Stage advance(Pending* p, std::string* why);
+  Stage finish_connect(Pending* p, std::string* why);
+  void watch(int socket);
+  void refuse(const Pending& p, const std::string& why);
+  Code failed(const Pending& p, const std::string& why, Fault* fault) const;
+
+  const TransportConfig config_;
+  int listener_ = -1;
+  int epoll_ = -1;
+  SocketAddress address_;
+  uint64_t refused_ = 0;
+  bool warned_ = false;  // that accept() fails
+  std::list<Pending> pending_;
+};
+
+}  // namespace gossamer::tcp

@@ -1,0 +1,274 @@
+// Tcp's side of time: polling, sleeping, and finding out what has become of a peer.
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "src/check.h"
+#include "src/log.h"
+#include "transports/tcp/tcp.h"
+
+namespace gossamer::tcp {
+
+namespace {
+
+// With this many flows waiting or fewer, trying each is cheaper than asking epoll.
+constexpr size_t kDirectFlowsMax = 4;
+// How long a broken data connection waits for the control connection to say why.
+constexpr std::chrono::milliseconds kGrace{200};
+constexpr int kEventsMax = 64;
+
+// Finds a host that has vanished in about 10 seconds, idle or not.
+void guard_against_silence(int socket) {
+  const int on = 1;
+  const int idle_s = 4;
+  const int interval_s = 2;
+  const int probes = 3;
+  const unsigned int silence_ms = 10'000;
+  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
+}
+
+}  // namespace
+
+// Takes a proven connection into its link.
+void Tcp::admit(const Welcome& welcome) {
+  Peer& peer = peer_at(welcome.peer);
+  const bool control = welcome.lane == kControlLane;
+  const bool taken =
+      control ? peer.control >= 0 : welcome.lane >= lanes_ || peer.flows[welcome.lane] != nullptr;
+  if (taken) {
+    log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
+             "refused a second connection from rank " + std::to_string(welcome.peer));
+    ::close(welcome.socket);
+    return;
+  }
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  if (control) {
+    guard_against_silence(welcome.socket);
+    peer.control = welcome.socket;
+    linked_.push_back(welcome.peer);
+    event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+  } else {
+    peer.flows[welcome.lane] =
+        std::make_unique<Flow>(welcome.socket, config_.rank, welcome.peer, welcome.lane);
+    event.data.ptr = peer.flows[welcome.lane].get();
+  }
+  (void)::epoll_ctl(epoll_, EPOLL_CTL_ADD, welcome.socket, &event);
+  if (peer.control < 0) return;
+  for (const auto& flow : peer.flows) {
+    if (flow == nullptr) return;
+  }
+  peer.ready = true;
+  if (peer.requested) --opening_;
+}
+
+// Fetches what epoll has seen; control connections and the greeter have null data.
+void Tcp::collect_events() {
+  std::array<epoll_event, kEventsMax> events;
+  int count = kEventsMax;
+  while (count == kEventsMax) {
+    count = ::epoll_wait(epoll_, events.data(), kEventsMax, 0);
+    for (int i = 0; i < count; ++i) {
+      auto* const flow = static_cast<Flow*>(events[static_cast<size_t>(i)].data.ptr);
+      if (flow == nullptr) {
+        urgent_ = true;
+        continue;
+      }
+      const uint32_t what = events[static_cast<size_t>(i)].events;
+      if ((what & ~static_cast<uint32_t>(EPOLLOUT)) != 0) flow->readable = true;
+      if ((what & ~static_cast<uint32_t>(EPOLLIN)) != 0) flow->writable = true;
+    }
+  }
+}
+
+bool Tcp::arm() noexcept {
+  if (failure_.code != Code::kOk) return false;
+  collect_events();
+  if (urgent_) return false;
+  for (const Flow* flow : reading_) {
+    if (flow->wants_read() && flow->readable && !flow->broken()) return false;
+  }
+  for (const Flow* flow : writing_) {
+    if (flow->wants_write() && flow->writable && !flow->broken()) return false;
+  }
+  return true;
+}
+
+Code Tcp::poll_flows(std::vector<Token>* done, Fault* fault) {
+  const bool direct = reading_.size() + writing_.size() <= kDirectFlowsMax;
+  if (!direct) collect_events();
+  for (size_t i = 0; i < reading_.size();) {
+    Flow* const flow = reading_[i];
+    if ((direct || flow->readable) && flow->wants_read()) {
+      const Code code = flow->receive(tile_, done, fault);
+      if (code != Code::kOk) return code;
+      if (flow->broken()) urgent_ = true;
+    }
+    if (flow->wants_read()) {
+      ++i;
+      continue;
+    }
+    flow->listed_read = false;
+    reading_[i] = reading_.back();
+    reading_.pop_back();
+  }
+  for (size_t i = 0; i < writing_.size();) {
+    Flow* const flow = writing_[i];
+    if (direct || flow->writable) flow->transmit(done);
+    if (flow->broken()) urgent_ = true;
+    if (flow->wants_write()) {
+      ++i;
+      continue;
+    }
+    flow->listed_write = false;
+    writing_[i] = writing_.back();
+    writing_.pop_back();
+  }
+  return Code::kOk;
+}
+
+// Whether it is time to look at the control connections: at every tick of the kernel's coarse clock
+// (1 to 10 ms), which costs less to read than a system call.
+bool Tcp::due() {
+  if (urgent_ || opening_ > 0 || greeter_.busy()) return true;
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  const time_t tick = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
+  if (tick == last_tick_) return false;
+  last_tick_ = tick;
+  return true;
+}
+
+Code Tcp::poll(std::vector<Token>* done, Fault* fault) noexcept {
+  if (failure_.code != Code::kOk) {
+    *fault = failure_;
+    return fault->code;
+  }
+  if (poll_flows(done, fault) != Code::kOk) return fail(fault);
+  if (due() && check_control(fault) != Code::kOk) return fail(fault);
+  return Code::kOk;
+}
+
+bool Tcp::needs(const Peer& peer) const {
+  for (const auto& flow : peer.flows) {
+    if (flow != nullptr && (flow->wants_read() || flow->wants_write())) return true;
+  }
+  return false;
+}
+
+Code Tcp::lost(Rank rank, const char* how, Fault* fault) const {
+  fault->set(Code::kPeerLost, rank, "rank %d at %s %s", rank,
+             addresses_[static_cast<size_t>(rank)].c_str(), how);
+  return fault->code;
+}
+
+Code Tcp::check_control(Fault* fault) {
+  urgent_ = false;
+  if (greeter_.step(&welcomes_, fault) != Code::kOk) return fault->code;
+  for (const Welcome& welcome : welcomes_) admit(welcome);
+  welcomes_.clear();
+  // Notices first: a rank that failed and left gives the reason, not its leaving.
+  Fault ended;
+  for (const Rank rank : linked_) {
+    Peer& peer = *peers_[static_cast<size_t>(rank)];
+    Fault found;
+    if (read_control(rank, &peer, &found) == Code::kOk) continue;
+    if (found.code != Code::kPeerLost) {
+      *fault = found;
+      return fault->code;
+    }
+    if (ended.code == Code::kOk) ended = found;
+  }
+  if (ended.code != Code::kOk) {
+    *fault = ended;
+    return fault->code;
+  }
+  for (const Rank rank : linked_) {
+    const Code code = judge(rank, peers_[static_cast<size_t>(rank)].get(), fault);
+    if (code != Code::kOk) return code;
+  }
+  return Code::kOk;
+}
+
+Code Tcp::read_control(Rank rank, Peer* peer, Fault* fault) {
+  if (peer->said_goodbye) return Code::kOk;
+  std::array<std::byte, 1024> buffer;
+  for (;;) {
+    const ssize_t got = ::recv(peer->control, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return Code::kOk;
+    if (got < 0 && errno == ETIMEDOUT) {
+      return lost(rank, "does not answer any more (host or network down)", fault);
+    }
+    if (got <= 0) return lost(rank, "closed its connection without a word: it died", fault);
+    std::span<const std::byte> bytes(buffer.data(), static_cast<size_t>(got));
+    while (!bytes.empty()) {
+      switch (peer->parser.next(&bytes, fault)) {
+        case RecordParser::Found::kNothing:
+          break;
+        case RecordParser::Found::kNotice:
+          return fault->code;
+        case RecordParser::Found::kGoodbye:
+          peer->said_goodbye = true;
+          for (const auto& flow : peer->flows) {
+            if (flow != nullptr) flow->readable = true;  // its end may have been seen already
+          }
+          return Code::kOk;
+        case RecordParser::Found::kGarbage:
+          fault->set(Code::kSystem, rank,
+                     "rank %d sends control records that make no sense: corrupted on the way, or "
+                     "two versions of the library",
+                     rank);
+          return fault->code;
+      }
+    }
+  }
+}
+
+// What follows from a broken flow, or from a goodbye.
+Code Tcp::judge(Rank rank, Peer* peer, Fault* fault) {
+  bool wanted_and_broken = false;
+  for (const auto& flow : peer->flows) {
+    if (flow != nullptr && flow->broken() && (flow->wants_read() || flow->wants_write())) {
+      wanted_and_broken = true;
+    }
+  }
+  if (!wanted_and_broken) return Code::kOk;
+  if (peer->said_goodbye) {
+    return lost(rank, "has left while messages to or from it were outstanding", fault);
+  }
+  const auto now = Clock::now();
+  if (!peer->suspect) {
+    peer->suspect = true;
+    peer->suspected = now;
+  }
+  if (now - peer->suspected > kGrace) {
+    return lost(rank, "broke a data connection", fault);
+  }
+  urgent_ = true;  // look again at the next poll
+  return Code::kOk;
+}
+
+void Tcp::notify(const Fault& fault) noexcept {
+  const Record record = notice_record(fault);
+  for (const Rank rank : linked_) {
+    // A control connection is almost always empty: what it does not take at once is not worth
+    // waiting for.
+    (void)::send(peers_[static_cast<size_t>(rank)]->control, record.data.data(), record.bytes,
+                 MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+}
+
+}  // namespace gossamer::tcp

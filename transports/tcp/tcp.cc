@@ -1,0 +1,191 @@
+#include "transports/tcp/tcp.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "src/check.h"
+#include "transports/list.h"
+
+namespace gossamer::tcp {
+
+namespace {
+
+// Measured: one connection fills the memory bus on a host, where more only cost system calls;
+// between hosts one connection is bound to one processor core at each end.
+constexpr uint8_t kLanesOnOneHost = 1;
+constexpr uint8_t kLanesBetweenHosts = 2;
+
+}  // namespace
+
+Tcp::Tcp(const TransportConfig& config)
+    : config_(config),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      greeter_(config),
+      tile_(std::make_unique_for_overwrite<std::byte[]>(kFoldTileBytes)) {
+  peers_.resize(static_cast<size_t>(config.size));
+}
+
+Status Tcp::listen() {
+  if (epoll_ < 0) {
+    return Status::error(Code::kSystem, std::string("epoll_create1: ") + std::strerror(errno) +
+                                            "; raise the limit of open files (ulimit -n)");
+  }
+  return greeter_.listen(epoll_);
+}
+
+Tcp::~Tcp() {
+  const Record goodbye = goodbye_record();
+  for (const Rank rank : linked_) {
+    const int socket = peers_[static_cast<size_t>(rank)]->control;
+    (void)::send(socket, goodbye.data.data(), goodbye.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+    // Unread bytes would turn the close into a reset, which may overtake what was just sent.
+    std::array<std::byte, 1024> rest;
+    while (::recv(socket, rest.data(), rest.size(), MSG_DONTWAIT) > 0) continue;
+  }
+  for (const Rank rank : linked_) ::close(peers_[static_cast<size_t>(rank)]->control);
+  peers_.clear();
+  if (epoll_ >= 0) ::close(epoll_);
+}
+
+std::string Tcp::address() const {
+  return greeter_.address() + " " + host_identity();
+}
+
+Status Tcp::start(std::vector<std::string> addresses) {
+  if (addresses.size() != static_cast<size_t>(config_.size)) {
+    return Status::error(Code::kInvalidArgument, "tcp needs one address per rank");
+  }
+  addresses_ = std::move(addresses);
+  std::string host;
+  lanes_ = kLanesOnOneHost;
+  for (std::string& text : addresses_) {
+    if (text.empty()) continue;
+    const size_t space = text.find(' ');
+    const std::string identity = space == std::string::npos ? "" : text.substr(space + 1);
+    text.resize(std::min(space, text.size()));
+    if (host.empty()) host = identity;
+    if (host != identity) lanes_ = kLanesBetweenHosts;  // every rank sees the same list
+  }
+  return Status::ok();
+}
+
+Tcp::Peer& Tcp::peer_at(Rank peer) {
+  std::unique_ptr<Peer>& slot = peers_[static_cast<size_t>(peer)];
+  if (slot == nullptr) {
+    slot = std::make_unique<Peer>(config_.size);
+    slot->flows.resize(lanes_);
+  }
+  return *slot;
+}
+
+Flow& Tcp::flow_at(Rank peer, Lane lane) {
+  GOSSAMER_CHECK(lane < lanes_ && peers_[static_cast<size_t>(peer)] != nullptr &&
+                 peers_[static_cast<size_t>(peer)]->ready);
+  return *peers_[static_cast<size_t>(peer)]->flows[lane];
+}
+
+Code Tcp::fail(Fault* fault) {
+  failure_ = *fault;
+  return fault->code;
+}
+
+Code Tcp::open(Rank rank, Fault* fault) noexcept {
+  GOSSAMER_CHECK(rank >= 0 && rank < config_.size && rank != config_.rank);
+  if (failure_.code != Code::kOk) {
+    *fault = failure_;
+    return fault->code;
+  }
+  Peer& peer = peer_at(rank);
+  if (peer.ready) return Code::kOk;
+  if (!peer.requested) {
+    Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
+    if (!to) {
+      fault->set(Code::kInvalidArgument, rank, "rank %d's address is unusable: %s", rank,
+                 to.status().message().c_str());
+      return fail(fault);
+    }
+    peer.requested = true;
+    peer.opened = Clock::now();
+    ++opening_;
+    if (config_.rank < rank) {
+      for (uint8_t lane = 0; lane < lanes_; ++lane) {
+        if (greeter_.connect(rank, lane, *to, fault) != Code::kOk) return fail(fault);
+      }
+      if (greeter_.connect(rank, kControlLane, *to, fault) != Code::kOk) return fail(fault);
+    }
+  }
+  if (Clock::now() - peer.opened > config_.timeout) {
+    fault->set(Code::kTimeout, rank,
+               "rank %d did not open its link to rank %d in time; it is late, or cannot reach %s",
+               rank, config_.rank, greeter_.address().c_str());
+    return fail(fault);
+  }
+  return Code::kAgain;
+}
+
+void Tcp::list(Flow* flow) {
+  if (flow->wants_read() && !flow->listed_read) {
+    flow->listed_read = true;
+    reading_.push_back(flow);
+  }
+  if (flow->wants_write() && !flow->listed_write) {
+    flow->listed_write = true;
+    writing_.push_back(flow);
+  }
+}
+
+Code Tcp::send(Rank peer, Lane lane, const Message& message, Token token, Fault* fault) noexcept {
+  if (failure_.code != Code::kOk) {
+    *fault = failure_;
+    return fault->code;
+  }
+  Flow& flow = flow_at(peer, lane);
+  const Code code = flow.send(message, token);
+  if (flow.broken()) urgent_ = true;
+  if (code == Code::kPending) list(&flow);
+  return code;
+}
+
+Code Tcp::recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept {
+  if (failure_.code != Code::kOk) {
+    *fault = failure_;
+    return fault->code;
+  }
+  Flow& flow = flow_at(peer, lane);
+  const Code code = flow.recv(sink, token, tile_, fault);
+  if (flow.broken()) urgent_ = true;
+  if (code == Code::kPending) {
+    list(&flow);
+  } else if (code != Code::kOk && code != Code::kAgain) {
+    return fail(fault);
+  }
+  return code;
+}
+
+void Tcp::abandon() noexcept {
+  for (const auto& peer : peers_) {
+    if (peer == nullptr) continue;
+    for (const auto& flow : peer->flows) {
+      if (flow != nullptr) flow->abandon();
+    }
+  }
+}
+
+Result<std::unique_ptr<Transport>> create(const TransportConfig& config) {
+  auto tcp = std::make_unique<Tcp>(config);
+  const Status listening = tcp->listen();
+  if (!listening) return listening;
+  return std::unique_ptr<Transport>(std::move(tcp));
+}
+
+}  // namespace gossamer::tcp
+
+namespace gossamer {
+
+const TransportFactory tcp_transport{"tcp", tcp::create};
+
+}  // namespace gossamer

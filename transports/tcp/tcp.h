@@ -1,0 +1,96 @@
+// tcp: ranks anywhere that can connect to each other.
+//
+//   Links      The lower rank connects to the higher one's listening socket, when both open().
+//              A link is one data connection per lane (Flow) and one control connection, which
+//              carries notices and goodbyes and whose end tells that a process is gone.
+//   Polling    poll() reads and writes the flows that have something posted, directly; with more
+//              than a few it asks epoll which are ready. Control connections and the listening
+//              socket are looked at every few milliseconds, and at once when something is odd.
+//   Half-open  Control connections are always drained, so keepalive and the user timeout on them
+//              find hosts that vanished without disturbing slow readers of data.
+//   Sleeping   Every socket is in one epoll set, edge-triggered, for its whole life: sleeping
+//              costs one system call, and connections nobody waits for wake nobody twice.
+//   Threads    driving thread.
+
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "transports/tcp/flow.h"
+#include "transports/tcp/greeter.h"
+
+namespace gossamer::tcp {
+
+class Tcp final : public Transport {
+ public:
+  explicit Tcp(const TransportConfig& config);
+  ~Tcp() override;
+  Status listen();
+
+  const char* name() const noexcept override { return "tcp"; }
+  std::string address() const override;
+  Status start(std::vector<std::string> addresses) override;
+  Limits limits() const noexcept override { return {UINT64_MAX, kWindow, lanes_}; }
+  Code open(Rank peer, Fault* fault) noexcept override;
+  Status pin(std::span<std::byte>) override { return Status::ok(); }
+  Code send(Rank peer, Lane lane, const Message& message, Token token,
+            Fault* fault) noexcept override;
+  Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept override;
+  Code poll(std::vector<Token>* done, Fault* fault) noexcept override;
+  void notify(const Fault& fault) noexcept override;
+  void abandon() noexcept override;
+  int wait_fd() const noexcept override { return epoll_; }
+  bool arm() noexcept override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Peer {
+    explicit Peer(Rank size) : parser(size) {}
+    std::vector<std::unique_ptr<Flow>> flows;  // by lane; null: not connected yet
+    int control = -1;
+    RecordParser parser;
+    bool requested = false;         // open() was called here
+    bool ready = false;             // every connection stands
+    bool said_goodbye = false;      // it leaves in good order
+    bool suspect = false;           // a flow is broken and nothing says why yet
+    Clock::time_point opened{};     // when open() was first called
+    Clock::time_point suspected{};  // when `suspect` became true
+  };
+
+  Peer& peer_at(Rank peer);
+  Flow& flow_at(Rank peer, Lane lane);
+  Code fail(Fault* fault);
+  Code lost(Rank peer, const char* how, Fault* fault) const;
+  bool needs(const Peer& peer) const;
+  void admit(const Welcome& welcome);
+  void list(Flow* flow);
+
+  Code poll_flows(std::vector<Token>* done, Fault* fault);
+  void collect_events();
+  bool due();
+  Code check_control(Fault* fault);
+  Code read_control(Rank rank, Peer* peer, Fault* fault);
+  Code judge(Rank rank, Peer* peer, Fault* fault);
+
+  const TransportConfig config_;
+  int epoll_ = -1;
+  Greeter greeter_;
+  uint8_t lanes_ = 1;
+  std::vector<std::string> addresses_;
+  std::vector<std::unique_ptr<Peer>> peers_;  // null: never opened
+  std::vector<Rank> linked_;                  // ranks with a control connection
+  uint32_t opening_ = 0;                      // links asked for here that are not ready
+  bool urgent_ = false;                       // look at the control connections now
+  time_t last_tick_ = 0;
+
+  FoldTile tile_;
+  std::vector<Flow*> reading_;  // have sinks posted; may hold some that have none any more
+  std::vector<Flow*> writing_;
+  std::vector<Welcome> welcomes_;
+  Fault failure_;  // the first one is final
+};
+
+}  // namespace gossamer::tcp

@@ -86,6 +86,7 @@ void Channel::step() {
 
 void Channel::close(std::string why, int error) {
   fd_.reset();
+  out_at_ = out_.size();
   state_ = State::kClosed;
   why_ = std::move(why);
   error_ = error;

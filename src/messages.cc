@@ -16,8 +16,7 @@ constexpr uint8_t kIpv6 = 6;
 constexpr size_t kAddressBytes = 16;
 
 bool is_failure(uint8_t code) {
-  return code >= static_cast<uint8_t>(Code::kInvalidArgument) &&
-         code <= static_cast<uint8_t>(Code::kSystem);
+  return code >= static_cast<uint8_t>(Code::kAgain) && code <= static_cast<uint8_t>(Code::kSystem);
 }
 
 }  // namespace

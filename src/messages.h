@@ -69,7 +69,8 @@ std::vector<std::byte> encode(const Welcome& welcome);
 std::optional<Welcome> parse_welcome(std::span<const std::byte> body);
 
 std::vector<std::byte> encode_failure(const Status& status);
-// Always an error Status when it parses; the text is cut to what encode_failure() sends.
+// Always an error Status when it parses (kAgain: this group is complete, another may form here);
+// the text is cut to what encode_failure() sends.
 std::optional<Status> parse_failure(std::span<const std::byte> body);
 
 std::vector<std::byte> encode_blobs(std::span<const std::string> blobs);

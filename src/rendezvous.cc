@@ -52,6 +52,11 @@ void RendezvousServer::run() {
       fail(missing_ranks());
     }
   }
+  for (Member& member : members_) {
+    if (!member.report && member.channel->open()) {
+      turn_away(&member);
+    }
+  }
 }
 
 // Over when everybody who is to be told something has been told, or has left, or time is up.
@@ -62,7 +67,8 @@ bool RendezvousServer::finished() const {
   const bool flushed = std::all_of(members_.begin(), members_.end(), [](const Member& m) {
     return !m.report || m.gone || m.channel->flushed();
   });
-  return deadline_.expired() || (flushed && (phase_ == Phase::kWelcoming || told_ >= expected_));
+  return deadline_.expired() ||
+         (flushed && (phase_ == Phase::kWelcoming || told_count_ >= expected_));
 }
 
 Deadline RendezvousServer::next_deadline() const {
@@ -137,6 +143,12 @@ void RendezvousServer::refuse(Member* member, const std::string& why) {
 }
 
 void RendezvousServer::on_report(Member* member, const Report& report) {
+  // Ranks that have their answer may be back already, for the next group at the same place.
+  if (phase_ == Phase::kWelcoming ||
+      (phase_ == Phase::kRefusing && told_ranks_.contains(report.rank))) {
+    turn_away(member);
+    return;
+  }
   member->report = report;
   if (phase_ == Phase::kRefusing) {
     tell_failure(member);
@@ -176,6 +188,16 @@ void RendezvousServer::on_report(Member* member, const Report& report) {
   }
 }
 
+void RendezvousServer::turn_away(Member* member) {
+  FrameHeader header;
+  header.type = FrameType::kFailure;
+  member->channel->send(
+      header, encode_failure(Status::error(Code::kAgain, "it has served its group and closes")));
+  member->channel->step();
+  member->channel->close("it came for the next group", 0);
+  member->gone = true;
+}
+
 void RendezvousServer::welcome_all() {
   phase_ = Phase::kWelcoming;
   deadline_ = Deadline(kHandshakeTime);  // to get the answers out
@@ -206,7 +228,8 @@ void RendezvousServer::fail(Status why) {
 }
 
 void RendezvousServer::tell_failure(Member* member) {
-  ++told_;
+  ++told_count_;
+  told_ranks_.insert(member->report->rank);
   if (!member->gone && !member->told) {
     FrameHeader header;
     header.type = FrameType::kFailure;

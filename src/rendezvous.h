@@ -14,6 +14,7 @@
 #include <list>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,7 @@ class RendezvousServer {
   void step(Member* member);
   void on_report(Member* member, const Report& report);
   void refuse(Member* member, const std::string& why);
+  void turn_away(Member* member);
   void welcome_all();
   void fail(Status why);
   void tell_failure(Member* member);
@@ -72,7 +74,8 @@ class RendezvousServer {
   std::vector<Member*> by_rank_;  // sized by the first report
   Rank reported_ = 0;
   Rank expected_ = 0;  // how many a failure is told to
-  Rank told_ = 0;
+  Rank told_count_ = 0;
+  std::set<Rank> told_ranks_;
   uint64_t refusals_ = 0;
   std::string last_refusal_;
   bool pause_accepting_ = false;

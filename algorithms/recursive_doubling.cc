@@ -40,14 +40,14 @@ int rounds(const Shape& shape) {
 
 // Where this rank's sum lies after `done` exchanges. A sum may not be folded onto itself while it
 // is being sent, unless sends are eager: two buffers take turns, so that the last is the output
-// where the start leaves a choice.
+// where the start leaves a choice (in place it does not, but for the fold with an idle peer).
 Slice sum_after(const Shape& shape, const Layout& layout, int done, Builder& b) {
   const Slice whole = shape.whole();
-  if (done == 0) return layout.paired ? whole : input_of(whole);
+  if (done == 0 && !layout.paired) return input_of(whole);
   if (shape.count <= shape.eager_count) return whole;
-  const bool starts_in_output = layout.paired || shape.in_place;
-  const bool in_output = starts_in_output ? done % 2 == 0 : (layout.doublings - done) % 2 == 0;
-  return in_output ? whole : b.scratch(shape.count);
+  const bool starts_in_output = shape.in_place && !layout.paired;
+  const int turns = starts_in_output ? done : layout.doublings - done;
+  return turns % 2 == 0 ? whole : b.scratch(shape.count);
 }
 
 void emit(const Shape& shape, int round, Builder& b) {
@@ -56,7 +56,9 @@ void emit(const Shape& shape, int round, Builder& b) {
   const int exchange = layout.pairs > 0 ? round - 1 : round;
   if (exchange < 0) {
     if (layout.idle) b.send(shape.rank + 1, input_of(whole));
-    if (layout.paired && !layout.idle) b.recv_reduce(shape.rank - 1, whole, input_of(whole));
+    if (layout.paired && !layout.idle) {
+      b.recv_reduce(shape.rank - 1, sum_after(shape, layout, 0, b), input_of(whole));
+    }
   } else if (exchange == layout.doublings) {
     if (layout.idle) b.recv(shape.rank + 1, whole);
     if (layout.paired && !layout.idle) b.send(shape.rank - 1, whole);

@@ -10,7 +10,7 @@ namespace gossamer {
 namespace {
 
 constexpr uint32_t kNone = UINT32_MAX;
-constexpr size_t kSampleSteps = 200'000;  // steps a sampled walk may take in all, roughly
+constexpr size_t kSampleSteps = 60'000;  // steps a sampled walk may take in all, roughly
 
 // One direction of a link's port.
 struct Port {
@@ -65,7 +65,9 @@ class Walk {
     }
     const int rounds = algorithm_.rounds(shape_);
     for (int round = 0; round < rounds; ++round) run_round(round);
-    return sum_up();
+    PieceCost cost = sum_up();
+    if (sampled()) cost.path_us = std::max(cost.path_us, rounds * hop_us());
+    return cost;
   }
 
  private:
@@ -73,6 +75,13 @@ class Walk {
     double arrival;
     uint32_t next;
   };
+
+  // The least a round takes. With fewer elements than ranks a sample may miss who is at work in it.
+  double hop_us() const {
+    const bool company = machine_.host_of.back() + 1 < shape_.size;
+    const LinkCost& link = company ? machine_.same_host : machine_.other_host;
+    return link.latency_us + 2 * (link.overhead_us + machine_.step_us);
+  }
 
   bool sampled() const { return shape_.size > kWalkedRanksMax; }
 

@@ -1,0 +1,284 @@
+// What every algorithm must promise, checked without moving a byte; and the exact numbers of
+// messages, bytes and rounds that make each one what it is.
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+
+#include "algorithms/tree.h"
+#include "src/plan.h"
+#include "src/verify.h"
+
+namespace gossamer {
+namespace {
+
+const Algorithm& named(Collective collective, const char* name) {
+  const Algorithm* algorithm = find_algorithm(collective, name);
+  EXPECT_NE(algorithm, nullptr) << name;
+  return *algorithm;
+}
+
+int log2_ceil(Rank n) {
+  return std::bit_width(static_cast<uint32_t>(n - 1));
+}
+
+struct Counts {
+  uint64_t messages = 0;
+  uint64_t elements = 0;
+  uint64_t copies = 0;
+};
+
+Counts count(const Schedule& schedule) {
+  Counts c;
+  for (const Step& step : schedule.steps) {
+    if (step.sends()) {
+      ++c.messages;
+      c.elements += step.count;
+    }
+    if (step.verb == Verb::kCopy) ++c.copies;
+  }
+  return c;
+}
+
+Counts count(const Algorithm& algorithm, Rank rank, Rank size, uint64_t elements) {
+  const Call call{.collective = algorithm.collective, .count = elements};
+  return count(build_schedule(algorithm, call, rank, size, {}, 1, 1));
+}
+
+class EveryAlgorithm : public testing::TestWithParam<const Algorithm*> {};
+
+// `gossamer verify --all --max-ranks 64` goes through the sizes left out here.
+TEST_P(EveryAlgorithm, E1_GivesEveryRankTheRightValueForAwkwardSizesAndCounts) {
+  const std::pair<Rank, Rank> sizes[] = {{1, 24}, {31, 33}, {47, 47}, {63, 64}};
+  for (const auto& [first, last] : sizes) {
+    const uint64_t cases = verify_sweep({GetParam()}, first, last, [](const SweepCase& c) {
+      EXPECT_TRUE(c.verdict.proved())
+          << "N " << c.size << ", count " << c.count << ", pieces " << c.pieces
+          << (c.in_place ? ", in place: " : ": ") << c.verdict.reason;
+      return c.verdict.proved();
+    });
+    EXPECT_GE(cases, static_cast<uint64_t>(last - first + 1) * 6 * 4);
+  }
+}
+
+TEST_P(EveryAlgorithm, E1_GivesEveryRankTheRightValueForLargeCounts) {
+  for (Rank size : {2, 3, 8, 13, 17, 24, 31, 33}) {
+    std::vector<Rank> hosts;
+    for (Rank r = 0; r < size; ++r) hosts.push_back(r / 4);
+    for (uint64_t elements : {1000U, 1'000'007U}) {
+      for (uint32_t pieces : {1U, 7U}) {
+        Shape shape{.size = size, .count = elements, .hosts = hosts};
+        if (!GetParam()->accepts(shape)) continue;
+        const Call call{.collective = GetParam()->collective, .count = elements};
+        const Verdict v = verify(*GetParam(), call, size, hosts, pieces, 4);
+        EXPECT_TRUE(v.proved()) << "N " << size << ", count " << elements << ": " << v.reason;
+      }
+    }
+  }
+}
+
+TEST_P(EveryAlgorithm, E1_HoldsAbove64RanksWithRandomWeights) {
+  for (Rank size : {65, 96, 128, 131}) {
+    std::vector<Rank> hosts;
+    for (Rank r = 0; r < size; ++r) hosts.push_back(r / 8);
+    const Call call{.collective = GetParam()->collective, .op = ReduceOp::kAvg, .count = 301};
+    const Verdict v = verify(*GetParam(), call, size, hosts, 2, 2);
+    EXPECT_TRUE(v.proved()) << "N " << size << ": " << v.reason;
+  }
+}
+
+// Ranks of one call may differ in this, so messages must not depend on it.
+TEST_P(EveryAlgorithm, SendsTheSameMessagesInPlaceAndEagerOrNot) {
+  for (Rank size : {2, 3, 5, 8, 12}) {
+    std::vector<Rank> hosts;
+    for (Rank r = 0; r < size; ++r) hosts.push_back(r / 3);
+    for (Rank rank = 0; rank < size; ++rank) {
+      Call call{.collective = GetParam()->collective, .count = 100};
+      Shape shape{.size = size, .count = 100, .hosts = hosts};
+      if (!GetParam()->accepts(shape)) continue;
+      const auto messages = [&] {
+        std::vector<std::tuple<bool, Rank, uint64_t>> all;
+        for (const Step& s : build_schedule(*GetParam(), call, rank, size, hosts, 2, 2).steps) {
+          if (s.is_message()) all.emplace_back(s.sends(), s.peer, s.count);
+        }
+        return all;
+      };
+      const auto apart = messages();
+      call.in_place = true;
+      EXPECT_EQ(messages(), apart);
+      call.eager_bytes = 4096;
+      EXPECT_EQ(messages(), apart);
+    }
+  }
+}
+
+// Reductions fold their input as they go: no pass that copies it first.
+TEST_P(EveryAlgorithm, CopiesNoInputWhenReducing) {
+  if (GetParam()->collective != Collective::kAllReduce || !GetParam()->accepts({.size = 4})) return;
+  for (Rank size : {2, 3, 4, 7, 8}) {
+    for (Rank rank = 0; rank < size; ++rank) {
+      EXPECT_EQ(count(*GetParam(), rank, size, 1000).copies, 0U) << size << " " << rank;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, EveryAlgorithm,
+                         testing::ValuesIn(algorithms().begin(), algorithms().end()),
+                         [](const auto& each) { return std::string(each.param->name); });
+
+TEST(Ring, E2_SendsEveryBlockButTwoOverOneTurn) {
+  for (Rank n : {2, 3, 7, 12, 64}) {
+    const auto p = static_cast<uint64_t>(n);
+    for (Rank rank : {0, 1, n - 1}) {
+      const Counts c = count(named(Collective::kAllReduce, "ring"), rank, n, 32 * p);
+      EXPECT_EQ(c.messages, 2 * (p - 1));
+      EXPECT_EQ(c.elements, 2 * (p - 1) * 32);
+      const Counts g = count(named(Collective::kAllGather, "ring_all_gather"), rank, n, 32);
+      EXPECT_EQ(g.messages, p - 1);
+      EXPECT_EQ(g.elements, (p - 1) * 32);
+    }
+  }
+}
+
+TEST(RecursiveDoubling, E2_SendsTheBufferOncePerDoubling) {
+  const Algorithm& algorithm = named(Collective::kAllReduce, "recursive_doubling");
+  for (Rank n : {2, 4, 16, 64}) {
+    for (Rank rank = 0; rank < n; ++rank) {
+      const Counts c = count(algorithm, rank, n, 100);
+      EXPECT_EQ(c.messages, static_cast<uint64_t>(log2_ceil(n)));
+      EXPECT_EQ(c.elements, 100 * c.messages);
+    }
+  }
+  // N = 12: P = 8, 4 pairs. Even ranks below 8 send once, odd ones 3 times and hand back.
+  const std::vector<uint64_t> expected = {1, 4, 1, 4, 1, 4, 1, 4, 3, 3, 3, 3};
+  for (Rank rank = 0; rank < 12; ++rank) {
+    EXPECT_EQ(count(algorithm, rank, 12, 100).messages, expected[static_cast<size_t>(rank)]);
+  }
+  EXPECT_EQ(algorithm.rounds({.size = 12}), 3 + 2);
+}
+
+TEST(ReversedBruck, E2_TakesLogRoundsPerPhaseAndMovesEveryBlockOncePerPhase) {
+  const Algorithm& algorithm = named(Collective::kAllReduce, "reversed_bruck");
+  for (Rank n = 2; n <= 130; ++n) {
+    const auto p = static_cast<uint64_t>(n);
+    EXPECT_EQ(algorithm.rounds({.size = n}), 2 * log2_ceil(n));
+    for (Rank rank : {0, n / 2, n - 1}) {
+      const Counts c = count(algorithm, rank, n, 16 * p);
+      EXPECT_EQ(c.elements, 2 * (p - 1) * 16) << n;
+      EXPECT_LE(c.messages, 2U * static_cast<unsigned>(2 * log2_ceil(n)) + 1) << n;
+    }
+  }
+}
+
+TEST(BruckAllGather, E2_TakesLogRoundsAndMovesEveryShareOnce) {
+  const Algorithm& algorithm = named(Collective::kAllGather, "bruck_all_gather");
+  for (Rank n = 2; n <= 130; ++n) {
+    EXPECT_EQ(algorithm.rounds({.size = n}), log2_ceil(n));
+    for (Rank rank : {0, n / 2, n - 1}) {
+      const Counts c = count(algorithm, rank, n, 10);
+      EXPECT_EQ(c.elements, static_cast<uint64_t>(n - 1) * 10) << n;
+      EXPECT_LE(c.messages, static_cast<uint64_t>(2 * log2_ceil(n))) << n;
+    }
+  }
+}
+
+TEST(DirectExchanges, E2_SendOneMessagePerPeerAndPhase) {
+  for (Rank n : {2, 3, 8, 13}) {
+    const auto p = static_cast<uint64_t>(n);
+    EXPECT_EQ(count(named(Collective::kAllReduce, "one_shot"), 1, n, 50).elements, 50 * (p - 1));
+    const Counts two = count(named(Collective::kAllReduce, "two_shot"), 1, n, 16 * p);
+    EXPECT_EQ(two.messages, 2 * (p - 1));
+    EXPECT_EQ(two.elements, 2 * (p - 1) * 16);
+    EXPECT_EQ(count(named(Collective::kAllGather, "direct_all_gather"), 1, n, 50).elements,
+              50 * (p - 1));
+  }
+}
+
+TEST(Hierarchical, E2_CrossesBetweenHostsWithItsBlockOnly) {
+  const std::vector<Rank> hosts = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2};
+  const Call call{.count = 12 * 64};
+  for (Rank rank = 0; rank < 12; ++rank) {
+    const Schedule s =
+        build_schedule(named(Collective::kAllReduce, "hierarchical"), call, rank, 12, hosts, 1, 1);
+    uint64_t inside = 0, between = 0;
+    for (const Step& step : s.steps) {
+      if (!step.sends()) continue;
+      (hosts[static_cast<size_t>(step.peer)] == hosts[static_cast<size_t>(rank)] ? inside
+                                                                                 : between) +=
+          step.count;
+    }
+    EXPECT_EQ(inside, 2 * 3 * call.count / 4);
+    EXPECT_EQ(between, 2 * 2 * call.count / 3 / 4);
+  }
+}
+
+TEST(TwoRanks, TakeTwoStepsInOneShotAndFourInTwoShots) {
+  for (bool in_place : {false, true}) {
+    for (Rank rank : {0, 1}) {
+      const Call call{.count = 64, .in_place = in_place, .eager_bytes = 256};
+      const Schedule one =
+          build_schedule(named(Collective::kAllReduce, "one_shot"), call, rank, 2, {}, 1, 1);
+      ASSERT_EQ(one.steps.size(), 2U);
+      EXPECT_EQ(one.steps[0].verb, Verb::kSend);
+      EXPECT_EQ(one.steps[1].verb, Verb::kRecvReduce);
+      EXPECT_EQ(one.scratch_count, 0U);
+      EXPECT_EQ(build_schedule(named(Collective::kAllReduce, "two_shot"), call, rank, 2, {}, 1, 1)
+                    .steps.size(),
+                4U);
+    }
+  }
+}
+
+// Two ranks that overwrite what they send with what they get need sends that finish early: without
+// them one of the two must set something aside.
+TEST(TwoRanks, InPlaceWithoutEagerSendsUsesScratchOnOneRank) {
+  const Call call{.count = 64, .in_place = true};
+  const Algorithm& one_shot = named(Collective::kAllReduce, "one_shot");
+  EXPECT_EQ(build_schedule(one_shot, call, 0, 2, {}, 1, 1).scratch_count, 0U);
+  EXPECT_EQ(build_schedule(one_shot, call, 1, 2, {}, 1, 1).scratch_count, 64U);
+  EXPECT_TRUE(verify(one_shot, call, 2).proved());
+}
+
+TEST(DoubleTree, E3_IsConsistentAndAsDeepAsItShouldBe) {
+  for (Rank p = 2; p < 300; ++p) {
+    int interior_twice = 0;
+    std::vector<int> roles(static_cast<size_t>(p), 0);
+    for (int which : {0, 1}) {
+      int deepest = 0, roots = 0;
+      for (Rank r = 0; r < p; ++r) {
+        const TreeNode node = tree_node(r, p, which);
+        deepest = std::max(deepest, node.depth);
+        if (node.parent < 0) {
+          ++roots;
+          EXPECT_EQ(r, which == 0 ? 0 : (p % 2 == 0 ? p - 1 : 1));
+        } else {
+          const TreeNode parent = tree_node(node.parent, p, which);
+          EXPECT_EQ(parent.depth + 1, node.depth);
+          EXPECT_TRUE(parent.children[0] == r || parent.children[1] == r) << p << " " << r;
+        }
+        for (Rank child : node.children) {
+          if (child >= 0) {
+            EXPECT_EQ(tree_node(child, p, which).parent, r);
+          }
+        }
+        if (!node.is_leaf()) ++roles[static_cast<size_t>(r)];
+      }
+      EXPECT_EQ(roots, 1);
+      EXPECT_EQ(deepest, log2_ceil(p)) << p;
+    }
+    for (int role : roles) interior_twice += role == 2 ? 1 : 0;
+    EXPECT_EQ(interior_twice, p % 2 == 0 ? 0 : 1) << p;
+  }
+}
+
+TEST(DoubleTree, E3_SendsAtMostTwoBuffers) {
+  for (Rank p : {2, 3, 8, 13, 64}) {
+    for (Rank r = 0; r < p; ++r) {
+      EXPECT_LE(count(named(Collective::kAllReduce, "double_tree"), r, p, 1024).elements, 2048U);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -188,7 +188,7 @@ Finding library(const char* name, const char* soname, const char* gives, const c
   void* handle = dlopen(soname, RTLD_LAZY | RTLD_LOCAL);
   if (handle == nullptr)
     return {Grade::kNote, name, std::string("not installed: no ") + gives,
-            std::string("apt-get install ") + package};
+            std::string("install ") + package};
   dlclose(handle);
   return {Grade::kGood, name, std::string("installed: ") + gives, ""};
 }
@@ -216,7 +216,7 @@ std::vector<Finding> examine_machine() {
           settings(),
           library("rdma-core", "libibverbs.so.1", "RDMA devices", "libibverbs1 ibverbs-providers"),
           library("UCX", "libucp.so.0", "UCX devices", "libucx0"),
-          library("CUDA driver", "libcuda.so.1", "GPU buffers", "the NVIDIA driver")};
+          library("CUDA driver", "libcuda.so.1", "GPU buffers", "NVIDIA's driver")};
 }
 
 }  // namespace gossamer

@@ -85,7 +85,8 @@ Result<Timing> measure(Group& ranks, const Pace& pace, const Measured& measured)
 
 double now_us();
 
-// Bytes copied per microsecond by all ranks together when each copies `bytes` at the same time.
+// Bytes copied per microsecond by all ranks of one host together when each copies `bytes` at the
+// same time.
 Result<double> copy_rate(Group& ranks, uint64_t bytes);
 
 }  // namespace gossamer

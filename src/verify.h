@@ -7,7 +7,10 @@
 // run is enough for every timing: a step that may start stays able to start, and conflicting steps
 // are ordered, so all interleavings end in the same values and either all finish or none does.
 //
-// A proof is per N and count, not an induction over N.
+// A proof is per N and count, not an induction over N. Schedules of one proof are all in place or
+// all not; that mixed ones exchange the same messages is the algorithms' promise.
+//
+// Threads    Pure; distinct proofs may run on distinct threads.
 
 #pragma once
 
@@ -36,7 +39,9 @@ struct Proof {
   Call call;
   Rank size = 1;
   bool wide = false;
-  uint32_t window = 0;  // messages in flight per (peer, lane) a transport must allow; 0: any
+  // Eager sends (call.eager_bytes) that may be complete and not yet taken per (peer, lane): what
+  // the transport allows. 0: any number. Longer messages are rendezvous and need a window of 1.
+  uint32_t window = 0;
 };
 
 // `schedules[r]` is rank r's.
@@ -46,8 +51,10 @@ Verdict verify(const Proof& proof, const std::vector<Schedule>& schedules);
 Verdict verify(const Algorithm& algorithm, const Call& call, Rank size,
                std::span<const Rank> hosts = {}, uint32_t pieces = 1, uint8_t lanes = 1);
 
-// N = 1..size_max x awkward counts (0, 1, N - 1, N, N + 1, 3N + 2, ...) x pieces x in and out of
-// place x wide or not x host layouts. Stops at the first failure when `report` returns false.
+// Sizes from size_min to size_max (all up to 64, above those around powers of two) x awkward counts
+// (0, 1, N - 1, N, N + 1, 3N + 2, one of whole cache lines) x pieces x in and out of place x wide
+// or not x eager or not x host layouts. Proves on several threads; reports on the caller's, in
+// order. Stops early when `report` returns false. The number of cases reported.
 struct SweepCase {
   const Algorithm* algorithm;
   Rank size;

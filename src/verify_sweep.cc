@@ -1,7 +1,10 @@
 // Which shapes the sweep proves.
 
 #include <algorithm>
+#include <atomic>
+#include <future>
 #include <set>
+#include <thread>
 
 #include "src/plan.h"
 #include "src/verify.h"
@@ -10,6 +13,7 @@ namespace gossamer {
 namespace {
 
 constexpr Rank kExhaustiveMax = 64;
+constexpr unsigned kThreadsMax = 8;
 
 // Counts where block arithmetic breaks first: none, fewer than ranks, even, some left over, and one
 // whose blocks are whole cache lines with some left over.
@@ -90,55 +94,81 @@ std::vector<Variant> variants_for(const Algorithm& algorithm) {
   return variants;
 }
 
-// Goes through one algorithm at one size. False: stop.
-class Sweep {
- public:
-  explicit Sweep(const std::function<bool(const SweepCase&)>& report) : report_(report) {}
+SweepCase prove_one(const Algorithm& algorithm, Rank size, const std::vector<Rank>& hosts,
+                    uint64_t count, const Variant& variant) {
+  Call call;
+  call.collective = algorithm.collective;
+  call.type = variant.type;
+  call.op = variant.op;
+  call.count = count;
+  call.in_place = variant.in_place;
+  call.eager_bytes = variant.eager_bytes;
+  const uint8_t lanes = variant.pieces > 1 ? 2 : 1;
+  return {&algorithm,
+          size,
+          count,
+          variant.pieces,
+          variant.in_place,
+          verify(algorithm, call, size, hosts, variant.pieces, lanes)};
+}
 
-  bool prove(const Algorithm& algorithm, Rank size) {
-    for (const std::vector<Rank>& hosts : layouts_for(algorithm, size)) {
-      for (uint64_t count : awkward_counts(size)) {
-        for (const Variant& variant : variants_for(algorithm)) {
-          if (!prove_one(algorithm, size, hosts, count, variant)) return false;
-        }
+// One algorithm at one size: what a worker takes at a time.
+struct Task {
+  const Algorithm* algorithm;
+  Rank size;
+  std::promise<std::vector<SweepCase>> done;
+};
+
+std::vector<SweepCase> prove_all(const Task& task, const std::atomic<bool>& stop) {
+  std::vector<SweepCase> cases;
+  for (const std::vector<Rank>& hosts : layouts_for(*task.algorithm, task.size)) {
+    for (uint64_t count : awkward_counts(task.size)) {
+      for (const Variant& variant : variants_for(*task.algorithm)) {
+        if (stop) return cases;
+        cases.push_back(prove_one(*task.algorithm, task.size, hosts, count, variant));
       }
     }
-    return true;
   }
+  return cases;
+}
 
-  uint64_t cases() const { return cases_; }
-
- private:
-  bool prove_one(const Algorithm& algorithm, Rank size, const std::vector<Rank>& hosts,
-                 uint64_t count, const Variant& variant) {
-    Call call;
-    call.collective = algorithm.collective;
-    call.type = variant.type;
-    call.op = variant.op;
-    call.count = count;
-    call.in_place = variant.in_place;
-    call.eager_bytes = variant.eager_bytes;
-    const uint8_t lanes = variant.pieces > 1 ? 2 : 1;
-    const Verdict verdict = verify(algorithm, call, size, hosts, variant.pieces, lanes);
-    ++cases_;
-    return report_({&algorithm, size, count, variant.pieces, variant.in_place, verdict});
+// Hands finished cases to `report` in order. The number of cases reported.
+uint64_t report_in_order(std::vector<Task>* tasks,
+                         const std::function<bool(const SweepCase&)>& report) {
+  uint64_t reported = 0;
+  for (Task& task : *tasks) {
+    for (const SweepCase& one : task.done.get_future().get()) {
+      ++reported;
+      if (!report(one)) return reported;
+    }
   }
-
-  const std::function<bool(const SweepCase&)>& report_;
-  uint64_t cases_ = 0;
-};
+  return reported;
+}
 
 }  // namespace
 
 uint64_t verify_sweep(const std::vector<const Algorithm*>& which, Rank size_min, Rank size_max,
                       const std::function<bool(const SweepCase&)>& report) {
-  Sweep sweep(report);
+  std::vector<Task> tasks;
   for (const Algorithm* algorithm : which) {
     for (Rank size : sizes_between(std::max<Rank>(1, size_min), size_max)) {
-      if (!sweep.prove(*algorithm, size)) return sweep.cases();
+      tasks.push_back({algorithm, size, {}});
     }
   }
-  return sweep.cases();
+  std::atomic<size_t> next = 0;
+  std::atomic<bool> stop = false;
+  const auto work = [&] {
+    for (size_t i = next++; i < tasks.size(); i = next++) {
+      tasks[i].done.set_value(prove_all(tasks[i], stop));
+    }
+  };
+  std::vector<std::thread> workers;
+  const unsigned threads = std::clamp(std::thread::hardware_concurrency(), 1U, kThreadsMax);
+  for (unsigned i = 0; i < threads; ++i) workers.emplace_back(work);
+  const uint64_t reported = report_in_order(&tasks, report);
+  stop = true;
+  for (std::thread& worker : workers) worker.join();
+  return reported;
 }
 
 }  // namespace gossamer

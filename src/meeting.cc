@@ -16,7 +16,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kTryTime{3'000};    // to connect and shake hands once
+constexpr milliseconds kTryTime{2'000};    // to connect and shake hands once
 constexpr milliseconds kAnswerGrace{500};  // beyond the deadline: the server says who is missing
 constexpr milliseconds kGoneTime{1'000};   // a unique id's server that is not there stays away
 constexpr int kRefusalsMax = 3;

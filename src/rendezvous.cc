@@ -106,16 +106,17 @@ void RendezvousServer::accept_all() {
 void RendezvousServer::step(Member* member) {
   Channel& channel = *member->channel;
   channel.step();
-  if (const Frame* frame = channel.frame(); frame != nullptr && !member->report) {
+  if (channel.frame() != nullptr) {
+    const Frame frame = channel.take_frame();  // and so look on, for the end of the connection
     const std::optional<Report> report =
-        frame->header.type == FrameType::kReport ? parse_report(frame->body) : std::nullopt;
-    if (!report || report->rank != channel.handshake().peer_rank() ||
+        frame.header.type == FrameType::kReport ? parse_report(frame.body) : std::nullopt;
+    if (!report || member->report || report->rank != channel.handshake().peer_rank() ||
         channel.handshake().peer_purpose() != kPurposeMeeting) {
-      refuse(member, "it sent a malformed report");
-      return;
+      channel.close("it sent a malformed report", 0);
+    } else {
+      on_report(member, *report);
+      channel.step();
     }
-    on_report(member, *report);
-    channel.step();
   }
   if (channel.closed() && !member->gone) {
     if (!member->report) {

@@ -5,7 +5,7 @@
 
 #include "gossamer/transport.h"
 
-#define GOSSAMER_TRANSPORTS(ENTRY) ENTRY(loopback) ENTRY(tcp) ENTRY(sim) ENTRY(shm)
+#define GOSSAMER_TRANSPORTS(ENTRY) ENTRY(loopback) ENTRY(tcp) ENTRY(sim) ENTRY(faulty) ENTRY(shm)
 
 namespace gossamer {
 

@@ -112,7 +112,8 @@ class Communicator::Impl {
   // plans.cc
   Result<Plan*> plan_for(const PlanKey& key);
   Result<std::unique_ptr<Plan>> build(const PlanKey& key) const;
-  Status verify_live(const PlanKey& key, const Algorithm& algorithm, uint32_t pieces) const;
+  Status verify_live(const PlanKey& key, const Algorithm& algorithm, uint32_t pieces,
+                     std::span<const Rank> hosts) const;
 
   // progress.cc
   void serve();
@@ -121,8 +122,7 @@ class Communicator::Impl {
 
   // constant after join()
   LogIdentity identity_;
-  Machine machine_;          // by position in order_
-  Machine machine_by_rank_;  // the same by rank
+  Machine machine_;          // by position in order_, so that hosts ascend
   std::vector<Rank> order_;  // position in schedules -> rank; ranks of a host adjoin
   Rank position_ = 0;        // of this rank in order_
   bool renumbered_ = false;

@@ -253,10 +253,10 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
     hosts.push_back(peer.host);
     cores = std::min(cores, peer.cores);
   }
-  machine_by_rank_ = machine_of(hosts, cores, transport);
+  const std::vector<Rank> by_rank = machine_of(hosts, cores, transport).host_of;
   order_.resize(peers.size());
   std::iota(order_.begin(), order_.end(), 0);
-  const auto host_of = [this](Rank r) { return machine_by_rank_.host_of[static_cast<size_t>(r)]; };
+  const auto host_of = [&](Rank r) { return by_rank[static_cast<size_t>(r)]; };
   std::stable_sort(order_.begin(), order_.end(),
                    [&](Rank a, Rank b) { return host_of(a) < host_of(b); });
   renumbered_ = !std::is_sorted(order_.begin(), order_.end());

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "src/communicator_impl.h"
 #include "src/fingerprint.h"
 #include "src/plan.h"
@@ -38,25 +40,33 @@ Result<Plan*> Communicator::Impl::plan_for(const PlanKey& key) {
 Result<std::unique_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) const {
   Call call = key.call;
   call.eager_bytes = eager_bytes_;
-  // Shares of an all-gather lie in rank order, so its positions are the ranks themselves.
-  const bool reordered = renumbered_ && call.collective == Collective::kAllReduce;
-  const Machine& machine = renumbered_ && !reordered ? machine_by_rank_ : machine_;
-  const std::vector<Candidate> all = candidates(call, machine, algorithm_);
-  if (all.empty() || !all.front().why_not.empty()) {
+  // Shares of an all-gather lie in rank order, so its positions are the ranks themselves; where
+  // ranks of a host do not adjoin, only algorithms that do not ask for hosts fit.
+  const bool gathers = call.collective == Collective::kAllGather;
+  const bool reordered = renumbered_ && !gathers;
+  const std::span<const Rank> hosts =
+      renumbered_ && gathers ? std::span<const Rank>() : std::span<const Rank>(machine_.host_of);
+  Shape flat;
+  flat.size = size;
+  flat.count = call.count;
+  const std::vector<Candidate> all = candidates(call, machine_, algorithm_);
+  const auto chosen = std::find_if(all.begin(), all.end(), [&](const Candidate& c) {
+    return c.why_not.empty() && (!hosts.empty() || c.algorithm->accepts(flat));
+  });
+  if (chosen == all.end()) {
     return Status::error(
         Code::kInvalidArgument,
         fmt::format("no algorithm can run {} on {} ranks{}", describe(call, sequence_), size,
-                    all.empty() ? "; GOSSAMER_ALGORITHM names none that exists"
-                                : ": " + all.front().why_not));
+                    all.empty() ? "" : ": " + all.front().why_not));
   }
-  const Candidate& best = all.front();
+  const Candidate& best = *chosen;
   if (verify_) {
-    const Status proved = verify_live(key, *best.algorithm, best.pieces);
+    const Status proved = verify_live(key, *best.algorithm, best.pieces, hosts);
     if (!proved) return proved;
   }
   const Rank position = reordered ? position_ : rank;
   const Schedule schedule =
-      build_schedule(*best.algorithm, call, position, size, machine.host_of, best.pieces, lanes_);
+      build_schedule(*best.algorithm, call, position, size, hosts, best.pieces, lanes_);
   auto plan = std::make_unique<Plan>();
   plan->key = key;
   plan->program = lower(schedule, call, size,
@@ -70,10 +80,10 @@ Result<std::unique_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
 }
 
 Status Communicator::Impl::verify_live(const PlanKey& key, const Algorithm& algorithm,
-                                       uint32_t pieces) const {
+                                       uint32_t pieces, std::span<const Rank> hosts) const {
   Call call = key.call;
   call.eager_bytes = eager_bytes_;
-  const Verdict verdict = verify(algorithm, call, size, machine_.host_of, pieces, lanes_);
+  const Verdict verdict = verify(algorithm, call, size, hosts, pieces, lanes_);
   if (verdict.proved()) return Status::ok();
   return Status::error(
       Code::kSystem,

@@ -21,8 +21,9 @@ Slice Shape::range(int64_t index, Rank blocks) const {
   const auto boundary = [&](uint64_t block) {
     return std::min(count, (block * base + std::min(block, rest)) * unit);
   };
-  const uint64_t begin = boundary(static_cast<uint64_t>(first));
-  const uint64_t end = boundary(static_cast<uint64_t>(first + blocks));
+  const auto index_first = static_cast<uint64_t>(first);
+  const uint64_t begin = boundary(index_first);
+  const uint64_t end = boundary(index_first + static_cast<uint64_t>(blocks));
   return {Buffer::kOutput, begin, end - begin};
 }
 

@@ -33,6 +33,9 @@ constexpr std::array kVariables{
                 "deadline to join and of each collective, in milliseconds (also 30s, 2m)"},
     EnvVariable{"GOSSAMER_HOSTID", "boot id, network namespace and user",
                 "text that ranks which share memory have in common"},
+    EnvVariable{
+        "GOSSAMER_FAULTY", "tcp",
+        "what transport \"faulty\" does, for tests: tcp:delay_us=50,loss=0.01,cut_after=100"},
     EnvVariable{"GOSSAMER_VERIFY", "0", "1: prove each schedule before its first run"},
     EnvVariable{"GOSSAMER_DEBUG", "WARN", "what is logged to stderr: NONE, WARN, INFO or TRACE"},
 };

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "gossamer/schedule.h"
 #include "src/plan.h"
 
@@ -186,12 +188,17 @@ TEST(Plan, PiecesAreSkewedByRoundAndTakeTurnsOnLanes) {
   const Schedule s = build_schedule(ring, {.count = 3000}, 0, 3, {}, 3, 2);
   EXPECT_EQ(s.lanes, 2);
   ASSERT_GE(s.steps.size(), 6U);
-  // Time 0: piece 0, round 0. Time 1: piece 0, round 1, then piece 1, round 0.
-  const auto piece = [](const Step& step) { return step.from_first / 1000; };
-  EXPECT_EQ(piece(s.steps[0]), 0U);
-  EXPECT_EQ(piece(s.steps[2]), 0U);
-  EXPECT_EQ(piece(s.steps[4]), 1U);
-  EXPECT_EQ(s.steps[4].lane, 1);
+  // Time 0: piece 0 alone, in round 0. Time 1: piece 0 in round 1 and piece 1 in round 0.
+  const auto piece = [](const Step& step) {
+    return (step.sends() ? step.from_first : step.into_first) / 1000;
+  };
+  EXPECT_EQ(piece(s.steps[0]) + piece(s.steps[1]), 0U);
+  std::map<uint64_t, int> at_time_one;
+  for (size_t i = 2; i < 6; ++i) {
+    ++at_time_one[piece(s.steps[i])];
+    EXPECT_EQ(s.steps[i].lane, piece(s.steps[i]) % 2);
+  }
+  EXPECT_EQ(at_time_one, (std::map<uint64_t, int>{{0, 2}, {1, 2}}));
 }
 
 TEST(Plan, ALoneRankCopies) {

@@ -54,7 +54,9 @@ std::optional<SocketAddress> get_address(WireReader* in) {
     address.length = sizeof(in6);
     return address;
   }
-  if (family == kIpv4) {
+  const std::span<const std::byte> unused = bytes.subspan(sizeof(in_addr));
+  if (family == kIpv4 &&
+      std::all_of(unused.begin(), unused.end(), [](std::byte b) { return b == std::byte{0}; })) {
     auto& in4 = *reinterpret_cast<sockaddr_in*>(&address.storage);
     in4.sin_family = AF_INET;
     in4.sin_port = htons(port);

@@ -175,6 +175,10 @@ bool Pattern::can_foretell(int operations) const {
   if (case_.op != ReduceOp::kSum) return false;
   if (is_integer(case_.type)) return true;  // modulo 2^bits, whatever the order
   if (!std::has_single_bit(static_cast<uint32_t>(case_.size))) return false;
+  // each later operation sums equal values: their multiples up to `size` must be exact as well,
+  // after that only the exponent grows
+  const double sum_max = std::min(15.0, exact_max_ / case_.size) * case_.size;
+  if (sum_max * case_.size > exact_max_) return false;
   const int growth = std::countr_zero(static_cast<uint32_t>(case_.size)) * (operations - 1);
   return growth + std::ilogb(exact_max_) + 1 < exponent_max_of(case_.type);
 }

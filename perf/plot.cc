@@ -26,7 +26,6 @@ struct Series {
 };
 
 constexpr double kWidth = 1120;
-constexpr double kHeight = 520;
 constexpr double kPanelWidth = 440;
 constexpr double kPanelHeight = 330;
 constexpr double kTop = 84;
@@ -152,11 +151,13 @@ std::vector<Series> series_of(const std::vector<Cell>& cells, bool latency) {
   const auto differs = [&](auto field) {
     return std::ranges::any_of(cells, [&](const Cell& c) { return field(c) != field(cells[0]); });
   };
+  const bool ranks = differs([](const Cell& c) { return c.ranks; });
   const bool types = differs([](const Cell& c) { return c.type; });
   const bool ops = differs([](const Cell& c) { return c.op; });
   for (const Cell& c : cells) {
-    std::string name = std::string(name_of(c.collective)) + ", " + std::to_string(c.ranks) +
-                       " ranks, " + (c.in_place ? "in place" : "out of place");
+    std::string name =
+        std::string(name_of(c.collective)) + (c.in_place ? ", in place" : ", out of place");
+    if (ranks) name += ", " + std::to_string(c.ranks) + " ranks";
     if (types) name += ", " + std::string(name_of(c.type));
     if (ops) name += ", " + c.reduction();
     const auto [at, fresh] = index.try_emplace(name, all.size());
@@ -167,7 +168,7 @@ std::vector<Series> series_of(const std::vector<Cell>& cells, bool latency) {
   return all;
 }
 
-std::string legend(const std::vector<Series>& series) {
+std::string legend(const std::vector<Series>& series, double* bottom) {
   std::string svg;
   double x = 80;
   double y = kTop + kPanelHeight + 62;
@@ -184,6 +185,7 @@ std::string legend(const std::vector<Series>& series) {
                        escaped(series[i].name));
     x += width;
   }
+  *bottom = y + 24;
   return svg;
 }
 
@@ -206,7 +208,10 @@ Status convert_to_png(const std::string& svg, const std::string& png) {
 }  // namespace
 
 std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {
-  std::string svg = fmt::format(
+  const std::vector<Series> bandwidth = series_of(cells, false);
+  double height = 0;
+  const std::string names = legend(bandwidth, &height);
+  const std::string head = fmt::format(
       "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='{1}' viewBox='0 0 {0} {1}' "
       "font-family='DejaVu Sans, Verdana, sans-serif'>\n"
       "<style>.title{{font-size:18px;font-weight:bold;fill:#222}}"
@@ -217,11 +222,9 @@ std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {
       ".line{{stroke-width:2;fill:none;stroke-linejoin:round}}</style>\n"
       "<rect width='{0}' height='{1}' fill='white'/>\n"
       "<text x='80' y='36' class='title'>{2}</text>\n",
-      kWidth, kHeight, escaped(title));
-  const std::vector<Series> bandwidth = series_of(cells, false);
-  svg += Panel(80, "bus bandwidth", "GB/s").draw(bandwidth);
-  svg += Panel(630, "latency, median", "µs").draw(series_of(cells, true));
-  return svg + legend(bandwidth) + "</svg>\n";
+      kWidth, height, escaped(title));
+  return head + Panel(80, "bus bandwidth", "GB/s").draw(bandwidth) +
+         Panel(630, "latency, median", "µs").draw(series_of(cells, true)) + names + "</svg>\n";
 }
 
 Status write_plot(const std::string& path, const std::vector<Cell>& cells,

@@ -1,0 +1,254 @@
+// The `gossamer` command as its users meet it: what it prints, writes and returns.
+// ctest: RUN_SERIAL TRUE TIMEOUT 180
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "perf/table.h"
+
+namespace gossamer {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Outcome {
+  int code = -1;
+  std::string out;
+  std::string err;
+};
+
+class Command : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/gossamer-command-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+
+  static std::string read(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  // Starts it in a process group of its own.
+  pid_t start(const std::string& arguments) const {
+    const std::string line = std::string("exec ") + GOSSAMER_COMMAND + " " + arguments + " >" +
+                             path("out") + " 2>" + path("err");
+    const pid_t pid = fork();
+    if (pid == 0) {
+      setpgid(0, 0);
+      execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+      _exit(127);
+    }
+    return pid;
+  }
+
+  Outcome finish(pid_t pid) const {
+    int how = 0;
+    waitpid(pid, &how, 0);
+    return {WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how), read(path("out")),
+            read(path("err"))};
+  }
+
+  Outcome run(const std::string& arguments) const { return finish(start(arguments)); }
+
+  std::string folder_;
+};
+
+size_t lines_of(const std::string& text) {
+  return static_cast<size_t>(std::ranges::count(text, '\n'));
+}
+
+std::vector<pid_t> children_of(pid_t parent) {
+  const std::string id = std::to_string(parent);
+  std::ifstream file("/proc/" + id + "/task/" + id + "/children");
+  std::vector<pid_t> children;
+  for (pid_t child = 0; file >> child;) children.push_back(child);
+  return children;
+}
+
+TEST_F(Command, WrongUsageIsOneSentenceAndExitCodeTwo) {
+  for (const char* wrong : {"",
+                            "frobnicate",
+                            "perf",
+                            "perf all_redoce",
+                            "perf all_reduce -b 8x",
+                            "perf all_reduce -b",
+                            "perf all_reduce -b 2K -e 1K",
+                            "perf all_reduce -f 1",
+                            "perf all_reduce -d float31",
+                            "perf all_reduce -o summ",
+                            "perf all_reduce --ranks 2x",
+                            "perf all_reduce --ranks -3",
+                            "perf all_reduce --algorithm rong",
+                            "perf all_reduce --frob",
+                            "perf all_reduce -i 0",
+                            "perf all_reduce --memory disk",
+                            "perf all_reduce --place on",
+                            "perf all_reduce -n -1",
+                            "perf all_reduce --seconds 0",
+                            "perf all_reduce --timeout -1",
+                            "explain --op x",
+                            "explain --ranks 0",
+                            "explain --bytes x",
+                            "explain --hosts 9 --ranks 4",
+                            "explain --transport x",
+                            "verify --max-ranks 0",
+                            "verify --algorithm x"}) {
+    const Outcome outcome = run(wrong);
+    EXPECT_EQ(outcome.code, 2) << wrong;
+    EXPECT_EQ(lines_of(outcome.err), 1U) << wrong << ": " << outcome.err;
+    EXPECT_EQ(outcome.err.find("gossamer: "), 0U) << wrong << ": " << outcome.err;
+    EXPECT_EQ(outcome.out, "") << wrong;
+  }
+}
+
+TEST_F(Command, AnUnknownTransportFailsWithTheNamesThereAre) {
+  const Outcome outcome = run("perf all_reduce --ranks 2 --transport pigeon");
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_NE(outcome.err.find("pigeon"), std::string::npos) << outcome.err;
+}
+
+TEST_F(Command, TimesAndChecksBothCollectives) {
+  const Outcome outcome =
+      run("perf all --ranks 3 -b 8 -e 100K -f 16 -c 1 --seconds 0.01 --csv " + path("a.csv") +
+          " --json " + path("a.json") + " --plot " + path("a.svg"));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("# 0 wrong elements"), std::string::npos) << outcome.out;
+  std::stringstream csv(read(path("a.csv")));
+  std::string line;
+  ASSERT_TRUE(std::getline(csv, line));
+  EXPECT_EQ(line, kCsvColumns);
+  int rows = 0;
+  while (std::getline(csv, line)) {
+    EXPECT_EQ(std::ranges::count(line, ','), std::ranges::count(std::string(kCsvColumns), ','));
+    EXPECT_TRUE(line.ends_with(",0")) << line;
+    ++rows;
+  }
+  EXPECT_EQ(rows, 2 * 2 * 4);  // collectives, in and out of place, sizes
+  EXPECT_EQ(read(path("a.json")).find('['), 0U);
+  EXPECT_EQ(read(path("a.svg")).find("<svg"), 0U);
+  EXPECT_EQ(read(path("a.png")).substr(1, 3), "PNG");
+}
+
+TEST_F(Command, ChecksEveryTypeAndReduction) {
+  const Outcome outcome = run("perf all_reduce --ranks 3 -b 3000 -e 3000 -d all -o all -n 3 -w 0");
+  EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_NE(outcome.out.find("# 0 wrong elements in 144 measurements"), std::string::npos)
+      << outcome.out;
+}
+
+TEST_F(Command, RunsOverTcpAndFromTheLibrarysAllocator) {
+  for (const char* flags : {"--transport tcp", "--transport shm --memory registered"}) {
+    const Outcome outcome =
+        run(std::string("perf all_reduce --ranks 2 -b 64K -e 64K -n 4 ") + flags);
+    EXPECT_EQ(outcome.code, 0) << flags << outcome.err;
+  }
+}
+
+TEST_F(Command, JoinsTheJobItWasLaunchedIn) {
+  const std::string meeting = "file://" + path("meeting");
+  setenv("GOSSAMER_SIZE", "2", 1);
+  setenv("GOSSAMER_RENDEZVOUS", meeting.c_str(), 1);
+  setenv("GOSSAMER_RANK", "1", 1);
+  const pid_t other = fork();
+  if (other == 0) {
+    execl(GOSSAMER_COMMAND, "gossamer", "perf", "all_reduce", "-e", "64", "-n", "4", nullptr);
+    _exit(127);
+  }
+  setenv("GOSSAMER_RANK", "0", 1);
+  const Outcome outcome = run("perf all_reduce -e 64 -n 4");
+  for (const char* name : {"GOSSAMER_RANK", "GOSSAMER_SIZE", "GOSSAMER_RENDEZVOUS"}) unsetenv(name);
+  int how = 0;
+  waitpid(other, &how, 0);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(how, 0);
+  EXPECT_NE(outcome.out.find("2 ranks"), std::string::npos) << outcome.out;
+}
+
+TEST_F(Command, EndsSoonWhenARankIsKilled) {
+  const pid_t pid = start("perf all_reduce --ranks 3 -b 1M -e 1M -n 1000000");
+  std::vector<pid_t> ranks;
+  for (int i = 0; i < 100 && ranks.size() < 3; ++i) {
+    std::this_thread::sleep_for(20ms);
+    ranks = children_of(pid);
+  }
+  ASSERT_EQ(ranks.size(), 3U);
+  std::this_thread::sleep_for(500ms);
+  kill(ranks[1], SIGKILL);
+  const auto begin = std::chrono::steady_clock::now();
+  const Outcome outcome = finish(pid);
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_NE(outcome.err.find("rank 1 was killed by signal 9"), std::string::npos) << outcome.err;
+  for (const pid_t rank : ranks) EXPECT_NE(kill(rank, 0), 0) << "rank still runs";
+}
+
+TEST_F(Command, PassesAnInterruptOnToItsRanks) {
+  const pid_t pid = start("perf all_reduce --ranks 2 -b 1M -e 1M -n 1000000");
+  std::vector<pid_t> ranks;
+  for (int i = 0; i < 100 && ranks.size() < 2; ++i) {
+    std::this_thread::sleep_for(20ms);
+    ranks = children_of(pid);
+  }
+  ASSERT_EQ(ranks.size(), 2U);
+  kill(pid, SIGINT);
+  const Outcome outcome = finish(pid);
+  EXPECT_EQ(outcome.code, 128 + SIGINT) << outcome.err;
+  for (const pid_t rank : ranks) EXPECT_NE(kill(rank, 0), 0) << "rank still runs";
+}
+
+TEST_F(Command, ExplainMarksExactlyOneCandidate) {
+  const Outcome outcome = run("explain --op all_reduce --bytes 1M --ranks 8 --hosts 2");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  size_t chosen = 0;
+  for (size_t at = outcome.out.find("chosen"); at != std::string::npos;
+       at = outcome.out.find("chosen", at + 1))
+    ++chosen;
+  EXPECT_EQ(chosen, 1U) << outcome.out;
+  EXPECT_NE(outcome.out.find("hierarchical"), std::string::npos);
+  // an asked-for algorithm is the chosen one, whatever its price
+  const Outcome asked = run("explain --bytes 1M --ranks 8 --algorithm ring");
+  EXPECT_NE(asked.out.find("chosen ->  ring"), std::string::npos) << asked.out;
+}
+
+TEST_F(Command, VerifyProvesAndCounts) {
+  const Outcome outcome = run("verify --all --max-ranks 5");
+  EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_NE(outcome.out.find("ring"), std::string::npos);
+  EXPECT_NE(outcome.out.find(" schedules proved"), std::string::npos) << outcome.out;
+}
+
+TEST_F(Command, DoctorHasAFixForWhateverHurts) {
+  setenv("GOSSAMER_TRANSPROT", "tcp", 1);
+  const Outcome outcome = run("doctor");
+  unsetenv("GOSSAMER_TRANSPROT");
+  EXPECT_EQ(outcome.code, 1);  // the misspelt variable
+  EXPECT_NE(outcome.out.find("GOSSAMER_TRANSPROT"), std::string::npos) << outcome.out;
+  std::stringstream lines(outcome.out);
+  for (std::string line, next; std::getline(lines, line);) {
+    if (!line.starts_with("hurts")) continue;
+    ASSERT_TRUE(std::getline(lines, next));
+    EXPECT_NE(next.find("fix: "), std::string::npos) << line;
+  }
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -109,31 +109,44 @@ Result<Communicator::Choice> Communicator::explain(Collective collective, uint64
   PlanKey key;
   key.call = make_call(collective, count, type, reduction.op);
   key.call.in_place = in_place || reduction.op == ReduceOp::kPreMulSum;
+  const Status sound = impl_->check_shape(key.call);
+  if (!sound) return sound;
   return impl_->explain(key);
 }
 
 // --- checking ------------------------------------------------------------------------------------
 
-Status Communicator::Impl::check(const Call& call, const void* input, const void* output,
-                                 const Reduction& reduction, PlanKey* key) const {
-  key->call = call;
+// What can be said of a call before its buffers and its function are known.
+Status Communicator::Impl::check_shape(const Call& call) const {
   const uint64_t element = size_of(call.type);
   if (element == 0) return invalid("the element type is none of gossamer::DataType");
-  const bool gathers = call.collective == Collective::kAllGather;
-  const uint64_t shares = gathers ? static_cast<uint64_t>(size) : 1;
+  if (static_cast<int>(call.collective) >= kCollectiveCount) {
+    return invalid("the collective is none of gossamer::Collective");
+  }
+  if (static_cast<int>(call.op) >= kReduceOpCount) {
+    return invalid("the operation is none of gossamer::ReduceOp");
+  }
+  const uint64_t shares = call.collective == Collective::kAllGather ? size : 1;
   if (call.count > INT64_MAX / element / shares) {
     return invalid(
         fmt::format("count {} of {} overflows; counts are elements, not bytes, and never "
                     "negative",
                     call.count, name_of(call.type)));
   }
-  if (static_cast<int>(call.op) >= kReduceOpCount) {
-    return invalid("the operation is none of gossamer::ReduceOp");
-  }
+  return Status::ok();
+}
+
+Status Communicator::Impl::check(const Call& call, const void* input, const void* output,
+                                 const Reduction& reduction, PlanKey* key) const {
+  key->call = call;
+  const Status sound = check_shape(call);
+  if (!sound) return sound;
+  const bool gathers = call.collective == Collective::kAllGather;
+  const uint64_t shares = gathers ? static_cast<uint64_t>(size) : 1;
   if (call.op == ReduceOp::kUser && reduction.function == nullptr) {
     return invalid("ReduceOp::kUser needs a function; use Reduction::user(function, context)");
   }
-  const uint64_t bytes = call.count * element;
+  const uint64_t bytes = call.count * size_of(call.type);
   if (call.count > 0 && (input == nullptr || output == nullptr)) {
     return invalid(fmt::format("the {} buffer is null but count is {}",
                                input == nullptr ? "input" : "output", call.count));

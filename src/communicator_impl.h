@@ -84,6 +84,7 @@ class Communicator::Impl {
   Result<Choice> explain(const PlanKey& key);
   Counters counters() const;
 
+  Status check_shape(const Call& call) const;
   // Validates a call and makes its key.
   Status check(const Call& call, const void* input, const void* output, const Reduction& reduction,
                PlanKey* key) const;

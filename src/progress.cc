@@ -6,6 +6,11 @@
 #include "src/communicator_impl.h"
 
 namespace gossamer {
+namespace {
+
+constexpr std::chrono::hours kWaitMax{24 * 365};
+
+}  // namespace
 
 // --- Work ----------------------------------------------------------------------------------------
 
@@ -111,6 +116,8 @@ Status Communicator::Impl::wait(Work::State* work) {
 
 // Waits without driving: the operation must go on when the time is up.
 Status Communicator::Impl::wait_for(Work::State* work, std::chrono::nanoseconds timeout) {
+  // More than the clock can add to now would count as past.
+  timeout = std::min<std::chrono::nanoseconds>(timeout, kWaitMax);
   std::unique_lock lock(mutex_);
   const bool done = changed_.wait_for(
       lock, timeout, [work] { return work->done.load(std::memory_order_acquire); });

@@ -174,7 +174,11 @@ Code Engine::issue(uint32_t index) noexcept {
   Transport* transport = transport_of_[static_cast<size_t>(op.peer)];
   if (op.verb == Verb::kSend) {
     const Message message{base_[static_cast<size_t>(op.from_buffer)] + op.from_offset,
-                          op.wire_bytes, fingerprint_, op.share};
+                          op.wire_bytes,
+                          fingerprint_,
+                          op.share,
+                          op.expects_answer,
+                          program_->whole_bytes};
     return transport->send(op.peer, op.lane, message, index, &fault_);
   }
   return transport->recv(op.peer, op.lane, make_sink(op), index, &fault_);
@@ -188,6 +192,10 @@ Sink Engine::make_sink(const Op& op) const noexcept {
   sink.fingerprint = fingerprint_;
   sink.granule = k.element_bytes;
   sink.context = &k;
+  sink.is_answer = op.is_answer;
+  sink.whole_bytes = program_->whole_bytes;
+  // Only if nothing that comes before the answer on its lane is still to be issued.
+  sink.may_answer = op.answer != kNoStep && heads_[program_->ops[op.answer].queue] == op.answer;
   const bool wide = op.into_buffer == Buffer::kWide;
   if (op.verb == Verb::kRecv) {
     if (wide) sink.combine = widen_arrived;
@@ -227,7 +235,8 @@ void Engine::run_local(const Op& op) noexcept {
     if (final_step) {
       k.divide(into, from, op.count, k.divisor);
     } else if (into != from) {
-      stream_copy(into, from, op.count * (into_wide ? sizeof(float) : k.element_bytes));
+      stream_copy(into, from, op.count * (into_wide ? sizeof(float) : k.element_bytes),
+                  program_->whole_bytes);
     }
   } else if (into_wide) {
     k.widen(into, from, op.count, 1.0);

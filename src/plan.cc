@@ -68,8 +68,10 @@ Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank,
   }
   const int rounds_max = *std::max_element(rounds.begin(), rounds.end());
   for (int time = 0; time < rounds_max + static_cast<int>(pieces) - 1; ++time) {
-    for (int i = std::max(0, time - rounds_max + 1); i <= time && i < static_cast<int>(pieces);
-         ++i) {
+    // The youngest piece first: its first messages wait for nothing, and on a lane they must not
+    // queue behind those of an older piece that do.
+    const int oldest = std::max(0, time - rounds_max + 1);
+    for (int i = std::min(time, static_cast<int>(pieces) - 1); i >= oldest; --i) {
       const auto piece = static_cast<size_t>(i);
       if (time - i >= rounds[piece]) continue;
       shape.count = ranges[piece].count;

@@ -52,6 +52,38 @@ class Shares {
   uint32_t next_ = 1;
 };
 
+// Two ranks that exchange exactly two messages each way, of which the second is the first one's
+// reduction passed on unchanged: the two-shot between two ranks. By symmetry the peer finds the
+// same.
+void find_answer(const Schedule& schedule, Program* program) {
+  std::array<uint32_t, 4> found{};  // sends and receives in order: send, recv_reduce, send, recv
+  std::vector<uint32_t> sends;
+  std::vector<uint32_t> receives;
+  for (uint32_t i = 0; i < program->ops.size(); ++i) {
+    const Step& step = schedule.steps[i];
+    if (!step.is_message()) continue;
+    std::vector<uint32_t>& list = step.sends() ? sends : receives;
+    if (list.size() == 2 || step.peer != schedule.steps[sends.empty() ? i : sends.front()].peer) {
+      return;
+    }
+    list.push_back(i);
+  }
+  if (sends.size() != 2 || receives.size() != 2) return;
+  found = {sends[0], receives[0], sends[1], receives[1]};
+  const Step& folded = schedule.steps[found[1]];
+  const Step& passed_on = schedule.steps[found[2]];
+  const std::span<const uint32_t> after = schedule.dependents_of(found[1]);
+  const bool answers = folded.verb == Verb::kRecvReduce && folded.into() == passed_on.from() &&
+                       schedule.waits[found[2]] == 1 &&
+                       std::find(after.begin(), after.end(), found[2]) != after.end() &&
+                       schedule.steps[found[3]].verb == Verb::kRecv &&
+                       schedule.steps[found[0]].count == schedule.steps[found[3]].count;
+  if (!answers) return;
+  program->ops[found[0]].expects_answer = true;
+  program->ops[found[1]].answer = found[2];
+  program->ops[found[3]].is_answer = true;
+}
+
 }  // namespace
 
 Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<const Rank> order) {
@@ -102,6 +134,9 @@ Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<c
     op.queue = it->second.first;
     p.peers.push_back(op.peer);
   }
+  p.whole_bytes = call.count * element *
+                  (call.collective == Collective::kAllGather ? static_cast<uint64_t>(size) : 1);
+  find_answer(schedule, &p);
   std::sort(p.peers.begin(), p.peers.end());
   p.peers.erase(std::unique(p.peers.begin(), p.peers.end()), p.peers.end());
   return p;

@@ -21,8 +21,8 @@ namespace gossamer {
 
 inline constexpr uint32_t kNoStep = UINT32_MAX;
 
-// A step with everything that does not depend on the call's addresses. One cache line.
-struct alignas(64) Op {
+// A step with everything that does not depend on the call's addresses.
+struct Op {
   Verb verb = Verb::kCopy;
   Buffer from_buffer = Buffer::kOutput;
   Buffer into_buffer = Buffer::kOutput;
@@ -37,8 +37,11 @@ struct alignas(64) Op {
   uint32_t queue = 0;                // messages: index of its (peer, lane, direction)
   uint32_t next_in_queue = kNoStep;  // messages: the one issued after it
   uint32_t share = 0;                // sends: Message::share
+  uint32_t answer = kNoStep;         // recv_reduce: the send that Sink::may_answer is about
+  bool expects_answer = false;       // sends
+  bool is_answer = false;            // recv
 };
-static_assert(sizeof(Op) == 64);
+static_assert(sizeof(Op) <= 2 * 64);
 
 // How elements are folded and converted; referred to by sinks, so its address is stable.
 struct Kernels {
@@ -64,6 +67,7 @@ struct Program {
   Kernels kernels;
   uint64_t scratch_bytes = 0;
   uint64_t wide_bytes = 0;
+  uint64_t whole_bytes = 0;    // of the output
   uint64_t messages_sent = 0;  // by one run
   uint64_t bytes_sent = 0;     // by one run
 };

@@ -1,7 +1,9 @@
 // What two processes share: the layout of a link's area and of a rank's pool.
 //
-// Every byte here is written by one side only. A rank writes its own areas and pool and maps its
-// peers' read-only, so a crashed or confused peer can garble what it sends but nothing of ours.
+// A rank writes its own areas and pool and maps its peers' areas read-only. The one exception: an
+// answer is written where the question was staged, in the asker's pool, into a slot that the asker
+// holds until then. Lines that were just read cost less to write than lines of our own that the
+// peer has read meanwhile: 1.75 us against 2.43 us for 64 KiB between two cores.
 //
 //   Pool   one per rank: header, then slots for staging, read by every peer on the host.
 //   Area   one per direction of a link: a ring of cells with a block of bytes each, a few slots of
@@ -31,6 +33,8 @@ enum class CellKind : uint8_t {
   kBlock,     // bytes in the cell's block
   kOwnSlot,   // a run in the area's slots
   kPoolSlot,  // a run in the sender's pool
+  kHeldSlot,  // the same; the receiver may put its answer there
+  kAnswer,    // a run in the receiver's pool: such an answer
   kWindow,    // the message where the sender's caller keeps it: memory from allocate_memory()
 };
 

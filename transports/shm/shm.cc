@@ -43,7 +43,17 @@ void deliver(const Sink& sink, uint64_t offset, const std::byte* arrived, uint64
   } else if (bytes <= kBlockBytes) {
     std::memcpy(sink.target + offset, arrived, bytes);
   } else {
-    stream_copy(sink.target + offset, arrived, bytes);
+    stream_copy(sink.target + offset, arrived, bytes, sink.whole_bytes);
+  }
+}
+
+// Folds a run and writes the result back over it, tile by tile while both are in the first cache.
+void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, uint64_t bytes) {
+  constexpr uint64_t kTileBytes = 4096;
+  for (uint64_t at = 0; at < bytes; at += kTileBytes) {
+    const uint64_t n = std::min(kTileBytes, bytes - at);
+    sink.combine(sink, offset + at, arrived + at, n);
+    std::memcpy(arrived + at, sink.target + offset + at, n);
   }
 }
 
@@ -120,7 +130,9 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
     }
     const Window* window = windows_.find(message.data, message.bytes);
     if (windows_.any_gone()) announce_gone();
-    if (window != nullptr && !link->lent.full() && window_announced(link, *window)) {
+    if (window != nullptr && message.bytes >= window_bytes_min_ &&
+        std::max(message.whole_bytes, message.bytes) >= window_whole_bytes_min_ &&
+        !link->lent.full() && window_announced(link, *window)) {
       cell.run = {message.bytes, message.bytes, static_cast<uint64_t>(message.data - window->base),
                   window->id};
       link->lent.push({link->head, out->token});
@@ -134,11 +146,19 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
 ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) noexcept {
   const Message& message = out->message;
   const uint64_t slot_bytes = staging_.slot_bytes();
+  if (out->sent == 0 && message.expects_answer && link->held.empty()) {
+    const uint64_t slots = (message.bytes + slot_bytes - 1) / slot_bytes;
+    out->held = slots <= kPoolSlots / 2 && staging_.room_for(slots) &&
+                kCells - (link->head - link->consumed_seen) >= slots;
+  }
   while (out->sent < message.bytes) {
     if (!cell_free(link)) return Pushed::kPartial;
     const uint64_t run = std::min(slot_bytes, message.bytes - out->sent);
     Staging::Place place;
-    if (!staging_.stage(link, message, out->sent, run, &place)) {
+    if (out->held) {
+      GOSSAMER_CHECK(staging_.stage_held(message, out->sent, run, &place));
+      link->held.push_back(std::exchange(place.slot, -1));
+    } else if (!staging_.stage(link, message, out->sent, run, &place)) {
       // Slots come back when cells are consumed, on any link.
       for (Link* other : active_) release_consumed(other);
       if (!staging_.stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
@@ -155,7 +175,8 @@ Code ShmTransport::send(Rank peer, Lane /*lane*/, const Message& message, Token 
   Link* const link = &links_[static_cast<size_t>(peer)];
   GOSSAMER_CHECK(link->usable());
   if (failed_) return lost(*link, fault);
-  Link::Outgoing out{message, token, 0};
+  Link::Outgoing out{message, token, 0, false};
+  if (std::exchange(link->answered, false)) return Code::kOk;
   if (link->outgoing.empty()) {
     switch (push(link, &out)) {
       case Pushed::kDone:
@@ -210,7 +231,10 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
   *run = cell.run.run_bytes;
   const Mapping* memory = nullptr;
   if (cell.kind == CellKind::kOwnSlot) memory = &link->peer_area;
-  if (cell.kind == CellKind::kPoolSlot) memory = &link->peer_pool;
+  if (cell.kind == CellKind::kPoolSlot || cell.kind == CellKind::kHeldSlot) {
+    memory = &link->peer_pool;
+  }
+  if (cell.kind == CellKind::kAnswer) memory = &pool_;
   if (cell.kind == CellKind::kWindow) {
     for (int attempt = 0; attempt < 2 && memory == nullptr; ++attempt) {
       for (const PeerWindow& window : link->peer_windows) {
@@ -222,6 +246,14 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
   }
   if (memory == nullptr || !memory->contains(cell.run.offset, cell.run.run_bytes)) return nullptr;
   return memory->base + cell.run.offset;
+}
+
+// Whether the message that begins with `cell` can be answered in place, all of it.
+bool ShmTransport::can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept {
+  if (cell.kind != CellKind::kHeldSlot || !sink.may_answer || sink.combine == nullptr) return false;
+  release_consumed(link);
+  const uint64_t runs = (sink.bytes + link->peer_slot_bytes - 1) / link->peer_slot_bytes;
+  return link->outgoing.empty() && kCells - (link->head - link->consumed_seen) >= runs;
 }
 
 // Takes what has arrived for the oldest posted sink; *complete when that was all of it.
@@ -241,14 +273,26 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
                  trouble_ ? "" : ": ", trouble_ ? "" : trouble_.message().c_str());
       return Code::kSystem;
     }
-    if (run != 0) deliver(sink, link->arrived, bytes, run);
+    if (link->arrived == 0) link->answering = can_answer(link, cell, sink);
+    if (link->answering) {
+      deliver_and_answer(sink, link->arrived, const_cast<std::byte*>(bytes), run);
+      link->ours()->cells[link->head & (kCells - 1)].run = cell.run;
+      publish(link, CellKind::kAnswer, {.fingerprint = sink.fingerprint}, -1);
+    } else if (run != 0) {
+      deliver(sink, link->arrived, bytes, run);
+    }
     ++link->tail;
     link->ours()->consumed.store(link->tail, std::memory_order_release);
     wake(link);
     link->arrived += run;
     if (link->arrived == message) {
       link->arrived = 0;
+      if (std::exchange(link->answering, false)) link->answered = true;
       *complete = true;
+      if (sink.is_answer) {
+        for (int16_t slot : link->held) staging_.release(link, slot);
+        link->held.clear();
+      }
       return Code::kOk;
     }
   }
@@ -317,6 +361,7 @@ void ShmTransport::abandon() noexcept {
     link.posted.clear();
     link.outgoing.clear();
     link.lent.clear();
+    link.answered = false;
     link.listed = false;
   }
   active_.clear();

@@ -66,6 +66,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   Pushed push_staged(Link* link, Link::Outgoing* out) noexcept;
   void advance_out(Link* link, std::vector<Token>* done) noexcept;
   Code pull(Link* link, bool* complete, Fault* fault) noexcept;
+  bool can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept;
   const std::byte* locate(Link* link, const Cell& cell, uint64_t* message, uint64_t* run) noexcept;
   bool something_new(const Link& link) const noexcept;
 
@@ -83,6 +84,9 @@ class ShmTransport final : public Transport, private ControlEvents {
   int64_t looked_ = 0;
   uint32_t opening_ = 0;
   bool napping_ = false;
+  // Smaller messages, and messages of smaller buffers, are staged even from a window.
+  uint64_t window_bytes_min_ = 0;
+  uint64_t window_whole_bytes_min_ = 0;
   bool failed_ = false;  // abandoned: nothing is accepted any more
 };
 

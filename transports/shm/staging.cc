@@ -22,11 +22,7 @@ bool Staging::stage(Link* link, const Message& message, uint64_t from, uint64_t 
     }
   }
   if (free_count_ > 0) {
-    const int16_t index = free_[--free_count_];
-    slots_[static_cast<size_t>(index)] = {1, message.share, message.fingerprint, from, bytes};
-    const uint64_t offset = kPage + uint64_t{static_cast<uint16_t>(index)} * slot_bytes_;
-    std::memcpy(pool_ + offset, message.data + from, bytes);
-    *place = {index, CellKind::kPoolSlot, offset};
+    take(message, message.share, from, bytes, place);
     return true;
   }
   const uint32_t taken = link->own_slots_used;
@@ -37,6 +33,22 @@ bool Staging::stage(Link* link, const Message& message, uint64_t from, uint64_t 
   std::memcpy(link->area.base + offset, message.data + from, bytes);
   *place = {static_cast<int16_t>(-2 - static_cast<int>(own)), CellKind::kOwnSlot, offset};
   return true;
+}
+
+bool Staging::stage_held(const Message& message, uint64_t from, uint64_t bytes, Place* place) {
+  if (free_count_ == 0) return false;
+  take(message, 0, from, bytes, place);
+  place->kind = CellKind::kHeldSlot;
+  return true;
+}
+
+void Staging::take(const Message& message, uint32_t share, uint64_t from, uint64_t bytes,
+                   Place* place) {
+  const int16_t index = free_[--free_count_];
+  slots_[static_cast<size_t>(index)] = {1, share, message.fingerprint, from, bytes};
+  const uint64_t offset = kPage + uint64_t{static_cast<uint16_t>(index)} * slot_bytes_;
+  std::memcpy(pool_ + offset, message.data + from, bytes);
+  *place = {index, CellKind::kPoolSlot, offset};
 }
 
 void Staging::release(Link* link, int16_t slot) {

@@ -34,9 +34,14 @@ class Staging {
   // Stages message bytes [from, from + bytes) for `link`, or finds them staged already. False: no
   // slot is free.
   bool stage(Link* link, const Message& message, uint64_t from, uint64_t bytes, Place* place);
+  // As stage(), for a message that is answered in place: pool slots only, one reference.
+  bool stage_held(const Message& message, uint64_t from, uint64_t bytes, Place* place);
+  bool room_for(uint64_t slots) const { return free_count_ >= slots; }
   void release(Link* link, int16_t slot);
 
  private:
+  void take(const Message& message, uint32_t share, uint64_t from, uint64_t bytes, Place* place);
+
   struct Slot {
     uint16_t references = 0;
     uint32_t share = 0;

@@ -16,7 +16,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <deque>
 #include <mutex>
 #include <thread>
 #include <unordered_map>
@@ -29,8 +28,28 @@ namespace gossamer {
 
 namespace {
 
-constexpr uint32_t kWindow = 64;
+constexpr uint32_t kWindow = 64;  // a power of two
 constexpr uint8_t kLanes = 4;
+
+// A FIFO of at most kWindow entries, which stay put; allocates when it is first used.
+template <class T>
+class Ring {
+ public:
+  bool empty() const { return first_ == end_; }
+  bool full() const { return end_ - first_ == kWindow; }
+  T& front() { return entries_[first_ % kWindow]; }
+  void pop() { ++first_; }
+  void clear() { first_ = end_; }
+  void push(const T& entry) {
+    if (entries_.empty()) entries_.resize(kWindow);
+    entries_[end_++ % kWindow] = entry;
+  }
+
+ private:
+  std::vector<T> entries_;
+  uint32_t first_ = 0;
+  uint32_t end_ = 0;
+};
 
 struct Letter {
   Message message;
@@ -39,7 +58,7 @@ struct Letter {
 
 // What one peer has sent on one lane.
 struct Box {
-  std::deque<Letter> letters;
+  Ring<Letter> letters;
   bool reading = false;  // the receiver reads letters.front() at this moment
 };
 
@@ -133,6 +152,8 @@ class Loopback final : public Transport {
     peers_.resize(addresses_.size());
     outstanding_.assign(addresses_.size(), 0);
     left_.assign(addresses_.size(), false);
+    const std::lock_guard lock(node_->mutex);
+    node_->completed.reserve(addresses_.size() * kWindow);
     return Status::ok();
   }
 
@@ -166,9 +187,9 @@ class Loopback final : public Transport {
     Node& to = *peers_[static_cast<size_t>(peer)];
     const std::lock_guard lock(to.mutex);
     if (to.left.load(std::memory_order_acquire)) return lost(peer, fault);
-    std::deque<Letter>& letters = to.inbox[Node::key(rank_, lane)].letters;
-    if (letters.size() >= kWindow) return Code::kAgain;
-    letters.push_back({message, token});
+    Ring<Letter>& letters = to.inbox[Node::key(rank_, lane)].letters;
+    if (letters.full()) return Code::kAgain;
+    letters.push({message, token});
     to.touch();
     ++outstanding_[static_cast<size_t>(peer)];
     return Code::kPending;
@@ -176,14 +197,14 @@ class Loopback final : public Transport {
 
   Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept override {
     GOSSAMER_CHECK(lane < kLanes && peers_[static_cast<size_t>(peer)] != nullptr);
-    std::deque<Posted>& queue = posted_[Node::key(peer, lane)];
-    if (queue.size() >= kWindow) return Code::kAgain;
+    Ring<Posted>& queue = posted_[Node::key(peer, lane)];
+    if (queue.full()) return Code::kAgain;
     if (queue.empty()) {
       const Code code = take(peer, lane, sink, fault);
       if (code != Code::kAgain) return code;
       if (has_left(peer)) return lost(peer, fault);
     }
-    queue.push_back({sink, token});
+    queue.push({sink, token});
     return Code::kPending;
   }
 
@@ -218,7 +239,7 @@ class Loopback final : public Transport {
         if (code == Code::kAgain) break;
         if (code != Code::kOk) return code;
         done->push_back(queue.front().token);
-        queue.pop_front();
+        queue.pop();
       }
       if (!queue.empty() && has_left(peer)) return lost(peer, fault);
     }
@@ -305,7 +326,7 @@ class Loopback final : public Transport {
     }
     {
       const std::lock_guard lock(node_->mutex);
-      box->letters.pop_front();
+      box->letters.pop();
       box->reading = false;
     }
     Node& sender = *peers_[static_cast<size_t>(peer)];
@@ -324,7 +345,7 @@ class Loopback final : public Transport {
   std::vector<std::shared_ptr<Node>> peers_;  // null: not open
   std::vector<uint32_t> outstanding_;         // per peer: sends not yet taken
   std::vector<bool> left_;                    // per peer with sends outstanding: seen to have left
-  std::unordered_map<uint64_t, std::deque<Posted>> posted_;
+  std::unordered_map<uint64_t, Ring<Posted>> posted_;
 };
 
 Result<std::unique_ptr<Transport>> create(const TransportConfig& config) {

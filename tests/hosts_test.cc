@@ -1,0 +1,148 @@
+// Ranks on several hosts: here processes that claim to be on different ones (GOSSAMER_HOSTID), so
+// that shared memory is used inside a host and tcp between hosts.
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gossamer/communicator.h"
+#include "gossamer/schedule.h"
+#include "tests/exact_calls.h"
+
+namespace gossamer {
+namespace {
+
+void join_as(Rank rank, const std::string& hosts, const std::string& algorithm,
+             const std::string& meeting, const std::function<void(Communicator&)>& body) {
+  setenv("GOSSAMER_HOSTID", std::string(1, hosts[static_cast<size_t>(rank)]).c_str(), 1);
+  Communicator::Options options;
+  options.rank = rank;
+  options.size = static_cast<Rank>(hosts.size());
+  options.rendezvous = "file://" + meeting;
+  options.algorithm = algorithm;
+  options.timeout = std::chrono::seconds(30);
+  auto comm = Communicator::create(options);
+  EXPECT_TRUE(comm.is_ok()) << comm.status().to_string();
+  if (comm) body(**comm);
+}
+
+// Runs `body` in one process per rank; rank r is on host hosts[r].
+void on_hosts(const std::string& hosts, const std::string& algorithm,
+              const std::function<void(Communicator&)>& body) {
+  setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
+  char folder[] = "/tmp/gossamer-hosts-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string meeting = std::string(folder) + "/id";
+  std::fflush(nullptr);
+  std::vector<pid_t> ranks;
+  for (size_t r = 0; r < hosts.size(); ++r) {
+    const pid_t pid = fork();
+    ASSERT_GE(pid, 0);
+    if (pid > 0) {
+      ranks.push_back(pid);
+      continue;
+    }
+    join_as(static_cast<Rank>(r), hosts, algorithm, meeting, body);
+    std::fflush(nullptr);
+    _exit(testing::Test::HasFailure() ? 1 : 0);
+  }
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    int status = 0;
+    ASSERT_EQ(waitpid(ranks[r], &status, 0), ranks[r]);
+    EXPECT_EQ(status, 0) << "rank " << r << " of hosts " << hosts << ", " << algorithm;
+  }
+  unlink(meeting.c_str());
+  rmdir(folder);
+}
+
+std::vector<ExactCall> some_calls() {
+  std::vector<ExactCall> calls;
+  uint64_t seed = 0;
+  for (const uint64_t count : {0, 1, 3, 4, 5, 1000, 100'003}) {
+    for (const ReduceOp op : {ReduceOp::kSum, ReduceOp::kAvg, ReduceOp::kMin}) {
+      ++seed;
+      ExactCall call;
+      call.op = op;
+      call.type = seed % 2 == 0 ? DataType::kFloat32 : DataType::kBfloat16;
+      call.count = count;
+      call.in_place = seed % 3 == 0;
+      call.seed = seed;
+      calls.push_back(call);
+    }
+    ExactCall gather = calls.back();
+    gather.collective = Collective::kAllGather;
+    gather.op = ReduceOp::kSum;
+    calls.push_back(gather);
+    gather.in_place = !gather.in_place;
+    calls.push_back(gather);
+  }
+  return calls;
+}
+
+void check_all(Communicator& comm) {
+  for (const ExactCall& call : some_calls()) ExactData(call, comm.size()).check(comm);
+}
+
+Communicator::Choice choice_of(Communicator& comm, Collective collective, uint64_t count) {
+  const auto choice = comm.explain(collective, count, DataType::kFloat32, ReduceOp::kSum, true);
+  EXPECT_TRUE(choice.is_ok()) << choice.status().to_string();
+  return choice ? *choice : Communicator::Choice();
+}
+
+TEST(Hosts, SharedMemoryInsideTcpBetween) {
+  for (const std::string hosts : {"aabb", "abab", "abba", "aba", "abc", "aaab", "abcbca"}) {
+    on_hosts(hosts, "", [&](Communicator& comm) {
+      check_all(comm);
+      EXPECT_EQ(choice_of(comm, Collective::kAllReduce, 9).transport,
+                hosts == "abc" ? "tcp" : "shm+tcp");
+    });
+  }
+}
+
+TEST(Hosts, OneHostNeedsNoTcp) {
+  on_hosts("aaa", "", [](Communicator& comm) {
+    check_all(comm);
+    EXPECT_EQ(choice_of(comm, Collective::kAllReduce, 9).transport, "shm");
+  });
+}
+
+TEST(Hosts, HierarchicalByName) {
+  for (const std::string hosts : {"aabb", "abab", "abba", "aaab", "abcbca", "aab"}) {
+    on_hosts(hosts, "hierarchical", [](Communicator& comm) {
+      EXPECT_EQ(choice_of(comm, Collective::kAllReduce, 1000).algorithm, "hierarchical");
+      check_all(comm);
+    });
+  }
+}
+
+TEST(Hosts, HierarchicalAllGatherByNameWhereHostsAdjoin) {
+  for (const std::string hosts : {"aabb", "abab", "abba", "aaab"}) {
+    on_hosts(hosts, "hierarchical_all_gather", [&](Communicator& comm) {
+      const bool adjoin = hosts == "aabb" || hosts == "aaab";
+      EXPECT_EQ(
+          choice_of(comm, Collective::kAllGather, 1000).algorithm == "hierarchical_all_gather",
+          adjoin);
+      check_all(comm);
+    });
+  }
+}
+
+TEST(Hosts, EveryAlgorithmAmongInterleavedHosts) {
+  for (const Algorithm* algorithm : algorithms()) on_hosts("abcab", algorithm->name, check_all);
+}
+
+// With renumbered ranks, and with gathers that stay in rank order, the verifier sees what runs.
+TEST(Hosts, PlansAreProvedAsTheyRun) {
+  setenv("GOSSAMER_VERIFY", "1", 1);
+  for (const std::string hosts : {"abab", "aba", "abbca"}) on_hosts(hosts, "", check_all);
+  unsetenv("GOSSAMER_VERIFY");
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -79,6 +79,12 @@ gossamerResult_t guarded(Call call) noexcept {
   }
 }
 
+// What is out of range stays so, instead of being cut to a byte that may be in range.
+DataType type_of(gossamerDataType_t type) {
+  const auto value = static_cast<uint32_t>(type);
+  return static_cast<DataType>(value < gossamer::kDataTypeCount ? value : UINT8_MAX);
+}
+
 Reduction reduction_of(gossamerRedOp_t op) {
   return Reduction(static_cast<ReduceOp>(op));
 }
@@ -137,8 +143,7 @@ gossamerResult_t reduce(const void* in, void* out, size_t count, gossamerDataTyp
                         const Reduction& reduction, gossamerComm_t comm) {
   if (comm == nullptr) return refuse(kNoComm);
   return guarded([&] {
-    return finish(
-        comm->communicator->all_reduce(in, out, count, static_cast<DataType>(type), reduction));
+    return finish(comm->communicator->all_reduce(in, out, count, type_of(type), reduction));
   });
 }
 
@@ -295,8 +300,8 @@ gossamerResult_t gossamerAllReduceStart(const void* sendbuff, void* recvbuff, si
   if (work == nullptr) return refuse(kNoResult);
   if (!plain(op)) return refuse(kNoOp);
   return guarded([&] {
-    return start(comm->communicator->start_all_reduce(
-                     sendbuff, recvbuff, count, static_cast<DataType>(datatype), reduction_of(op)),
+    return start(comm->communicator->start_all_reduce(sendbuff, recvbuff, count, type_of(datatype),
+                                                      reduction_of(op)),
                  work);
   });
 }
@@ -305,8 +310,7 @@ gossamerResult_t gossamerAllGather(const void* sendbuff, void* recvbuff, size_t 
                                    gossamerDataType_t datatype, gossamerComm_t comm) {
   if (comm == nullptr) return refuse(kNoComm);
   return guarded([&] {
-    return finish(comm->communicator->all_gather(sendbuff, recvbuff, sendcount,
-                                                 static_cast<DataType>(datatype)));
+    return finish(comm->communicator->all_gather(sendbuff, recvbuff, sendcount, type_of(datatype)));
   });
 }
 
@@ -316,9 +320,9 @@ gossamerResult_t gossamerAllGatherStart(const void* sendbuff, void* recvbuff, si
   if (comm == nullptr) return refuse(kNoComm);
   if (work == nullptr) return refuse(kNoResult);
   return guarded([&] {
-    return start(comm->communicator->start_all_gather(sendbuff, recvbuff, sendcount,
-                                                      static_cast<DataType>(datatype)),
-                 work);
+    return start(
+        comm->communicator->start_all_gather(sendbuff, recvbuff, sendcount, type_of(datatype)),
+        work);
   });
 }
 

@@ -157,6 +157,13 @@ def check_lists(files):
         yield "algorithms/list.h", 1, f"there is no algorithms/{name}.cc"
 
 
+def check_readme(readme, environment):
+    """The README names every setting that the library reads."""
+    for name in re.findall(r'EnvVariable\{\s*"(GOSSAMER_\w+)"', environment):
+        if f"`{name}`" not in readme:
+            yield "README.md", 1, f"does not explain {name}"
+
+
 def check_headers(compiler, headers):
     """Each header compiles alone."""
     def compile_one(path):
@@ -188,6 +195,7 @@ def self_test():
         check_code("src/engine.cc", '#include "gossamer/communicator.h"\n'),
         check_code("src/plan.cc", '#include "perf/table.h"\n'),
         check_lists({"algorithms/a.cc": "// A.\n#include\n", "algorithms/list.h": ""}),
+        check_readme("", 'EnvVariable{"GOSSAMER_X", "", ""}'),
         check_lists({"transports/a.cc": "const TransportFactory a_transport{};\n"}),
     ]
     for index, breach in enumerate(breaches):
@@ -220,6 +228,7 @@ def main():
         if path.endswith((".cc", ".h", ".c")):
             findings += [(path, number, what) for number, what in check_code(path, text)]
     findings += check_lists(files)
+    findings += check_readme(files["README.md"], files["src/env.cc"])
     if files["CMakeLists.txt"].count("\n") > 120:
         findings.append(("CMakeLists.txt", 120, "more than 120 lines"))
     headers = [p for p in sorted(files) if p.endswith(".h") and not p.endswith("-inl.h")

@@ -4,8 +4,8 @@
 A cell is a setting, a number of ranks and a size. In each cell all contestants run in turn, several
 rounds, so that a disturbance of the machine hits all alike; a contestant's figure is the median of
 its rounds' medians. Everyone is timed by the same code (perf/measure.cc): float32 all-reduce in
-place, byte all-gather out of place, every element checked. A peer that is far behind after the first
-round is not run again in that cell. Ratios are best peer / Gossamer: above 1, Gossamer is faster.
+place, byte all-gather out of place, every element checked. A peer that is far behind after the
+first round is not run again in that cell. Ratios are best peer / Gossamer: above 1, Gossamer is faster.
 """
 import argparse
 import collections
@@ -401,10 +401,10 @@ class Comparison:
                 f"{best / registered:.2f}" if registered else ""]
 
     def report(self):
-        cells = sorted({key[:4] for key in self.times},
-                       key=lambda c: (self.a.settings.index(c[0]), c[1] != "all_reduce", c[2], c[3]))
-        head = ["setting", "operation", "ranks", "bytes", "Gossamer us", "best peer us", "best peer",
-                "ratio", "library buffers us", "ratio"]
+        cells = sorted({key[:4] for key in self.times}, key=lambda c: (
+            self.a.settings.index(c[0]), c[1] != "all_reduce", c[2], c[3]))
+        head = ["setting", "operation", "ranks", "bytes", "Gossamer us", "best peer us",
+                "best peer", "ratio", "library buffers us", "ratio"]
         text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         text += ["| " + " | ".join(line) + " |" for line in map(lambda c: self.compare(*c), cells)
                  if line]
@@ -424,8 +424,8 @@ class Comparison:
                               and self.ours(name, *c)]
                     if ratios:
                         mean = math.exp(statistics.fmean(map(math.log, ratios)))
-                        yield (f"{setting} {op}, {name}: {mean:.2f} x the best peer (geometric mean "
-                               f"of {len(ratios)} cells), worst cell {min(ratios):.2f}, "
+                        yield (f"{setting} {op}, {name}: {mean:.2f} x the best peer (geometric "
+                               f"mean of {len(ratios)} cells), worst cell {min(ratios):.2f}, "
                                f"behind in {sum(r < 1 for r in ratios)}")
 
 

@@ -9,7 +9,8 @@ int main(void) {
     fprintf(stderr, "%s\n", gossamerGetLastError(NULL));
     return 1;
   }
-  if (gossamerAllReduce(x, x, 1000, gossamerFloat32, gossamerSum, comm) != gossamerSuccess) return 2;
+  if (gossamerAllReduce(x, x, 1000, gossamerFloat32, gossamerSum, comm) != gossamerSuccess)
+    return 2;
   if (gossamerCommDestroy(comm) != gossamerSuccess) return 3;
   return x[0] == 1.0f && x[999] == 0.0f ? 0 : 4;
 }

@@ -20,6 +20,8 @@
 namespace gossamer {
 namespace {
 
+constexpr uint64_t kBandwidthBytesMin = 1 << 20;  // below, latency decides and not bandwidth
+
 // Page-aligned memory for the longest message, ordinary or from the library.
 class Region {
  public:
@@ -203,7 +205,9 @@ Status print_limit(Group& group, const Whereabouts& where, const std::vector<Cel
     return std::pair(a.collective == Collective::kAllReduce, a.bytes) <
            std::pair(b.collective == Collective::kAllReduce, b.bytes);
   });
-  if (largest == cells.end() || largest->collective != Collective::kAllReduce) return Status::ok();
+  if (largest == cells.end() || largest->collective != Collective::kAllReduce ||
+      largest->bytes < kBandwidthBytesMin)
+    return Status::ok();
   const Result<double> rate = copy_rate(group, largest->bytes);
   if (!rate) return rate.status();
   if (group.rank() != 0) return Status::ok();

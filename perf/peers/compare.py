@@ -5,7 +5,8 @@ A cell is a setting, a number of ranks and a size. In each cell all contestants 
 rounds, so that a disturbance of the machine hits all alike; a contestant's figure is the median of
 its rounds' medians. Everyone is timed by the same code (perf/measure.cc): float32 all-reduce in
 place, byte all-gather out of place, every element checked. A peer that is far behind after the
-first round is not run again in that cell. Ratios are best peer / Gossamer: above 1, Gossamer is faster.
+first round is not run again in that cell. Ratios are best peer / Gossamer: above 1, Gossamer is
+faster.
 """
 import argparse
 import collections

@@ -45,7 +45,8 @@ class ThreadKeeper {
  public:
   static ThreadKeeper& instance() {
     // OpenSSL registers its own clean-up when it starts. Started first, it outlives the threads.
-    static const int kOpenssl = OPENSSL_init_crypto(0, nullptr);
+    // Some option must be named, or the call does nothing at all.
+    static const int kOpenssl = OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CRYPTO_STRINGS, nullptr);
     static ThreadKeeper keeper(kOpenssl);
     return keeper;
   }

@@ -17,6 +17,8 @@ namespace {
 
 // Up to here a message goes through the own tile with whatever follows it.
 constexpr uint64_t kSmallBytes = 4096;
+// Up to here header and body are put together for send(), which costs less than sendmsg().
+constexpr uint64_t kCopyBytes = 1024;
 // What one call may move before other flows, and the other direction, have their turn.
 constexpr size_t kTurnBytes = 1024 * 1024;
 constexpr size_t kWriteBytes = 512 * 1024;
@@ -44,30 +46,40 @@ void Flow::abandon() {
 
 // Writes from `progress` on; returns the bytes written, 0 when the kernel takes none now.
 size_t Flow::write_some(const Queued& queued, size_t progress) {
+  const uint64_t all = kHeaderBytes + queued.message.bytes;
   const auto header = encode({queued.sequence, queued.message.fingerprint, queued.message.bytes});
-  std::array<iovec, 2> parts{};
-  msghdr message{};
-  message.msg_iov = parts.data();
-  if (progress < kHeaderBytes) {
-    parts[message.msg_iovlen++] = {const_cast<std::byte*>(header.data()) + progress,
-                                   kHeaderBytes - progress};
-  }
-  const uint64_t body = progress < kHeaderBytes ? 0 : progress - kHeaderBytes;
-  if (body < queued.message.bytes) {
-    const uint64_t run = std::min<uint64_t>(queued.message.bytes - body, kWriteBytes);
-    parts[message.msg_iovlen++] = {const_cast<std::byte*>(queued.message.data) + body, run};
-  }
-  for (;;) {
-    const ssize_t written = ::sendmsg(socket_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (written >= 0) return static_cast<size_t>(written);
-    if (errno == EINTR) continue;
-    if (errno == EAGAIN || errno == ENOBUFS) {
-      writable = false;
+  ssize_t written = 0;
+  do {
+    if (progress == 0 && all <= kCopyBytes) {
+      std::array<std::byte, kCopyBytes> whole;
+      std::memcpy(whole.data(), header.data(), kHeaderBytes);
+      if (all > kHeaderBytes) {
+        std::memcpy(whole.data() + kHeaderBytes, queued.message.data, queued.message.bytes);
+      }
+      written = ::send(socket_, whole.data(), all, MSG_NOSIGNAL | MSG_DONTWAIT);
     } else {
-      fail(errno);
+      std::array<iovec, 2> parts{};
+      msghdr message{};
+      message.msg_iov = parts.data();
+      if (progress < kHeaderBytes) {
+        parts[message.msg_iovlen++] = {const_cast<std::byte*>(header.data()) + progress,
+                                       kHeaderBytes - progress};
+      }
+      const uint64_t body = progress < kHeaderBytes ? 0 : progress - kHeaderBytes;
+      const uint64_t run = std::min<uint64_t>(queued.message.bytes - body, kWriteBytes);
+      if (run > 0) {
+        parts[message.msg_iovlen++] = {const_cast<std::byte*>(queued.message.data) + body, run};
+      }
+      written = ::sendmsg(socket_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     }
-    return 0;
+  } while (written < 0 && errno == EINTR);
+  if (written >= 0) return static_cast<size_t>(written);
+  if (errno == EAGAIN || errno == ENOBUFS) {
+    writable = false;
+  } else {
+    fail(errno);
   }
+  return 0;
 }
 
 Code Flow::send(const Message& message, Token token) {

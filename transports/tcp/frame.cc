@@ -8,6 +8,7 @@ namespace gossamer::tcp {
 namespace {
 
 constexpr uint32_t kMagic = 0x4D535347;  // "GSSM"
+constexpr size_t kUsedBytes = 24;        // of a header
 constexpr size_t kNoticeBytesMin = 5;
 
 template <class T>
@@ -27,7 +28,7 @@ T get(const std::byte* from) {
 }  // namespace
 
 std::array<std::byte, kHeaderBytes> encode(const Header& header) {
-  std::array<std::byte, kHeaderBytes> bytes;
+  std::array<std::byte, kHeaderBytes> bytes{};
   put<uint32_t>(bytes.data(), kMagic);
   put<uint32_t>(bytes.data() + 4, header.sequence);
   put<uint64_t>(bytes.data() + 8, header.fingerprint);
@@ -39,7 +40,9 @@ bool decode(std::span<const std::byte, kHeaderBytes> from, Header* header) {
   header->sequence = get<uint32_t>(from.data() + 4);
   header->fingerprint = get<uint64_t>(from.data() + 8);
   header->bytes = get<uint64_t>(from.data() + 16);
-  return get<uint32_t>(from.data()) == kMagic;
+  uint64_t rest = 0;
+  for (size_t i = kUsedBytes; i < kHeaderBytes; i += 8) rest |= get<uint64_t>(from.data() + i);
+  return get<uint32_t>(from.data()) == kMagic && rest == 0;
 }
 
 Record notice_record(const Fault& fault) {

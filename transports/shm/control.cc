@@ -58,6 +58,17 @@ struct Control::Connection {
   bool dead = false;
 };
 
+// A packet that proves by itself who sent it, to whom and in which group. Sent again by somebody
+// else it tells nothing that is not true.
+struct Control::Word {
+  uint64_t magic = 0x64726f57'53534f47;  // larger and other than any handshake
+  uint64_t session = 0;
+  Rank from = -1;
+  Rank to = -1;
+  Packet packet;
+  Key proof{};
+};
+
 Control::Control(const TransportConfig& config, ControlEvents* events)
     : config_(config), events_(events), out_(static_cast<size_t>(config.size), nullptr) {}
 
@@ -113,6 +124,57 @@ Code Control::connect(Rank peer, const std::string& name) {
   connections_.push_back(std::move(connection));
   handle(out_[static_cast<size_t>(peer)]);  // sends our hello
   return Code::kOk;
+}
+
+Control::Word Control::make_word(Rank from, Rank to, const Packet& packet) const {
+  Word word;
+  std::memset(static_cast<void*>(&word), 0, sizeof(word));  // padding is signed too
+  word = Word();
+  word.session = config_.session;
+  word.from = from;
+  word.to = to;
+  word.packet = packet;
+  word.proof =
+      hmac_sha256(config_.key, std::as_bytes(std::span(&word, 1)).first(offsetof(Word, proof)));
+  return word;
+}
+
+void Control::leave_word(Rank peer, const std::string& name, const Packet& packet) {
+  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return;
+  socklen_t length = 0;
+  const sockaddr_un address = abstract_address(name, &length);
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), length) == 0) {
+    const Word word = make_word(config_.rank, peer, packet);
+    (void)::send(fd, &word, sizeof(word), MSG_NOSIGNAL | MSG_DONTWAIT);
+  }
+  close(fd);
+}
+
+// Takes what a rank without a connection had to say. False: it is not from one of the group.
+bool Control::read_word(Connection* connection, std::span<const std::byte> bytes) {
+  Word word;
+  if (connection->outgoing || bytes.size() != sizeof(word)) return false;
+  std::memcpy(static_cast<void*>(&word), bytes.data(), sizeof(word));
+  if (word.from < 0 || word.from >= config_.size || word.to != config_.rank) return false;
+  const Key proof = hmac_sha256(config_.key, bytes.first(offsetof(Word, proof)));
+  if (word.magic != Word().magic || word.session != config_.session || word.proof != proof) {
+    return false;
+  }
+  word.packet.text.back() = '\0';
+  if (word.packet.kind == PacketKind::kNotice) events_->on_packet(word.from, word.packet, {});
+  return true;
+}
+
+void Control::stop_listening() {
+  if (listener_ >= 0) close(listener_);  // also ends what nobody has accepted yet
+  listener_ = -1;
+  for (const auto& connection : connections_) {
+    if (!connection->authentic && !connection->outgoing && !connection->dead) {
+      drop(connection.get(), "");
+    }
+  }
+  std::erase_if(connections_, [](const auto& connection) { return connection->dead; });
 }
 
 Code Control::send(Rank peer, const Packet& packet, std::span<const int> descriptors) {
@@ -197,12 +259,17 @@ bool Control::shake(Connection* connection) {
       handshake.sent(static_cast<size_t>(n));
     }
     if (handshake.done()) break;
-    std::array<std::byte, Handshake::kHelloBytes + Handshake::kProofBytes> buffer{};
+    static_assert(sizeof(Word) > Handshake::kHelloBytes + Handshake::kProofBytes);
+    std::array<std::byte, sizeof(Word)> buffer;
     // A packet keeps its boundaries and may hold hello and proof: read it whole, feed it in parts.
     const ssize_t n = recv(connection->socket, buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (n <= 0) {
       drop(connection, "it closed the connection during the handshake");
+      return false;
+    }
+    if (read_word(connection, std::span(buffer).first(static_cast<size_t>(n)))) {
+      drop(connection, "");
       return false;
     }
     for (std::span<const std::byte> rest(buffer.data(), static_cast<size_t>(n)); !rest.empty();) {
@@ -223,6 +290,7 @@ bool Control::shake(Connection* connection) {
   connection->authentic = true;
   if (!connection->outgoing) {
     --strangers_;
+    events_->on_accepted(peer);
   } else {
     events_->on_connected(peer);
   }

@@ -3,7 +3,11 @@
 // Each rank listens on an abstract Unix socket (no file to leave behind) and connects to each peer
 // it opens a link to; both ends do, so a link has one socket each way, and a dead peer shows as a
 // refused connection or end of file on either. Sockets carry packets: setup (with the descriptors
-// of area and pool), windows, wake-ups and notices. Every connection runs Handshake first.
+// of area and pool), windows, wake-ups, notices and goodbyes. Every connection runs Handshake
+// first.
+//
+// A rank that fails leaves word with those it has no socket to: one packet, signed with the group's
+// key, in the backlog of their listening socket. They find it there even if its author has gone.
 //
 // Threads    Driving thread.
 // Blocking   Never.
@@ -22,7 +26,7 @@
 
 namespace gossamer::shm {
 
-enum class PacketKind : uint32_t { kSetup = 1, kWindow, kWindowGone, kWake, kNotice };
+enum class PacketKind : uint32_t { kSetup = 1, kWindow, kWindowGone, kWake, kNotice, kGoodbye };
 
 struct Packet {
   PacketKind kind = PacketKind::kWake;
@@ -40,6 +44,7 @@ class ControlEvents {
   virtual ~ControlEvents() = default;
   virtual void on_packet(Rank peer, const Packet& packet, std::span<int> descriptors) = 0;
   virtual void on_connected(Rank peer) = 0;  // our connection to `peer` is authenticated
+  virtual void on_accepted(Rank peer) = 0;   // its connection to us is
   virtual void on_gone(Rank peer, const std::string& why) = 0;
 };
 
@@ -61,12 +66,20 @@ class Control {
   // kAgain: the socket is full, nothing was sent. kPeerLost: gone.
   Code send(Rank peer, const Packet& packet, std::span<const int> descriptors = {});
 
+  // Leaves `packet` with a rank that there is no connection to. Best effort.
+  void leave_word(Rank peer, const std::string& name, const Packet& packet);
+  // From here on, whoever connects is refused.
+  void stop_listening();
+
   // Handles whatever is there.
   void poll();
   int fd() const { return epoll_; }
 
  private:
   struct Connection;
+  struct Word;
+  Word make_word(Rank from, Rank to, const Packet& packet) const;
+  bool read_word(Connection* connection, std::span<const std::byte> bytes);
   void accept_all();
   void handle(Connection* connection);
   bool shake(Connection* connection);

@@ -85,6 +85,7 @@ struct Link {
   bool announced = false;  // our setup has been sent
   bool mapped = false;     // theirs has arrived
   bool gone = false;       // their process or communicator is
+  bool left = false;       // they said goodbye first
   std::string socket_name;
   std::string gone_why;
 
@@ -107,8 +108,9 @@ struct Link {
   Mapping peer_area;
   Mapping peer_pool;
   uint32_t peer_slot_bytes = 0;
-  uint32_t tail = 0;     // next cell to take
-  uint64_t arrived = 0;  // bytes of the current message
+  uint32_t tail = 0;             // next cell to take
+  uint64_t arrived = 0;          // bytes of the current message
+  std::vector<std::byte> carry;  // its last bytes, where they are not a whole granule
   uint32_t peer_nap_woken = 0;
   Fifo<Posted> posted;
   std::vector<PeerWindow> peer_windows;

@@ -16,6 +16,10 @@
 namespace gossamer::shm {
 namespace {
 
+// Ranks without a link that a failing one tells why: every rank does, so all hear it in larger
+// groups too, and nobody makes thousands of connections.
+constexpr uint32_t kWordsMax = 64;
+
 // Maps what a peer shared. Empty when it is not the size that it should be.
 Mapping map_peer(int fd, uint64_t bytes, int protection = PROT_READ) {
   struct stat info {};
@@ -40,6 +44,11 @@ Mapping::~Mapping() {
 }
 
 ShmTransport::~ShmTransport() {
+  Packet packet;
+  packet.kind = PacketKind::kGoodbye;
+  for (const Link& link : links_) {
+    if (link.connected && !link.gone) (void)control_.send(link.peer, packet);
+  }
   if (pool_fd_ >= 0) close(pool_fd_);
 }
 
@@ -88,21 +97,35 @@ Code ShmTransport::open(Rank peer, Fault* fault) noexcept {
                peer);
     return fault->code;
   }
-  if (failed_ || link.gone) return lost(link, fault);
-  if (!link.connecting) {
-    const Code code = control_.connect(peer, link.socket_name);
-    if (code == Code::kAgain) return code;
-    if (code != Code::kOk) {
-      link.gone_why = "nobody listens for it any more";
-      return lost(link, fault);
-    }
-    link.connecting = true;
-    ++opening_;
-  }
+  if (failed_) return lost(link, fault);
+  const Code connecting = connect(&link);
+  // Before anything else is said about it: there may be word of why it is gone.
   const Code code = look_at_control(fault);
+  if (connecting == Code::kAgain && code == Code::kOk) return Code::kAgain;
   if (code != Code::kOk) return code;
   if (link.gone) return lost(link, fault);
   return link.usable() ? Code::kOk : Code::kAgain;
+}
+
+// Starts connecting, if that has not been done.
+Code ShmTransport::connect(Link* link) noexcept {
+  if (link->connecting || link->gone) return Code::kOk;
+  const Code code = control_.connect(link->peer, link->socket_name);
+  if (code == Code::kAgain) return code;
+  if (code == Code::kSystem) {
+    trouble_ = Status::error(code, fmt::format("no socket for the link to rank {}; raise the limit "
+                                               "of open files with `ulimit -n`",
+                                               link->peer));
+    return code;
+  }
+  if (code != Code::kOk) {
+    link->gone = true;
+    link->gone_why = "nobody listens for it any more";
+    return code;
+  }
+  link->connecting = true;
+  ++opening_;
+  return Code::kOk;
 }
 
 // Our side of a link: an area for it, sent with the pool's descriptor.
@@ -157,6 +180,13 @@ void ShmTransport::on_connected(Rank peer) {
   if (!status && trouble_) trouble_ = status;
 }
 
+// Answers at once, even if no call here needs the link: a peer that makes another call than we do
+// must be able to send, so that somebody finds out.
+void ShmTransport::on_accepted(Rank peer) {
+  Link& link = links_[static_cast<size_t>(peer)];
+  if (!failed_ && link.local) (void)connect(&link);
+}
+
 void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> descriptors) {
   Link& link = links_[static_cast<size_t>(peer)];
   const auto known = std::find_if(link.peer_windows.begin(), link.peer_windows.end(),
@@ -187,6 +217,9 @@ void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> des
         }
       }
       break;
+    case PacketKind::kGoodbye:
+      link.left = true;
+      break;
     case PacketKind::kWake:
       break;
   }
@@ -195,8 +228,10 @@ void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> des
 
 void ShmTransport::on_gone(Rank peer, const std::string& why) {
   Link& link = links_[static_cast<size_t>(peer)];
-  if (!link.gone) link.gone_why = why;
+  if (link.gone) return;
   link.gone = true;
+  link.gone_why = why;
+  if (link.connecting && !link.usable()) --opening_;
 }
 
 // Whether the peer can read `window`; announces it the first time.
@@ -245,8 +280,15 @@ Code ShmTransport::look_at_control(Fault* fault) noexcept {
 }
 
 Code ShmTransport::lost(const Link& link, Fault* fault) const noexcept {
-  fault->set(Code::kPeerLost, link.peer, "lost rank %d (shm): %s", link.peer,
-             link.gone_why.empty() ? "the communicator has failed" : link.gone_why.c_str());
+  // One that left in good order may have done so because another had died.
+  const Link* culprit = &link;
+  for (const Link& other : links_) {
+    if (culprit->left && other.gone && !other.left) culprit = &other;
+  }
+  fault->set(Code::kPeerLost, culprit->peer, "lost rank %d (shm): %s", culprit->peer,
+             culprit->left               ? "it left the communicator"
+             : culprit->gone_why.empty() ? "the communicator has failed"
+                                         : culprit->gone_why.c_str());
   return fault->code;
 }
 
@@ -256,8 +298,14 @@ void ShmTransport::notify(const Fault& fault) noexcept {
   packet.code = static_cast<int32_t>(fault.code);
   packet.rank = fault.rank;
   packet.text = fault.text;
+  uint32_t words = 0;
   for (const Link& link : links_) {
-    if (link.connected && !link.gone) (void)control_.send(link.peer, packet);
+    if (link.gone || !link.local || link.peer == config_.rank) continue;
+    if (link.connected) {
+      (void)control_.send(link.peer, packet);
+    } else if (words++ < kWordsMax) {
+      control_.leave_word(link.peer, link.socket_name, packet);
+    }
   }
 }
 

@@ -28,6 +28,7 @@ namespace shm {
 namespace {
 
 constexpr uint32_t kPollsPerClock = 64;
+constexpr uint64_t kAnswerTileBytes = 4096;
 constexpr int64_t kControlIntervalNs = 2'000'000;  // between looks at the control sockets
 
 int64_t coarse_now() {
@@ -36,10 +37,32 @@ int64_t coarse_now() {
   return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
 }
 
-// Writes a whole arriving run to where the sink wants it.
-void deliver(const Sink& sink, uint64_t offset, const std::byte* arrived, uint64_t bytes) {
+// Folds an arriving run. Runs end where slots do, which need not be the end of a granule: the rest
+// of one waits in `carry` for its other part.
+void fold_run(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes) {
+  uint64_t offset = link->arrived;
+  std::vector<std::byte>& carry = link->carry;
+  if (!carry.empty()) {
+    offset -= carry.size();
+    const uint64_t missing = std::min(sink.granule - carry.size(), bytes);
+    carry.insert(carry.end(), arrived, arrived + missing);
+    arrived += missing;
+    bytes -= missing;
+    if (carry.size() < sink.granule) return;
+    sink.combine(sink, offset, carry.data(), carry.size());
+    offset += carry.size();
+    carry.clear();
+  }
+  const uint64_t rest = bytes % sink.granule;
+  if (bytes > rest) sink.combine(sink, offset, arrived, bytes - rest);
+  if (rest != 0) carry.assign(arrived + bytes - rest, arrived + bytes);
+}
+
+// Writes an arriving run to where the sink wants it.
+void deliver(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes) {
+  const uint64_t offset = link->arrived;
   if (sink.combine != nullptr) {
-    sink.combine(sink, offset, arrived, bytes);
+    fold_run(link, sink, arrived, bytes);
   } else if (bytes <= kBlockBytes) {
     std::memcpy(sink.target + offset, arrived, bytes);
   } else {
@@ -49,9 +72,8 @@ void deliver(const Sink& sink, uint64_t offset, const std::byte* arrived, uint64
 
 // Folds a run and writes the result back over it, tile by tile while both are in the first cache.
 void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, uint64_t bytes) {
-  constexpr uint64_t kTileBytes = 4096;
-  for (uint64_t at = 0; at < bytes; at += kTileBytes) {
-    const uint64_t n = std::min(kTileBytes, bytes - at);
+  for (uint64_t at = 0; at < bytes; at += kAnswerTileBytes) {
+    const uint64_t n = std::min(kAnswerTileBytes, bytes - at);
     sink.combine(sink, offset + at, arrived + at, n);
     std::memcpy(arrived + at, sink.target + offset + at, n);
   }
@@ -159,8 +181,10 @@ ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) 
       GOSSAMER_CHECK(staging_.stage_held(message, out->sent, run, &place));
       link->held.push_back(std::exchange(place.slot, -1));
     } else if (!staging_.stage(link, message, out->sent, run, &place)) {
-      // Slots come back when cells are consumed, on any link.
-      for (Link* other : active_) release_consumed(other);
+      // Slots come back when cells are consumed, on any link, polled or not.
+      for (Link& other : links_) {
+        if (other.released != other.head) release_consumed(&other);
+      }
       if (!staging_.stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
     }
     link->ours()->cells[link->head & (kCells - 1)].run = {message.bytes, run, place.offset, 0};
@@ -250,7 +274,10 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
 
 // Whether the message that begins with `cell` can be answered in place, all of it.
 bool ShmTransport::can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept {
-  if (cell.kind != CellKind::kHeldSlot || !sink.may_answer || sink.combine == nullptr) return false;
+  if (cell.kind != CellKind::kHeldSlot || !sink.may_answer || sink.combine == nullptr ||
+      kAnswerTileBytes % sink.granule != 0) {
+    return false;
+  }
   release_consumed(link);
   const uint64_t runs = (sink.bytes + link->peer_slot_bytes - 1) / link->peer_slot_bytes;
   return link->outgoing.empty() && kCells - (link->head - link->consumed_seen) >= runs;
@@ -279,7 +306,7 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
       link->ours()->cells[link->head & (kCells - 1)].run = cell.run;
       publish(link, CellKind::kAnswer, {.fingerprint = sink.fingerprint}, -1);
     } else if (run != 0) {
-      deliver(sink, link->arrived, bytes, run);
+      deliver(link, sink, bytes, run);
     }
     ++link->tail;
     link->ours()->consumed.store(link->tail, std::memory_order_release);
@@ -365,6 +392,16 @@ void ShmTransport::abandon() noexcept {
     link.listed = false;
   }
   active_.clear();
+  control_.stop_listening();
+}
+
+Code ShmTransport::peek(Rank peer, Lane /*lane*/, Fingerprint* arrived) noexcept {
+  Link& link = links_[static_cast<size_t>(peer)];
+  if (!link.usable() || !link.posted.empty() || link.arrived != 0) return Code::kAgain;
+  const Cell& cell = link.theirs()->cells[link.tail & (kCells - 1)];
+  if (cell.sequence.load(std::memory_order_acquire) != link.tail + 1) return Code::kAgain;
+  *arrived = cell.fingerprint;
+  return Code::kOk;
 }
 
 bool ShmTransport::something_new(const Link& link) const noexcept {
@@ -381,7 +418,7 @@ bool ShmTransport::arm() noexcept {
   naps.fetch_add(1, std::memory_order_seq_cst);
   syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
   for (const Link* link : active_) {
-    if (something_new(*link)) {
+    if (something_new(*link) || link->gone) {
       naps.fetch_add(1, std::memory_order_relaxed);
       return false;
     }

@@ -40,11 +40,13 @@ class ShmTransport final : public Transport, private ControlEvents {
   void abandon() noexcept override;
   int wait_fd() const noexcept override { return control_.fd(); }
   bool arm() noexcept override;
+  Code peek(Rank peer, Lane lane, Fingerprint* arrived) noexcept override;
 
  private:
   // ControlEvents
   void on_packet(Rank peer, const Packet& packet, std::span<int> descriptors) override;
   void on_connected(Rank peer) override;
+  void on_accepted(Rank peer) override;
   void on_gone(Rank peer, const std::string& why) override;
 
   // setup.cc
@@ -53,6 +55,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   bool window_announced(Link* link, const Window& window) noexcept;
   void announce_gone() noexcept;
   Code look_at_control(Fault* fault) noexcept;
+  Code connect(Link* link) noexcept;
   Code lost(const Link& link, Fault* fault) const noexcept;
 
   // shm.cc

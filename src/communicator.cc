@@ -229,6 +229,8 @@ Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings) {
       return give_up(Code::kAborted, call);
     } else if (!patience.idle()) {
       return give_up(Code::kTimeout, call);
+    } else if (patience.napped() && engine_->find_strays(bindings.fingerprint) != Code::kOk) {
+      return fail(engine_->fault(), describe(call, sequence_));
     }
   }
   patience.progressed();
@@ -242,6 +244,8 @@ Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings) {
       patience.progressed();
     } else if (!patience.idle()) {
       return give_up(Code::kTimeout, call);
+    } else if (patience.napped() && engine_->find_strays(bindings.fingerprint) != Code::kOk) {
+      return fail(engine_->fault(), describe(call, sequence_));
     }
   }
 }

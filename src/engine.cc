@@ -74,6 +74,25 @@ Code Engine::open(const Program& program) noexcept {
   return Code::kAgain;
 }
 
+Code Engine::find_strays(Fingerprint mine) noexcept {
+  for (size_t r = 0; r < transport_of_.size(); ++r) {
+    Transport* const transport = transport_of_[r];
+    if (transport == nullptr) continue;
+    const auto peer = static_cast<Rank>(r);
+    for (Lane lane = 0; lane < transport->limits().lanes; ++lane) {
+      Fingerprint arrived = 0;
+      if (transport->peek(peer, lane, &arrived) != Code::kOk) continue;
+      // A peer may be ahead, but what is left of this call or an earlier one belongs to none.
+      if (arrived == mine || is_later(arrived, mine)) continue;
+      fault_.set(Code::kMismatch, peer, "rank %d sent what nothing here receives", peer);
+      fault_.expected = mine;
+      fault_.arrived = arrived;
+      return fail(Code::kMismatch);
+    }
+  }
+  return Code::kOk;
+}
+
 void Engine::start(const Program& program, const Bindings& bindings) {
   GOSSAMER_CHECK(unfinished_ == 0);
   program_ = &program;

@@ -46,6 +46,10 @@ class Engine {
   // Opens the links of a program. kOk: all open; kAgain: call again; otherwise fault().
   Code open(const Program& program) noexcept;
 
+  // After a long wait: looks for messages of other operations that nothing here will ever receive.
+  // kOk: there are none; kMismatch: fault() names both operations.
+  Code find_strays(Fingerprint mine) noexcept;
+
   // Ends the running program, if any, with `fault`: tells the peers and drops every lent buffer.
   void end_with(const Fault& fault) noexcept;
 

@@ -21,6 +21,12 @@ inline Fingerprint with_sequence(Fingerprint without, uint64_t sequence) {
   return without | (sequence << 52);
 }
 
+// Whether `a` belongs to a call after b's; calls up to 2047 apart are told apart.
+inline bool is_later(Fingerprint a, Fingerprint b) {
+  const uint64_t ahead = ((a >> 52) - (b >> 52)) & 0xfff;
+  return ahead > 0 && ahead < 0x800;
+}
+
 uint8_t hash_plan(const char* algorithm, uint32_t pieces);
 
 // "all_reduce of 100 float32 (sum), call 7".

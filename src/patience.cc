@@ -23,6 +23,7 @@ bool Patience::yield_or_sleep() {
 
 void Patience::sleep(std::chrono::nanoseconds longest) {
   yields_ = kYieldsPerClock - 1;  // look at the clock on waking
+  napped_ = true;
   for (const auto& transport : transports_) {
     if (!transport->arm()) return;
   }

@@ -34,6 +34,8 @@ class Patience {
     }
     return yield_or_sleep();
   }
+  // Whether it has slept since the last time this was asked.
+  bool napped() { return napped_ && !(napped_ = false); }
 
  private:
   static constexpr uint32_t kSpins = 2000;
@@ -57,6 +59,7 @@ class Patience {
   std::chrono::nanoseconds timeout_;
   uint32_t idle_ = 0;
   uint32_t yields_ = 0;
+  bool napped_ = false;
   Clock::time_point deadline_{};    // set at the first look at the clock
   Clock::time_point idle_since_{};  // {}: progress since the last look at the clock
 };

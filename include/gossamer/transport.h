@@ -129,6 +129,12 @@ class Transport {
   //   transport stays usable only for notify(), abandon() and destruction.
   virtual Code poll(std::vector<Token>* done, Fault* fault) noexcept = 0;
 
+  // The fingerprint of the next message on (peer, lane) if it has arrived and no sink awaits it;
+  // kAgain: there is none. For a driver that has waited long: it may belong to another operation.
+  virtual Code peek(Rank /*peer*/, Lane /*lane*/, Fingerprint* /*arrived*/) noexcept {
+    return Code::kAgain;
+  }
+
   // Tells every peer with an open link that this communicator has failed, and why. Best effort,
   // never waits: it is how a fault reaches ranks that do not talk to the one at fault.
   virtual void notify(const Fault& fault) noexcept = 0;

@@ -1,0 +1,157 @@
+// A rank is killed at a random moment: every other rank hears which one within two seconds, keeps
+// nothing, and goes on in a new communicator without it. GOSSAMER_TEST_SOAK=1 runs 200 seeds.
+//
+// ctest: TIMEOUT 600 RUN_SERIAL TRUE
+
+#include <random>
+
+#include "gossamer/memory.h"
+#include "tests/process_ranks.h"
+
+namespace gossamer {
+namespace {
+
+constexpr milliseconds kHeardWithin{2'000};
+constexpr uint64_t kCountMax = 300'000;
+
+enum Stage { kStarted, kLooping, kHeard, kRebuilt, kDone };
+
+// Memory for one rank's buffers: half of the operations use the library's own allocator.
+class Buffers {
+ public:
+  explicit Buffers(Rank size) : bytes_(kCountMax * sizeof(float) * static_cast<uint64_t>(size)) {
+    for (void*& shared : shared_) shared = allocate_memory(bytes_).value();
+    for (auto& ordinary : ordinary_) ordinary.resize(bytes_ / sizeof(float));
+  }
+  ~Buffers() {
+    for (void* shared : shared_) (void)free_memory(shared);
+  }
+  float* get(bool library, int which) {
+    const auto i = static_cast<size_t>(which);
+    return library ? static_cast<float*>(shared_[i]) : ordinary_[i].data();
+  }
+
+ private:
+  uint64_t bytes_;
+  std::array<void*, 2> shared_{};
+  std::array<std::vector<float>, 2> ordinary_;
+};
+
+uint64_t count_of(std::mt19937_64& random) {
+  constexpr std::array<uint64_t, 8> kCounts = {1, 3, 12, 100, 1'025, 9'000, 70'000, kCountMax};
+  return kCounts[random() % kCounts.size()];
+}
+
+// Operations in the same random order on all ranks, until one fails.
+Status loop(Communicator* comm, Buffers* buffers, uint64_t seed, Report& report) {
+  std::mt19937_64 random(seed);
+  const auto ranks = static_cast<uint64_t>(comm->size());
+  for (;;) {
+    const bool gather = random() % 2 == 0;
+    const bool library = random() % 2 == 0;
+    const uint64_t count = count_of(random);
+    float* const input = buffers->get(library, 0);
+    float* const output = buffers->get(library, 1);
+    const auto mine = static_cast<float>(comm->rank() + 1);
+    std::fill_n(input, count, mine);
+    const Status status =
+        gather ? comm->all_gather(input, output, count, DataType::kFloat32)
+               : comm->all_reduce(input, output, count, DataType::kFloat32, ReduceOp::kSum);
+    for (uint64_t i = 0; i < count; ++i) {
+      if (input[i] != mine) {
+        ADD_FAILURE() << "the input has changed";
+        return status;
+      }
+    }
+    if (!status) return status;
+    const float last = output[gather ? ranks * count - 1 : count - 1];
+    const uint64_t right = gather ? ranks : ranks * (ranks + 1) / 2;
+    EXPECT_EQ(last, static_cast<float>(right));
+    if (testing::Test::HasFailure()) return status;
+    ++report.steps;
+    report.stage = kLooping;
+  }
+}
+
+struct Setting {
+  uint64_t seed;
+  Rank size;
+  Rank victim;
+  std::string transport;
+  milliseconds delay;  // from the first complete operation of all
+};
+
+void survive(const Setting& s, const TemporaryFolder& folder, Rank rank, Report& report) {
+  const Holdings before = Holdings::now();
+  {
+    Buffers buffers(s.size);
+    auto comm = Communicator::create(options_of(rank, s.size, folder.place("first"), s.transport));
+    if (!comm) {
+      report.keep(comm.status());
+      ADD_FAILURE() << comm.status().message();
+      return;
+    }
+    report.keep(loop(comm->get(), &buffers, s.seed, report));
+    report.stage = kHeard;
+    comm->reset();
+    const Rank left = s.size - 1;
+    auto again = Communicator::create(
+        options_of(rank < s.victim ? rank : rank - 1, left, folder.place("second"), s.transport));
+    ASSERT_TRUE(again) << again.status().message();
+    std::vector<int64_t> values(1000, rank + 1);
+    const Status status = (*again)->all_reduce(std::span(values));
+    EXPECT_TRUE(status) << status.message();
+    EXPECT_EQ(values.back(), s.size * (s.size + 1) / 2 - (s.victim + 1));
+    report.stage = kRebuilt;
+  }
+  EXPECT_EQ(Holdings::now(), before);
+  report.stage = kDone;
+}
+
+void kill_one(const Setting& s) {
+  SCOPED_TRACE(testing::Message() << "seed " << s.seed << ": rank " << s.victim << " of " << s.size
+                                  << " over " << s.transport << " after " << s.delay.count()
+                                  << " ms");
+  const TemporaryFolder folder;
+  ProcessRanks ranks(s.size, [&](Rank rank, Report& report) { survive(s, folder, rank, report); });
+  if (!ranks.wait_stage(kLooping, milliseconds(20'000))) return;
+  std::this_thread::sleep_for(s.delay);
+  const int64_t killed_us = now_us();
+  ranks.kill(s.victim);
+  if (!ranks.wait_stage(kHeard, milliseconds(10'000), s.victim)) return;
+  for (Rank r = 0; r < s.size; ++r) {
+    if (r == s.victim) continue;
+    const Report& report = ranks.report(r);
+    EXPECT_EQ(report.code, Code::kPeerLost) << "rank " << r << ": " << report.sentence();
+    EXPECT_EQ(report.at_fault, s.victim) << "rank " << r << ": " << report.sentence();
+    EXPECT_LT(report.at_us - killed_us, kHeardWithin.count() * 1000) << "rank " << r;
+  }
+  ranks.wait_stage(kDone, milliseconds(20'000), s.victim);
+  ranks.wait_end(milliseconds(5'000), s.victim);
+}
+
+void kill_many(const std::string& transport) {
+  const int seeds = times(20, 200);
+  for (int i = 0; i < seeds; ++i) {
+    std::mt19937_64 random(static_cast<uint64_t>(i) + 1);
+    Setting s;
+    s.seed = static_cast<uint64_t>(i) + 1;
+    s.size = static_cast<Rank>(2 + random() % 4);
+    s.victim = static_cast<Rank>(random() % static_cast<uint64_t>(s.size));
+    s.transport = transport;
+    s.delay = milliseconds(random() % 40);
+    kill_one(s);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Killed, IsNamedToAllOverSharedMemory) {
+  kill_many("shm");
+}
+
+TEST(Killed, IsNamedToAllOverTcp) {
+  kill_many("tcp");
+}
+
+}  // namespace
+}  // namespace gossamer

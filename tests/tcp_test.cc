@@ -170,6 +170,49 @@ TEST(Tcp, ALinkThatNeverComesTimesOut) {
   EXPECT_EQ(fault.rank, 0);
 }
 
+// Beyond a few waiting flows, epoll says which of them to try.
+TEST(Tcp, ManyFlowsAtOnceAllArriveAndALeaverIsStillNoticed) {
+  constexpr Rank kSize = 8;
+  constexpr uint64_t kBytes = 300'000;
+  Ranks ranks(tcp_transport.create, kSize);
+  ranks.open_all();
+  std::vector<std::vector<std::byte>> sent;
+  for (Rank r = 0; r < kSize; ++r) sent.push_back(suite::pattern(kBytes, static_cast<uint64_t>(r)));
+  for (Token round = 0; round < 5; ++round) {
+    std::vector<std::vector<std::byte>> got(kSize * kSize, std::vector<std::byte>(kBytes));
+    for (auto& tokens : ranks.done) tokens.clear();
+    for (Rank to = 0; to < kSize; ++to) {
+      for (Rank from = 0; from < kSize; ++from) {
+        if (to == from) continue;
+        auto& sink = got[static_cast<size_t>(to * kSize + from)];
+        (void)ranks.recv(to, from, 0, suite::sink_of(sink, round), 1);
+        (void)ranks.send(from, to, 0, suite::message_of(sent[static_cast<size_t>(from)], round), 2);
+      }
+    }
+    ranks.drive([&] {
+      for (Rank r = 0; r < kSize; ++r) {
+        if (ranks.tokens(r).size() != 2 * (kSize - 1)) return false;
+      }
+      return true;
+    });
+    for (Rank to = 0; to < kSize; ++to) {
+      for (Rank from = 0; from < kSize; ++from) {
+        const auto& arrived = got[static_cast<size_t>(to * kSize + from)];
+        ASSERT_TRUE(to == from || arrived == sent[static_cast<size_t>(from)]) << from << to;
+      }
+    }
+  }
+  std::vector<std::byte> never(8);
+  for (Rank from = 1; from < kSize; ++from) {
+    (void)ranks.recv(0, from, 0, suite::sink_of(never), 3);
+  }
+  for (int i = 0; i < 100; ++i) ranks.step();
+  ranks.destroy(5);
+  ranks.drive([&] { return ranks.fault(0).code != Code::kOk; });
+  EXPECT_EQ(ranks.fault(0).code, Code::kPeerLost);
+  EXPECT_EQ(ranks.fault(0).rank, 5);
+}
+
 // A rank in a process of its own, killed at a random moment of an exchange.
 TEST(Tcp, AKilledProcessIsNoticedByAllItsPeersAtOnce) {
   for (unsigned seed = 0; seed < 10; ++seed) {

@@ -57,6 +57,7 @@ Result<Call> read_call(const Flags& f) {
 
 Machine machine_for(const Flags& f) {
   std::vector<std::string> host_per_rank;
+  host_per_rank.reserve(static_cast<size_t>(f.ranks));
   for (int r = 0; r < f.ranks; ++r)
     host_per_rank.push_back(std::to_string(static_cast<int64_t>(r) * f.hosts / f.ranks));
   return machine_of(host_per_rank, f.cores > 0 ? f.cores : usable_cores(), f.transport);

@@ -126,8 +126,7 @@ Result<std::vector<const Algorithm*>> choose(const Flags& f) {
     }
     if (which.size() > before) continue;
     std::string known;
-    for (const Algorithm* a : algorithms())
-      known += std::string(known.empty() ? "" : ", ") + a->name;
+    for (const Algorithm* a : algorithms()) known.append(known.empty() ? "" : ", ").append(a->name);
     return Status::error(Code::kInvalidArgument,
                          "'" + name + "' is no algorithm; there are " + known);
   }

@@ -243,6 +243,8 @@ Code SimTransport::deliver(Rank peer, Lane lane, SimNetwork::Channel* channel, c
     --sender.outstanding[rank_];
     network_->wake(peer);
   }
+  // A sender that found the window full polls again when it is not.
+  if (channel->letters.size() >= network_->options_.window) network_->wake(peer);
   channel->letters.pop_front();
   --channel->arrived;
   return Code::kOk;

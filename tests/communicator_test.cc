@@ -160,16 +160,17 @@ TEST(Communicator, E1_AMillionElements) {
 // Ranks may differ in whether a call is in place.
 TEST(Communicator, RanksMayDifferInPlaceAndMemory) {
   for (const std::string& name : algorithm_names()) {
-    for (const std::string transport : {"loopback", "shm"}) {
-      RankGroup group(4, transport, name);
-      for (const uint64_t count : {5, 40'000}) {
+    for (const auto& [transport, size] :
+         {std::pair("loopback", 4), std::pair("shm", 4), std::pair("shm", 2)}) {
+      RankGroup group(size, transport, name);
+      for (const uint64_t count : {5, 40'000, 150'001}) {
         ExactCall call;
         call.count = count;
         ExactCall in_place = call;
         in_place.in_place = true;
         in_place.shared = true;
-        const ExactData apart(call, 4);
-        const ExactData together(in_place, 4);
+        const ExactData apart(call, size);
+        const ExactData together(in_place, size);
         group.each([&](Communicator& comm) {
           (comm.rank() % 2 == 0 ? apart : together).check(comm);
           (comm.rank() % 3 == 0 ? together : apart).check(comm);
@@ -202,6 +203,26 @@ TEST(Communicator, E1_SameBitsOnAllRanksWhenSumsRound) {
         });
         for (const auto& result : results) EXPECT_EQ(result, results[0]) << name;
       }
+    }
+  }
+}
+
+// The same plan run many times in a row, so that what one call leaves behind meets the next.
+TEST(Communicator, ManyCallsOfOneShape) {
+  for (const Rank size : {2, 3}) {
+    for (const std::string transport : {"loopback", "shm", "tcp"}) {
+      RankGroup group(size, transport);
+      std::vector<ExactCall> calls;
+      for (const uint64_t count : {1, 12, 1000, 10'000, 60'000, 120'000}) {
+        for (uint64_t seed = 0; seed < 4; ++seed) {
+          ExactCall call;
+          call.count = count;
+          call.in_place = true;
+          call.seed = seed;
+          calls.push_back(call);
+        }
+      }
+      for (int round = 0; round < 3; ++round) check_calls(group, calls);
     }
   }
 }

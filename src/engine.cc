@@ -193,11 +193,7 @@ Code Engine::issue(uint32_t index) noexcept {
   Transport* transport = transport_of_[static_cast<size_t>(op.peer)];
   if (op.verb == Verb::kSend) {
     const Message message{base_[static_cast<size_t>(op.from_buffer)] + op.from_offset,
-                          op.wire_bytes,
-                          fingerprint_,
-                          op.share,
-                          op.expects_answer,
-                          program_->whole_bytes};
+                          op.wire_bytes, fingerprint_, op.share, program_->whole_bytes};
     return transport->send(op.peer, op.lane, message, index, &fault_);
   }
   return transport->recv(op.peer, op.lane, make_sink(op), index, &fault_);
@@ -211,7 +207,6 @@ Sink Engine::make_sink(const Op& op) const noexcept {
   sink.fingerprint = fingerprint_;
   sink.granule = k.element_bytes;
   sink.context = &k;
-  sink.is_answer = op.is_answer;
   sink.whole_bytes = program_->whole_bytes;
   // Only if nothing that comes before the answer on its lane is still to be issued.
   sink.may_answer = op.answer != kNoStep && heads_[program_->ops[op.answer].queue] == op.answer;

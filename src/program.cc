@@ -52,11 +52,18 @@ class Shares {
   uint32_t next_ = 1;
 };
 
+// A share number is worth something only where two sends have it.
+void drop_single_shares(Program* program) {
+  std::map<uint32_t, uint32_t> uses;
+  for (const Op& op : program->ops) ++uses[op.share];
+  for (Op& op : program->ops) {
+    if (uses[op.share] == 1) op.share = 0;
+  }
+}
+
 // Two ranks that exchange exactly two messages each way, of which the second is the first one's
-// reduction passed on unchanged: the two-shot between two ranks. By symmetry the peer finds the
-// same.
+// reduction passed on unchanged: the two-shot between two ranks.
 void find_answer(const Schedule& schedule, Program* program) {
-  std::array<uint32_t, 4> found{};  // sends and receives in order: send, recv_reduce, send, recv
   std::vector<uint32_t> sends;
   std::vector<uint32_t> receives;
   for (uint32_t i = 0; i < program->ops.size(); ++i) {
@@ -69,19 +76,14 @@ void find_answer(const Schedule& schedule, Program* program) {
     list.push_back(i);
   }
   if (sends.size() != 2 || receives.size() != 2) return;
-  found = {sends[0], receives[0], sends[1], receives[1]};
-  const Step& folded = schedule.steps[found[1]];
-  const Step& passed_on = schedule.steps[found[2]];
-  const std::span<const uint32_t> after = schedule.dependents_of(found[1]);
+  const Step& folded = schedule.steps[receives[0]];
+  const Step& passed_on = schedule.steps[sends[1]];
+  const std::span<const uint32_t> after = schedule.dependents_of(receives[0]);
   const bool answers = folded.verb == Verb::kRecvReduce && folded.into() == passed_on.from() &&
-                       schedule.waits[found[2]] == 1 &&
-                       std::find(after.begin(), after.end(), found[2]) != after.end() &&
-                       schedule.steps[found[3]].verb == Verb::kRecv &&
-                       schedule.steps[found[0]].count == schedule.steps[found[3]].count;
+                       schedule.waits[sends[1]] == 1 &&
+                       std::find(after.begin(), after.end(), sends[1]) != after.end();
   if (!answers) return;
-  program->ops[found[0]].expects_answer = true;
-  program->ops[found[1]].answer = found[2];
-  program->ops[found[3]].is_answer = true;
+  program->ops[receives[0]].answer = sends[1];
 }
 
 }  // namespace
@@ -134,6 +136,7 @@ Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<c
     op.queue = it->second.first;
     p.peers.push_back(op.peer);
   }
+  drop_single_shares(&p);
   p.whole_bytes = call.count * element *
                   (call.collective == Collective::kAllGather ? static_cast<uint64_t>(size) : 1);
   find_answer(schedule, &p);

@@ -38,8 +38,6 @@ struct Op {
   uint32_t next_in_queue = kNoStep;  // messages: the one issued after it
   uint32_t share = 0;                // sends: Message::share
   uint32_t answer = kNoStep;         // recv_reduce: the send that Sink::may_answer is about
-  bool expects_answer = false;       // sends
-  bool is_answer = false;            // recv
 };
 static_assert(sizeof(Op) <= 2 * 64);
 

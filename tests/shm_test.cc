@@ -136,8 +136,7 @@ void swap_sums(uint64_t bytes, bool both_answer) {
     }
     for (Rank r = 0; r < 2; ++r) {
       const auto i = static_cast<size_t>(r);
-      Message ask = part_of(asked[i].data(), bytes, 0);
-      ask.expects_answer = true;
+      const Message ask = part_of(asked[i].data(), bytes, 0);
       (void)ranks.send(r, 1 - r, 0, ask, base + 1);
       Sink fold = plain_sink(half[i].data(), bytes);
       fold.operand = half[i].data();
@@ -150,7 +149,6 @@ void swap_sums(uint64_t bytes, bool both_answer) {
       const auto i = static_cast<size_t>(r);
       (void)ranks.send(r, 1 - r, 0, part_of(half[i].data(), bytes, 0), base + 3);
       Sink answer = plain_sink(other[i].data(), bytes);
-      answer.is_answer = true;
       (void)ranks.recv(r, 1 - r, 0, answer, base + 4);
     }
     ranks.drive([&] {

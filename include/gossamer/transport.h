@@ -39,9 +39,6 @@ struct Message {
   // Nonzero: within one operation (one value of `fingerprint`'s sequence), messages with the same
   // value carry the same bytes from the same address, so a transport that stages may stage once.
   uint32_t share = 0;
-  // The next message back on this lane will be as long and is a function of this one (Sink::
-  // may_answer there, Sink::is_answer here): it may come back in the same staging memory.
-  bool expects_answer = false;
   uint64_t whole_bytes = 0;  // of the buffer that this is a part of; 0: unknown
 };
 
@@ -62,7 +59,6 @@ struct Sink {
   // The next message this rank sends on this lane is the combined target, whole and unchanged. A
   // transport may deliver it at once from where it has the bytes at hand; send() is then told.
   bool may_answer = false;
-  bool is_answer = false;    // this message may arrive as such an answer
   uint64_t whole_bytes = 0;  // of the buffer that the target is a part of; 0: unknown
 };
 

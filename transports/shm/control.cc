@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "src/check.h"
+#include "src/process.h"
 
 namespace gossamer::shm {
 namespace {
@@ -46,7 +47,9 @@ struct Control::Connection {
       : socket(s),
         outgoing(role == Handshake::Role::kConnector),
         handshake(key, role, session, rank, kPurpose),
-        since(Clock::now()) {}
+        since(Clock::now()) {
+    keep_from_children(s);
+  }
   ~Connection() { close(socket); }
 
   int socket;
@@ -84,6 +87,7 @@ Status Control::listen() {
                       counter.fetch_add(1));
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   listener_ = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  keep_from_children(listener_);
   socklen_t length = 0;
   const sockaddr_un address = abstract_address(name_, &length);
   epoll_event event{};
@@ -247,22 +251,26 @@ void Control::handle(Connection* connection) {
 bool Control::shake(Connection* connection) {
   Handshake& handshake = connection->handshake;
   for (;;) {
-    while (!handshake.to_send().empty()) {
+    bool closed = false;
+    while (!closed && !handshake.to_send().empty()) {
       const auto bytes = handshake.to_send();
       const ssize_t n =
           ::send(connection->socket, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-        drop(connection, "it closed the connection during the handshake");
-        return false;
+        closed = true;  // what it said before is still there to read
+        break;
       }
       handshake.sent(static_cast<size_t>(n));
     }
-    if (handshake.done()) break;
+    if (handshake.done() && !closed) break;
     static_assert(sizeof(Word) > Handshake::kHelloBytes + Handshake::kProofBytes);
     std::array<std::byte, sizeof(Word)> buffer;
     // A packet keeps its boundaries and may hold hello and proof: read it whole, feed it in parts.
-    const ssize_t n = recv(connection->socket, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    ssize_t n = recv(connection->socket, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (n < 0 && errno == ECONNRESET) {  // told once, before what was sent earlier
+      n = recv(connection->socket, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (n <= 0) {
       drop(connection, "it closed the connection during the handshake");

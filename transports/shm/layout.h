@@ -1,9 +1,11 @@
 // What two processes share: the layout of a link's area and of a rank's pool.
 //
-// A rank writes its own areas and pool and maps its peers' areas read-only. The one exception: an
-// answer is written where the question was staged, in the asker's pool, into a slot that the asker
-// holds until then. Lines that were just read cost less to write than lines of our own that the
-// peer has read meanwhile: 1.75 us against 2.43 us for 64 KiB between two cores.
+// A rank writes its own areas and pool and maps its peers' areas read-only. The one exception: with
+// a core per rank, slots travel. Who has read a slot writes its next message into it, because lines
+// that are in its cache already cost less to write than lines the peer has read meanwhile (32 KiB
+// each way between two cores: 1.85 us against 2.33 us), and a reduction goes back where it came
+// from (two-shot of 64 KiB: 1.60 us against 2.18 us). A confused peer can so garble what it sends,
+// never what is not in a slot it was given.
 //
 //   Pool   one per rank: header, then slots for staging, read by every peer on the host.
 //   Area   one per direction of a link: a ring of cells with a block of bytes each, a few slots of
@@ -23,19 +25,20 @@ inline constexpr uint32_t kInlineBytes = 48;  // carried inside the cell: one li
 inline constexpr uint32_t kBlockBytes = 4096;
 inline constexpr uint32_t kOwnSlots = 2;  // slots of an area
 inline constexpr uint32_t kPoolSlots = 32;
+inline constexpr uint32_t kTravellersMax = 16;  // slots away at one peer
 inline constexpr uint32_t kLine = 64;
 inline constexpr uint32_t kPage = 4096;
 
 static_assert((kCells & (kCells - 1)) == 0);
 
 enum class CellKind : uint8_t {
-  kInline,    // bytes in the cell
-  kBlock,     // bytes in the cell's block
-  kOwnSlot,   // a run in the area's slots
-  kPoolSlot,  // a run in the sender's pool
-  kHeldSlot,  // the same; the receiver may put its answer there
-  kAnswer,    // a run in the receiver's pool: such an answer
-  kWindow,    // the message where the sender's caller keeps it: memory from allocate_memory()
+  kInline,          // bytes in the cell
+  kBlock,           // bytes in the cell's block
+  kOwnSlot,         // a run in the area's slots
+  kPoolSlot,        // a run in the sender's pool
+  kTravellingSlot,  // the same, and the slot is the receiver's now, until it sends something in it
+  kReturningSlot,   // a run in the receiver's pool, in a slot that has travelled and is home again
+  kWindow,          // the message where the sender's caller keeps it: memory from allocate_memory()
 };
 
 // A run of one message. Filled first, then `sequence` is stored with release: flag in data.

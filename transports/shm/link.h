@@ -70,7 +70,6 @@ struct Link {
     Message message;
     Token token;
     uint64_t sent;  // bytes already handed over
-    bool held;      // staged so that the peer may answer in place
   };
   struct Lent {  // a window cell: complete once the peer has consumed it
     uint32_t sequence;
@@ -99,9 +98,10 @@ struct Link {
   uint32_t own_slots_used = 0;                 // bit mask
   Fifo<Outgoing> outgoing;
   Fifo<Lent> lent;
-  std::vector<int16_t> held;                // pool slots of a message whose answer has not arrived
-  bool answering = false;                   // the current message is being answered in place
-  bool answered = false;                    // the next send is in the peer's hands already
+  uint32_t travellers = 0;       // bit mask of our pool's slots that are away at the peer
+  std::vector<uint64_t> guests;  // offsets of slots of the peer's pool that are ours for now
+  bool answering = false;        // the current message is being answered in place
+  bool answered = false;         // the next send is in the peer's hands already
   std::vector<uint32_t> windows_announced;  // ids, sorted
 
   // Inbound: the peer's area and pool, our count.

@@ -76,6 +76,7 @@ Status ShmTransport::start(std::vector<std::string> addresses) {
   // lines both ends keep, until the buffer is too large for the caches (measured: equal at 1 MiB).
   // With more ranks than cores every copy is processor time that another rank waits for.
   const bool crowded = ranks_here > std::thread::hardware_concurrency();
+  slots_travel_ = !crowded;
   window_bytes_min_ = 16 * 1024;
   window_whole_bytes_min_ = crowded ? 0 : 2 * 1024 * 1024;
   const uint32_t slot_bytes = slot_bytes_for(ranks_here);
@@ -143,6 +144,7 @@ Status ShmTransport::announce(Link* link) {
   link->outgoing.reserve(Link::kWindow);
   link->lent.reserve(Link::kWindow);
   link->posted.reserve(Link::kWindow);
+  link->guests.reserve(kTravellersMax);
   Packet packet;
   packet.kind = PacketKind::kSetup;
   packet.slot_bytes = staging_.slot_bytes();

@@ -165,28 +165,35 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
   return push_staged(link, out);
 }
 
+// Finds a slot for a run and copies it there.
+bool ShmTransport::stage(Link* link, const Message& message, uint64_t from, uint64_t run,
+                         Staging::Place* place) noexcept {
+  if (slots_travel_ && message.share == 0) {
+    if (!link->guests.empty()) {
+      const uint64_t offset = link->guests.back();
+      link->guests.pop_back();
+      std::memcpy(link->peer_pool.base + offset, message.data + from, run);
+      *place = {-1, CellKind::kReturningSlot, offset};
+      return true;
+    }
+    if (staging_.stage_travelling(link, message, from, run, place)) return true;
+  }
+  if (staging_.stage(link, message, from, run, place)) return true;
+  // Slots come back when cells are consumed, on any link, polled or not.
+  for (Link& other : links_) {
+    if (other.released != other.head) release_consumed(&other);
+  }
+  return staging_.stage(link, message, from, run, place);
+}
+
 ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) noexcept {
   const Message& message = out->message;
-  const uint64_t slot_bytes = staging_.slot_bytes();
-  if (out->sent == 0 && message.expects_answer && link->held.empty()) {
-    const uint64_t slots = (message.bytes + slot_bytes - 1) / slot_bytes;
-    out->held = slots <= kPoolSlots / 2 && staging_.room_for(slots) &&
-                kCells - (link->head - link->consumed_seen) >= slots;
-  }
+  const uint64_t slot_bytes = std::min(staging_.slot_bytes(), link->peer_slot_bytes);
   while (out->sent < message.bytes) {
     if (!cell_free(link)) return Pushed::kPartial;
     const uint64_t run = std::min(slot_bytes, message.bytes - out->sent);
     Staging::Place place;
-    if (out->held) {
-      GOSSAMER_CHECK(staging_.stage_held(message, out->sent, run, &place));
-      link->held.push_back(std::exchange(place.slot, -1));
-    } else if (!staging_.stage(link, message, out->sent, run, &place)) {
-      // Slots come back when cells are consumed, on any link, polled or not.
-      for (Link& other : links_) {
-        if (other.released != other.head) release_consumed(&other);
-      }
-      if (!staging_.stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
-    }
+    if (!stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
     link->ours()->cells[link->head & (kCells - 1)].run = {message.bytes, run, place.offset, 0};
     out->sent += run;
     publish(link, place.kind, message, place.slot);
@@ -199,7 +206,7 @@ Code ShmTransport::send(Rank peer, Lane /*lane*/, const Message& message, Token 
   Link* const link = &links_[static_cast<size_t>(peer)];
   GOSSAMER_CHECK(link->usable());
   if (failed_) return lost(*link, fault);
-  Link::Outgoing out{message, token, 0, false};
+  Link::Outgoing out{message, token, 0};
   if (std::exchange(link->answered, false)) return Code::kOk;
   if (link->outgoing.empty()) {
     switch (push(link, &out)) {
@@ -255,10 +262,12 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
   *run = cell.run.run_bytes;
   const Mapping* memory = nullptr;
   if (cell.kind == CellKind::kOwnSlot) memory = &link->peer_area;
-  if (cell.kind == CellKind::kPoolSlot || cell.kind == CellKind::kHeldSlot) {
+  if (cell.kind == CellKind::kPoolSlot || cell.kind == CellKind::kTravellingSlot) {
     memory = &link->peer_pool;
   }
-  if (cell.kind == CellKind::kAnswer) memory = &pool_;
+  if (cell.kind == CellKind::kReturningSlot && staging_.traveller_at(*link, cell.run.offset) >= 0) {
+    memory = &pool_;
+  }
   if (cell.kind == CellKind::kWindow) {
     for (int attempt = 0; attempt < 2 && memory == nullptr; ++attempt) {
       for (const PeerWindow& window : link->peer_windows) {
@@ -274,7 +283,7 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
 
 // Whether the message that begins with `cell` can be answered in place, all of it.
 bool ShmTransport::can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept {
-  if (cell.kind != CellKind::kHeldSlot || !sink.may_answer || sink.combine == nullptr ||
+  if (cell.kind != CellKind::kTravellingSlot || !sink.may_answer || sink.combine == nullptr ||
       kAnswerTileBytes % sink.granule != 0) {
     return false;
   }
@@ -304,9 +313,15 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
     if (link->answering) {
       deliver_and_answer(sink, link->arrived, const_cast<std::byte*>(bytes), run);
       link->ours()->cells[link->head & (kCells - 1)].run = cell.run;
-      publish(link, CellKind::kAnswer, {.fingerprint = sink.fingerprint}, -1);
+      publish(link, CellKind::kReturningSlot, {.fingerprint = sink.fingerprint}, -1);
     } else if (run != 0) {
       deliver(link, sink, bytes, run);
+      if (cell.kind == CellKind::kTravellingSlot && link->guests.size() < kTravellersMax) {
+        link->guests.push_back(cell.run.offset);
+      }
+      if (cell.kind == CellKind::kReturningSlot) {
+        staging_.come_home(link, staging_.traveller_at(*link, cell.run.offset));
+      }
     }
     ++link->tail;
     link->ours()->consumed.store(link->tail, std::memory_order_release);
@@ -316,10 +331,6 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
       link->arrived = 0;
       if (std::exchange(link->answering, false)) link->answered = true;
       *complete = true;
-      if (sink.is_answer) {
-        for (int16_t slot : link->held) staging_.release(link, slot);
-        link->held.clear();
-      }
       return Code::kOk;
     }
   }

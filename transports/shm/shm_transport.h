@@ -67,6 +67,8 @@ class ShmTransport final : public Transport, private ControlEvents {
   void wake(Link* link) noexcept;
   Pushed push(Link* link, Link::Outgoing* out) noexcept;
   Pushed push_staged(Link* link, Link::Outgoing* out) noexcept;
+  bool stage(Link* link, const Message& message, uint64_t from, uint64_t run,
+             Staging::Place* place) noexcept;
   void advance_out(Link* link, std::vector<Token>* done) noexcept;
   Code pull(Link* link, bool* complete, Fault* fault) noexcept;
   bool can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept;
@@ -90,6 +92,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   // Smaller messages, and messages of smaller buffers, are staged even from a window.
   uint64_t window_bytes_min_ = 0;
   uint64_t window_whole_bytes_min_ = 0;
+  bool slots_travel_ = false;
   bool failed_ = false;  // abandoned: nothing is accepted any more
 };
 

@@ -35,11 +35,26 @@ bool Staging::stage(Link* link, const Message& message, uint64_t from, uint64_t 
   return true;
 }
 
-bool Staging::stage_held(const Message& message, uint64_t from, uint64_t bytes, Place* place) {
-  if (free_count_ == 0) return false;
+bool Staging::stage_travelling(Link* link, const Message& message, uint64_t from, uint64_t bytes,
+                               Place* place) {
+  const auto away = static_cast<uint32_t>(std::popcount(link->travellers));
+  if (free_count_ == 0 || away >= kTravellersMax) return false;
   take(message, 0, from, bytes, place);
-  place->kind = CellKind::kHeldSlot;
+  link->travellers |= 1U << static_cast<uint32_t>(place->slot);
+  *place = {-1, CellKind::kTravellingSlot, place->offset};  // consuming the cell frees nothing
   return true;
+}
+
+int16_t Staging::traveller_at(const Link& link, uint64_t offset) const {
+  if (offset < kPage || (offset - kPage) % slot_bytes_ != 0) return -1;
+  const uint64_t slot = (offset - kPage) / slot_bytes_;
+  if (slot >= kPoolSlots || (link.travellers >> slot & 1) == 0) return -1;
+  return static_cast<int16_t>(slot);
+}
+
+void Staging::come_home(Link* link, int16_t slot) {
+  link->travellers &= ~(1U << static_cast<uint32_t>(slot));
+  release(link, slot);
 }
 
 void Staging::take(const Message& message, uint32_t share, uint64_t from, uint64_t bytes,

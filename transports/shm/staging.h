@@ -34,9 +34,12 @@ class Staging {
   // Stages message bytes [from, from + bytes) for `link`, or finds them staged already. False: no
   // slot is free.
   bool stage(Link* link, const Message& message, uint64_t from, uint64_t bytes, Place* place);
-  // As stage(), for a message that is answered in place: pool slots only, one reference.
-  bool stage_held(const Message& message, uint64_t from, uint64_t bytes, Place* place);
-  bool room_for(uint64_t slots) const { return free_count_ >= slots; }
+  // As stage(), into a pool slot that travels to `link`'s peer. False: none may.
+  bool stage_travelling(Link* link, const Message& message, uint64_t from, uint64_t bytes,
+                        Place* place);
+  // The travelling slot at `offset` of the pool, or -1 if none of `link`'s is there.
+  int16_t traveller_at(const Link& link, uint64_t offset) const;
+  void come_home(Link* link, int16_t slot);
   void release(Link* link, int16_t slot);
 
  private:

@@ -37,7 +37,10 @@ bool overlap(const std::byte* a, uint64_t a_bytes, const std::byte* b, uint64_t 
 // --- the public face -----------------------------------------------------------------------------
 
 Communicator::Communicator(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Communicator::~Communicator() = default;
+Communicator::~Communicator() {
+  // A forked child must not take leave in its parent's name; it owns copies of descriptors only.
+  if (impl_ && impl_->process != getpid()) (void)impl_.release();
+}
 
 Result<std::unique_ptr<Communicator>> Communicator::create(const Options& options) {
   Result<std::unique_ptr<Impl>> impl = Impl::join(options);
@@ -173,6 +176,7 @@ Status Communicator::Impl::run(const PlanKey& key, const void* input, void* outp
     Status status = execute(key, static_cast<const std::byte*>(input),
                             static_cast<std::byte*>(output), reduction);
     driver_.unlock();
+    if (abort_.load()) heed_abort();
     return status;
   }
   // Asynchronous operations are under way: take the place behind them.
@@ -258,7 +262,7 @@ Status Communicator::Impl::give_up(Code code, const Call& call) {
   if (code == Code::kAborted) {
     fault.set(code, rank, "rank %d called abort()", rank);
   } else {
-    const Rank awaited = engine_ ? engine_->awaited() : -1;
+    const Rank awaited = engine_->awaited();
     const std::string where = engine_->position();
     fault.set(code, awaited,
               "rank %d heard nothing from rank %d for %lld ms (%s): it is stopped, busy or did not "

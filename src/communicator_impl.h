@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <deque>
@@ -93,6 +95,8 @@ class Communicator::Impl {
   Rank rank = 0;
   Rank size = 1;
   std::string name;
+  // Of the process that joined: in a forked child nothing here works, its threads are not there.
+  const int process = getpid();
 
  private:
   Impl() = default;
@@ -120,6 +124,7 @@ class Communicator::Impl {
   void serve();
   bool run_next();
   void interrupt();
+  void heed_abort();
 
   // constant after join()
   LogIdentity identity_;

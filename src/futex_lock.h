@@ -1,6 +1,8 @@
 // A lock whose uncontended path is one exchange each way; waiters sleep.
 //
-// Threads    Any. Not recursive, not fair.
+// Threads    Any. Not recursive, not fair. Sequentially consistent (the same instructions on x86):
+//            who fails to lock after a store, and who looks for it after unlocking, cannot both
+//            miss the other.
 
 #pragma once
 
@@ -13,8 +15,7 @@ class FutexLock {
  public:
   bool try_lock() {
     uint32_t expected = kFree;
-    return state_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire,
-                                          std::memory_order_relaxed);
+    return state_.compare_exchange_strong(expected, kHeld);
   }
   void lock() {
     if (try_lock()) return;
@@ -23,7 +24,7 @@ class FutexLock {
     }
   }
   void unlock() {
-    if (state_.exchange(kFree, std::memory_order_release) == kContended) state_.notify_one();
+    if (state_.exchange(kFree) == kContended) state_.notify_one();
   }
 
  private:

@@ -1,10 +1,13 @@
 #include "src/process.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <fstream>
+#include <mutex>
 #include <vector>
 
 namespace gossamer {
@@ -28,7 +31,45 @@ std::vector<std::string_view> split_words(std::string_view text) {
   return words;
 }
 
+// Sockets by descriptor; an entry counts only while the descriptor is still that socket.
+struct Sockets {
+  std::mutex mutex;
+  std::vector<ino_t> inode_of;  // 0: none
+};
+
+// Never destroyed: forks may happen after static destruction.
+Sockets& sockets() {
+  static Sockets* const kSockets = [] {
+    pthread_atfork([] { sockets().mutex.lock(); }, [] { sockets().mutex.unlock(); },
+                   [] {
+                     Sockets& all = sockets();
+                     for (size_t fd = 0; fd < all.inode_of.size(); ++fd) {
+                       struct stat info {};
+                       const auto descriptor = static_cast<int>(fd);
+                       if (all.inode_of[fd] != 0 && ::fstat(descriptor, &info) == 0 &&
+                           info.st_ino == all.inode_of[fd]) {
+                         ::close(descriptor);
+                       }
+                       all.inode_of[fd] = 0;
+                     }
+                     all.mutex.unlock();
+                   });
+    return new Sockets;
+  }();
+  return *kSockets;
+}
+
 }  // namespace
+
+void keep_from_children(int socket) {
+  struct stat info {};
+  if (socket < 0 || ::fstat(socket, &info) != 0) return;
+  Sockets& all = sockets();
+  const std::lock_guard lock(all.mutex);
+  const auto at = static_cast<size_t>(socket);
+  if (all.inode_of.size() <= at) all.inode_of.resize(at + 1);
+  all.inode_of[at] = info.st_ino;
+}
 
 std::optional<ProcessInfo> parse_process_stat(std::string_view line) {
   // pid (command) state parent ... and the start time is the 20th word after the command.

@@ -1,4 +1,4 @@
-// Processes as /proc shows them: which one started this one, and since when it runs.
+// Processes as /proc shows them: who started this one, and since when it runs; and forking.
 //
 // Threads    any.
 
@@ -27,5 +27,9 @@ std::optional<ProcessInfo> parse_process_stat(std::string_view line);
 // The nearest ancestor whose command starts with `prefix` (a wrapper script may stand between);
 // else the parent.
 std::optional<ProcessInfo> launching_process(std::string_view prefix);
+
+// Closes this socket in every process forked from now on: a peer sees the end of a connection only
+// when its last copy is closed, so a child that outlives this process would hide its death.
+void keep_from_children(int socket);
 
 }  // namespace gossamer

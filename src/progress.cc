@@ -101,6 +101,7 @@ void Communicator::Impl::serve() {
     while (run_next()) {
     }
     driver_.unlock();
+    heed_abort();
     lock.lock();
   }
 }
@@ -111,6 +112,7 @@ Status Communicator::Impl::wait(Work::State* work) {
   while (!work->done.load(std::memory_order_acquire) && run_next()) {
   }
   driver_.unlock();
+  heed_abort();
   return work->result;
 }
 
@@ -136,10 +138,17 @@ void Communicator::Impl::interrupt() {
 void Communicator::Impl::abort() {
   if (abort_.exchange(true) || failed_.load(std::memory_order_acquire)) return;
   interrupt();
-  // Whoever drives sees it within one look at the transports. If nobody does, tell the others now.
-  if (!driver_.try_lock()) return;
-  if (!failed_.load(std::memory_order_relaxed)) (void)give_up(Code::kAborted, Call());
-  driver_.unlock();
+  heed_abort();
+}
+
+// Whoever drives sees an abort within one look at the transports. If nobody does, because the last
+// one was just done, tells the others now: called after abort_ is set and after driving, so that
+// one of the two sees the other.
+void Communicator::Impl::heed_abort() {
+  while (abort_.load() && !failed_.load(std::memory_order_acquire) && driver_.try_lock()) {
+    if (!failed_.load(std::memory_order_relaxed)) (void)give_up(Code::kAborted, Call());
+    driver_.unlock();
+  }
 }
 
 Communicator::Impl::~Impl() {

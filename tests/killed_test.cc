@@ -1,5 +1,5 @@
 // A rank is killed at a random moment: every other rank hears which one within two seconds, keeps
-// nothing, and goes on in a new communicator without it. GOSSAMER_TEST_SOAK=1 runs 200 seeds.
+// nothing, and goes on in a new communicator without it. GOSSAMER_SOAK=1 runs 200 seeds.
 //
 // ctest: TIMEOUT 600 RUN_SERIAL TRUE
 

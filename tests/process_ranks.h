@@ -39,9 +39,9 @@ inline int64_t now_us() {
       .count();
 }
 
-// GOSSAMER_TEST_SOAK=1: the full numbers instead of a sample that fits into every test run.
+// GOSSAMER_SOAK=1: the full numbers instead of a sample that fits into every test run.
 inline bool soaking() {
-  const char* value = std::getenv("GOSSAMER_TEST_SOAK");  // NOLINT(concurrency-mt-unsafe)
+  const char* value = std::getenv("GOSSAMER_SOAK");  // NOLINT(concurrency-mt-unsafe)
   return value != nullptr && *value != '\0' && *value != '0';
 }
 inline int times(int sample, int all) {
@@ -109,6 +109,7 @@ class ProcessRanks {
       EXPECT_GE(pid, 0);
       if (pid == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        ::alarm(300);
         if (::getppid() != parent) ::_exit(1);
         ::setenv("GOSSAMER_DEBUG", "NONE", 0);  // hundreds of lost peers are expected here
         body(rank, report(rank));

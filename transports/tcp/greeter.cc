@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "src/log.h"
+#include "src/process.h"
 
 namespace gossamer::tcp {
 
@@ -53,6 +54,7 @@ Status Greeter::listen(int epoll) {
 }
 
 void Greeter::watch(int socket) {
+  keep_from_children(socket);
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLET;
   // Failure (out of memory) costs wake-ups, not correctness: step() looks at every socket.

@@ -99,7 +99,7 @@ struct Link {
   Fifo<Outgoing> outgoing;
   Fifo<Lent> lent;
   uint32_t travellers = 0;       // bit mask of our pool's slots that are away at the peer
-  std::vector<uint64_t> guests;  // offsets of slots of the peer's pool that are ours for now
+  std::vector<uint64_t> guests;  // offsets of slots of the peer's pool that we write next
   bool answering = false;        // the current message is being answered in place
   bool answered = false;         // the next send is in the peer's hands already
   std::vector<uint32_t> windows_announced;  // ids, sorted

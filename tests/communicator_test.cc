@@ -1,13 +1,16 @@
 // What calls compute, compared bit for bit with the serial result.
-// ctest: TIMEOUT 300
+// ctest: TIMEOUT 900
 
 #include "gossamer/communicator.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gossamer/schedule.h"
@@ -225,6 +228,42 @@ TEST(Communicator, ManyCallsOfOneShape) {
       for (int round = 0; round < 3; ++round) check_calls(group, calls);
     }
   }
+}
+
+// Relative RMS error of one all-reduce of N(0,1) among `size` ranks.
+double rounding_error(Rank size, DataType type, const std::string& algorithm) {
+  constexpr uint64_t kCount = 20'000;
+  const uint32_t element = size_of(type);
+  std::mt19937_64 random(18);
+  std::normal_distribution<float> normal;
+  std::vector<std::vector<std::byte>> data(static_cast<size_t>(size),
+                                           std::vector<std::byte>(kCount * element));
+  std::vector<double> exact(kCount);
+  for (auto& input : data) {
+    for (uint64_t i = 0; i < kCount; ++i) {
+      narrow_one(type, normal(random), &input[i * element]);
+      exact[i] += widen_one(type, &input[i * element]);
+    }
+  }
+  RankGroup group(size, "loopback", algorithm);
+  group.each([&](Communicator& comm) {
+    std::byte* const mine = data[static_cast<size_t>(comm.rank())].data();
+    EXPECT_TRUE(comm.all_reduce(mine, mine, kCount, type, ReduceOp::kSum));
+  });
+  double wrong = 0, right = 0;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    const double error = widen_one(type, &data[0][i * element]) - exact[i];
+    wrong += error * error;
+    right += exact[i] * exact[i];
+  }
+  return std::sqrt(wrong / right);
+}
+
+TEST(Communicator, E18_RoundingAmongSixtyFourRanks) {
+  EXPECT_NEAR(rounding_error(64, DataType::kBfloat16, "ring"), 9.6e-3, 0.15 * 9.6e-3);
+  EXPECT_NEAR(rounding_error(64, DataType::kBfloat16, "two_shot"), 1.7e-3, 0.15 * 1.7e-3);
+  EXPECT_NEAR(rounding_error(64, DataType::kFloat16, "ring"), 1.2e-3, 0.15 * 1.2e-3);
+  EXPECT_NEAR(rounding_error(64, DataType::kFloat16, "two_shot"), 2.1e-4, 0.15 * 2.1e-4);
 }
 
 TEST(Communicator, E1_MoreThan2To31Elements) {

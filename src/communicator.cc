@@ -222,7 +222,7 @@ Status Communicator::Impl::execute(const PlanKey& key, const std::byte* input, s
 // Runs a plan to its end on this thread.
 Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings) {
   const Call& call = plan->key.call;
-  Patience patience(crowded_, sleep_fd_, transports_, timeout_);
+  Patience patience(waiting_, sleep_fd_, transports_, timeout_);
   while (!plan->open) {
     const Code code = engine_->open(plan->program);
     if (code == Code::kOk) {

@@ -137,10 +137,11 @@ class Communicator::Impl {
   std::string algorithm_;       // override, or empty
   std::string transport_name_;  // for people: "shm", "tcp", "shm+tcp"
   std::chrono::milliseconds timeout_{30'000};
-  bool crowded_ = false;  // more ranks than cores on this host
-  bool verify_ = false;   // GOSSAMER_VERIFY=1: prove each plan before it runs
-  int wake_fd_ = -1;      // eventfd: abort() interrupts a sleeping driver
-  int sleep_fd_ = -1;     // epoll over wake_fd_ and the transports
+  Limits waiting_;       // how to wait: the least patient transport's; spins 0 when ranks
+                         // outnumber cores on this host
+  bool verify_ = false;  // GOSSAMER_VERIFY=1: prove each plan before it runs
+  int wake_fd_ = -1;     // eventfd: abort() interrupts a sleeping driver
+  int sleep_fd_ = -1;    // epoll over wake_fd_ and the transports
 
   // guarded by driver_
   FutexLock driver_;

@@ -215,6 +215,8 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
     }
     lanes_ = std::min(lanes_, (*made)->limits().lanes);
     eager_bytes_ = std::min(eager_bytes_, (*made)->limits().eager_bytes);
+    waiting_.spins = std::min(waiting_.spins, (*made)->limits().spins);
+    waiting_.awake = std::min(waiting_.awake, (*made)->limits().awake);
     all.push_back(made->get());
     transports_.push_back(std::move(made).value());
   }
@@ -265,7 +267,8 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
   machine_ = machine_of(ordered, cores, transport);
   position_ = static_cast<Rank>(std::find(order_.begin(), order_.end(), rank) - order_.begin());
   const auto here = std::count(hosts.begin(), hosts.end(), hosts[static_cast<size_t>(rank)]);
-  crowded_ = here > usable_cores();
+  // The one waited for may need this core: yield at once.
+  if (here > usable_cores()) waiting_.spins = 0;
 }
 
 Result<std::unique_ptr<Communicator>> Communicator::from_environment(Options options) {

@@ -8,15 +8,15 @@
 namespace gossamer {
 
 bool Patience::yield_or_sleep() {
-  if (idle_ <= kSpins) idle_since_ = {};  // first time since progress
-  idle_ = std::max(idle_, kSpins) + 1;
+  if (idle_ <= spins_ + 1) idle_since_ = {};  // first time since progress
+  idle_ = std::max(idle_, spins_ + 1) + 1;
   sched_yield();
   if (++yields_ % kYieldsPerClock != 0) return true;
   const auto now = Clock::now();
   if (deadline_ == Clock::time_point{}) deadline_ = now + timeout_;
   if (now >= deadline_) return false;
   if (idle_since_ == Clock::time_point{}) idle_since_ = now;
-  if (now - idle_since_ >= kAwake)
+  if (now - idle_since_ >= awake_)
     sleep(std::min<std::chrono::nanoseconds>(kNapMax, deadline_ - now));
   return true;
 }

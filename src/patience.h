@@ -20,15 +20,20 @@ class Patience {
   using Clock = std::chrono::steady_clock;
 
   // `sleep_fd` polls readable when a transport (armed) or someone else wants attention.
-  Patience(bool crowded, int sleep_fd, std::span<const std::unique_ptr<Transport>> transports,
-           std::chrono::nanoseconds timeout)
-      : crowded_(crowded), sleep_fd_(sleep_fd), transports_(transports), timeout_(timeout) {}
+  // `limits` says how long to spin and to stay awake.
+  Patience(const Limits& limits, int sleep_fd,
+           std::span<const std::unique_ptr<Transport>> transports, std::chrono::nanoseconds timeout)
+      : spins_(limits.spins),
+        awake_(limits.awake),
+        sleep_fd_(sleep_fd),
+        transports_(transports),
+        timeout_(timeout) {}
 
   void progressed() { idle_ = 0; }
 
   // Called after a fruitless look. False: the deadline has passed.
   bool idle() {
-    if (!crowded_ && ++idle_ < kSpins) {
+    if (++idle_ < spins_) {
       pause();
       return true;
     }
@@ -38,9 +43,7 @@ class Patience {
   bool napped() { return napped_ && !(napped_ = false); }
 
  private:
-  static constexpr uint32_t kSpins = 2000;
   static constexpr uint32_t kYieldsPerClock = 16;
-  static constexpr auto kAwake = std::chrono::milliseconds(4);  // before the first sleep
   static constexpr auto kNapMax = std::chrono::milliseconds(100);
 
   static void pause() {
@@ -53,7 +56,8 @@ class Patience {
   bool yield_or_sleep();
   void sleep(std::chrono::nanoseconds longest);
 
-  bool crowded_;
+  uint32_t spins_;
+  std::chrono::microseconds awake_;
   int sleep_fd_;
   std::span<const std::unique_ptr<Transport>> transports_;
   std::chrono::nanoseconds timeout_;

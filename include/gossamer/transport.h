@@ -69,6 +69,10 @@ struct Limits {
   // One send of at most this many bytes per (peer, lane) completes even if its receive is never
   // posted; 0: every send may wait for its receive.
   uint64_t eager_bytes = 0;
+  // How to wait for it: fruitless polls before the first yield, and the time of yielding after which
+  // sleeping costs less than it saves.
+  uint32_t spins = 2000;
+  std::chrono::microseconds awake{4000};
 };
 
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.

@@ -1,6 +1,8 @@
 // tcp: ranks anywhere that can connect to each other.
 //
-//   Links      The lower rank connects to the higher one's listening socket, when both open().
+//   Links      The lower rank connects to the higher one's listening socket, when it calls open()
+//              or the higher one, having waited, knocks: so a link opens even if only one end asks
+//              for it, and a rank that is not there any more is found out.
 //              A link is one data connection per lane (Flow) and one control connection, which
 //              carries notices and goodbyes and whose end tells that a process is gone.
 //   Polling    poll() reads and writes the flows that have something posted, directly; with more
@@ -33,13 +35,20 @@ class Tcp final : public Transport {
   const char* name() const noexcept override { return "tcp"; }
   std::string address() const override;
   Status start(std::vector<std::string> addresses) override;
-  Limits limits() const noexcept override { return {UINT64_MAX, kWindow, lanes_}; }
+  Limits limits() const noexcept override {
+    return {.window = kWindow,
+            .lanes = lanes_,
+            .eager_bytes = 0,
+            .spins = 200,  // a poll is a system call
+            .awake = std::chrono::microseconds(200)};
+  }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte>) override { return Status::ok(); }
   Code send(Rank peer, Lane lane, const Message& message, Token token,
             Fault* fault) noexcept override;
   Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept override;
   Code poll(std::vector<Token>* done, Fault* fault) noexcept override;
+  Code peek(Rank peer, Lane lane, Fingerprint* arrived) noexcept override;
   void notify(const Fault& fault) noexcept override;
   void abandon() noexcept override;
   int wait_fd() const noexcept override { return epoll_; }
@@ -53,6 +62,8 @@ class Tcp final : public Transport {
     int control = -1;
     RecordParser parser;
     bool requested = false;         // open() was called here
+    bool connecting = false;        // our connections are on their way
+    bool knocked = false;           // we have asked it to connect
     bool ready = false;             // every connection stands
     bool said_goodbye = false;      // it leaves in good order
     bool suspect = false;           // a flow is broken and nothing says why yet
@@ -65,7 +76,9 @@ class Tcp final : public Transport {
   Code fail(Fault* fault);
   Code lost(Rank peer, const char* how, Fault* fault) const;
   bool needs(const Peer& peer) const;
-  void admit(const Welcome& welcome);
+  Code connect(Rank rank, Peer* peer, Fault* fault);
+  Code knock(Rank rank, Peer* peer, Fault* fault);
+  Code admit(const Welcome& welcome, Fault* fault);
   void list(Flow* flow);
 
   Code poll_flows(std::vector<Token>* done, Fault* fault);
@@ -90,6 +103,8 @@ class Tcp final : public Transport {
   std::vector<Flow*> reading_;  // have sinks posted; may hold some that have none any more
   std::vector<Flow*> writing_;
   std::vector<Welcome> welcomes_;
+  Fault unreachable_;  // what a connection of ours failed with, until somebody tells why
+  Clock::time_point unreachable_since_{};
   Fault failure_;  // the first one is final
 };
 

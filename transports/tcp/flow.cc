@@ -44,6 +44,22 @@ void Flow::abandon() {
   progress_ = 0;
 }
 
+bool Flow::peek(Fingerprint* arrived) const {
+  if (!posted_.empty() || in_message_ || broken_) return false;
+  std::array<std::byte, kHeaderBytes> bytes{};
+  const size_t have = std::min(in_tile(), kHeaderBytes);
+  if (have > 0) std::memcpy(bytes.data(), own_.get() + begin_, have);
+  const size_t missing = kHeaderBytes - have;
+  if (missing > 0 && ::recv(socket_, bytes.data() + have, missing, MSG_DONTWAIT | MSG_PEEK) !=
+                         static_cast<ssize_t>(missing)) {
+    return false;
+  }
+  Header header;
+  if (!decode(bytes, &header)) return false;
+  *arrived = header.fingerprint;
+  return true;
+}
+
 // Writes from `progress` on; returns the bytes written, 0 when the kernel takes none now.
 size_t Flow::write_some(const Queued& queued, size_t progress) {
   const uint64_t all = kHeaderBytes + queued.message.bytes;

@@ -69,6 +69,8 @@ class Flow {
 
   bool wants_read() const { return !posted_.empty(); }
   bool wants_write() const { return !sends_.empty(); }
+  // The fingerprint of a message that has arrived and that no sink awaits.
+  bool peek(Fingerprint* arrived) const;
   bool broken() const { return broken_; }
   int error() const { return error_; }  // errno, or 0 for an orderly end
   int socket() const { return socket_; }

@@ -26,6 +26,7 @@ std::string reason_of(int error) {
 }
 
 void prepare(int socket) {
+  keep_from_children(socket);
   const int on = 1;
   (void)::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
@@ -35,8 +36,14 @@ void prepare(int socket) {
 Greeter::Greeter(const TransportConfig& config) : config_(config) {}
 
 Greeter::~Greeter() {
+  stop();
+}
+
+void Greeter::stop() {
   for (const Pending& p : pending_) ::close(p.socket);
+  pending_.clear();
   if (listener_ >= 0) ::close(listener_);
+  listener_ = -1;
 }
 
 Status Greeter::listen(int epoll) {
@@ -54,7 +61,6 @@ Status Greeter::listen(int epoll) {
 }
 
 void Greeter::watch(int socket) {
-  keep_from_children(socket);
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLET;
   // Failure (out of memory) costs wake-ups, not correctness: step() looks at every socket.
@@ -86,7 +92,7 @@ Code Greeter::connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* f
 }
 
 void Greeter::accept_all() {
-  for (;;) {
+  while (listener_ >= 0) {
     SocketAddress remote;
     remote.length = sizeof remote.storage;
     const int socket = ::accept4(listener_, reinterpret_cast<sockaddr*>(&remote.storage),
@@ -189,7 +195,8 @@ Code Greeter::step(std::vector<Welcome>* welcomes, Fault* fault) {
     const Rank peer = stage == Stage::kDone ? it->handshake.peer_rank() : -1;
     if (stage == Stage::kDone &&
         (peer < 0 || peer >= config_.size || (purpose & ~0xFFu) != kPurpose ||
-         (it->ours ? peer != it->peer : peer >= config_.rank))) {
+         (it->ours ? peer != it->peer
+                   : (peer > config_.rank) != ((purpose & 0xFF) == kKnockLane)))) {
       stage = Stage::kFailed;
       why = "it says it is rank " + std::to_string(peer) + ", which is not whom we expect there";
     }

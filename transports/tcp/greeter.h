@@ -23,6 +23,7 @@ namespace gossamer::tcp {
 inline constexpr size_t kPendingMax = 256;
 inline constexpr std::chrono::seconds kProofTime{10};
 inline constexpr uint8_t kControlLane = 255;  // the purpose of a control connection
+inline constexpr uint8_t kKnockLane = 254;    // of one that only asks the lower rank to connect
 
 // A connection whose other end has proved itself.
 struct Welcome {
@@ -48,6 +49,9 @@ class Greeter {
   // Accepts, connects and proves as far as possible now; appends what is done. A connection *we*
   // make that fails is a fault; one that a stranger makes is only logged.
   Code step(std::vector<Welcome>* welcomes, Fault* fault);
+
+  // From here on, whoever connects is refused, and who has not proved itself hung up on.
+  void stop();
 
   bool busy() const { return !pending_.empty(); }
 

@@ -42,8 +42,12 @@ void guard_against_silence(int socket) {
 }  // namespace
 
 // Takes a proven connection into its link.
-void Tcp::admit(const Welcome& welcome) {
+Code Tcp::admit(const Welcome& welcome, Fault* fault) {
   Peer& peer = peer_at(welcome.peer);
+  if (welcome.lane == kKnockLane) {
+    ::close(welcome.socket);
+    return config_.rank < welcome.peer ? connect(welcome.peer, &peer, fault) : Code::kOk;
+  }
   const bool control = welcome.lane == kControlLane;
   const bool taken =
       control ? peer.control >= 0 : welcome.lane >= lanes_ || peer.flows[welcome.lane] != nullptr;
@@ -51,7 +55,7 @@ void Tcp::admit(const Welcome& welcome) {
     log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
              "refused a second connection from rank " + std::to_string(welcome.peer));
     ::close(welcome.socket);
-    return;
+    return Code::kOk;
   }
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
@@ -66,12 +70,13 @@ void Tcp::admit(const Welcome& welcome) {
     event.data.ptr = peer.flows[welcome.lane].get();
   }
   (void)::epoll_ctl(epoll_, EPOLL_CTL_ADD, welcome.socket, &event);
-  if (peer.control < 0) return;
+  if (peer.control < 0) return Code::kOk;
   for (const auto& flow : peer.flows) {
-    if (flow == nullptr) return;
+    if (flow == nullptr) return Code::kOk;
   }
   peer.ready = true;
   if (peer.requested) --opening_;
+  return Code::kOk;
 }
 
 // Fetches what epoll has seen; control connections and the greeter have null data.
@@ -176,9 +181,17 @@ Code Tcp::lost(Rank rank, const char* how, Fault* fault) const {
 
 Code Tcp::check_control(Fault* fault) {
   urgent_ = false;
-  if (greeter_.step(&welcomes_, fault) != Code::kOk) return fault->code;
-  for (const Welcome& welcome : welcomes_) admit(welcome);
+  Fault refused;
+  Code greeted = greeter_.step(&welcomes_, &refused);
+  for (const Welcome& welcome : welcomes_) {
+    const Code admitted = admit(welcome, &refused);
+    if (greeted == Code::kOk) greeted = admitted;
+  }
   welcomes_.clear();
+  if (greeted != Code::kOk && unreachable_.code == Code::kOk) {
+    unreachable_ = refused;
+    unreachable_since_ = Clock::now();
+  }
   // Notices first: a rank that failed and left gives the reason, not its leaving.
   Fault ended;
   for (const Rank rank : linked_) {
@@ -199,6 +212,13 @@ Code Tcp::check_control(Fault* fault) {
     const Code code = judge(rank, peers_[static_cast<size_t>(rank)].get(), fault);
     if (code != Code::kOk) return code;
   }
+  if (unreachable_.code == Code::kOk) return Code::kOk;
+  // A rank that has failed accepts nobody: others may tell what it failed of.
+  if (unreachable_.code != Code::kPeerLost || Clock::now() - unreachable_since_ > kGrace) {
+    *fault = unreachable_;
+    return fault->code;
+  }
+  urgent_ = true;
   return Code::kOk;
 }
 

@@ -18,6 +18,7 @@ namespace {
 // over a bare socket). Between hosts a connection is served by one processor at each end.
 constexpr uint8_t kLanesOnOneHost = 1;
 constexpr uint8_t kLanesBetweenHosts = 2;
+constexpr std::chrono::milliseconds kKnockAfter{50};
 
 }  // namespace
 
@@ -93,6 +94,34 @@ Code Tcp::fail(Fault* fault) {
   return fault->code;
 }
 
+// Starts the connections of a link.
+Code Tcp::connect(Rank rank, Peer* peer, Fault* fault) {
+  if (peer->connecting) return Code::kOk;
+  Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
+  if (!to) {
+    fault->set(Code::kInvalidArgument, rank, "rank %d's address is unusable: %s", rank,
+               to.status().message().c_str());
+    return fault->code;
+  }
+  peer->connecting = true;
+  for (uint8_t lane = 0; lane < lanes_; ++lane) {
+    const Code code = greeter_.connect(rank, lane, *to, fault);
+    if (code != Code::kOk) return code;
+  }
+  return greeter_.connect(rank, kControlLane, *to, fault);
+}
+
+// Asks a lower rank that has not connected for long to do so, once.
+Code Tcp::knock(Rank rank, Peer* peer, Fault* fault) {
+  if (peer->knocked || peer->control >= 0 || Clock::now() - peer->opened < kKnockAfter) {
+    return Code::kOk;
+  }
+  peer->knocked = true;
+  Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
+  if (!to) return Code::kOk;  // it will be late
+  return greeter_.connect(rank, kKnockLane, *to, fault);
+}
+
 Code Tcp::open(Rank rank, Fault* fault) noexcept {
   GOSSAMER_CHECK(rank >= 0 && rank < config_.size && rank != config_.rank);
   if (failure_.code != Code::kOk) {
@@ -102,22 +131,12 @@ Code Tcp::open(Rank rank, Fault* fault) noexcept {
   Peer& peer = peer_at(rank);
   if (peer.ready) return Code::kOk;
   if (!peer.requested) {
-    Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-    if (!to) {
-      fault->set(Code::kInvalidArgument, rank, "rank %d's address is unusable: %s", rank,
-                 to.status().message().c_str());
-      return fail(fault);
-    }
     peer.requested = true;
     peer.opened = Clock::now();
     ++opening_;
-    if (config_.rank < rank) {
-      for (uint8_t lane = 0; lane < lanes_; ++lane) {
-        if (greeter_.connect(rank, lane, *to, fault) != Code::kOk) return fail(fault);
-      }
-      if (greeter_.connect(rank, kControlLane, *to, fault) != Code::kOk) return fail(fault);
-    }
+    if (config_.rank < rank && connect(rank, &peer, fault) != Code::kOk) return fail(fault);
   }
+  if (config_.rank > rank && knock(rank, &peer, fault) != Code::kOk) return fail(fault);
   if (Clock::now() - peer.opened > config_.timeout) {
     fault->set(Code::kTimeout, rank,
                "rank %d did not open its link to rank %d in time; it is late, or cannot reach %s",
@@ -166,7 +185,14 @@ Code Tcp::recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault
   return code;
 }
 
+Code Tcp::peek(Rank peer, Lane lane, Fingerprint* arrived) noexcept {
+  const auto& link = peers_[static_cast<size_t>(peer)];
+  const bool there = link != nullptr && link->ready && link->flows[lane]->peek(arrived);
+  return there ? Code::kOk : Code::kAgain;
+}
+
 void Tcp::abandon() noexcept {
+  greeter_.stop();
   for (const auto& peer : peers_) {
     if (peer == nullptr) continue;
     for (const auto& flow : peer->flows) {

@@ -79,18 +79,27 @@ gossamerResult_t guarded(Call call) noexcept {
   }
 }
 
+// A C caller's number, read as one: as an enum it may be a value that the compiler assumes away.
+template <class Enum>
+uint32_t number_of(const Enum& value) {
+  uint32_t number = 0;
+  static_assert(sizeof(number) == sizeof(value));
+  std::memcpy(&number, &value, sizeof(number));
+  return number;
+}
+
 // What is out of range stays so, instead of being cut to a byte that may be in range.
-DataType type_of(gossamerDataType_t type) {
-  const auto value = static_cast<uint32_t>(type);
-  return static_cast<DataType>(value < gossamer::kDataTypeCount ? value : UINT8_MAX);
+DataType type_of(const gossamerDataType_t& type) {
+  const uint32_t number = number_of(type);
+  return static_cast<DataType>(number < gossamer::kDataTypeCount ? number : UINT8_MAX);
 }
 
 Reduction reduction_of(gossamerRedOp_t op) {
   return Reduction(static_cast<ReduceOp>(op));
 }
 
-bool plain(gossamerRedOp_t op) {
-  return op >= gossamerSum && op <= gossamerAvg;
+bool plain(const gossamerRedOp_t& op) {
+  return number_of(op) <= gossamerAvg;
 }
 
 Result<Communicator::Options> options_of(const gossamerConfig_t* config) {
@@ -139,12 +148,11 @@ gossamerResult_t start(gossamer::Work work, gossamerWork_t* handle) {
   return gossamerSuccess;
 }
 
-gossamerResult_t reduce(const void* in, void* out, size_t count, gossamerDataType_t type,
+gossamerResult_t reduce(const void* in, void* out, size_t count, DataType type,
                         const Reduction& reduction, gossamerComm_t comm) {
   if (comm == nullptr) return refuse(kNoComm);
-  return guarded([&] {
-    return finish(comm->communicator->all_reduce(in, out, count, type_of(type), reduction));
-  });
+  return guarded(
+      [&] { return finish(comm->communicator->all_reduce(in, out, count, type, reduction)); });
 }
 
 }  // namespace
@@ -278,19 +286,20 @@ gossamerResult_t gossamerAllReduce(const void* sendbuff, void* recvbuff, size_t 
                                    gossamerDataType_t datatype, gossamerRedOp_t op,
                                    gossamerComm_t comm) {
   if (!plain(op)) return refuse(kNoOp);
-  return reduce(sendbuff, recvbuff, count, datatype, reduction_of(op), comm);
+  return reduce(sendbuff, recvbuff, count, type_of(datatype), reduction_of(op), comm);
 }
 
 gossamerResult_t gossamerAllReducePreMulSum(const void* sendbuff, void* recvbuff, size_t count,
                                             gossamerDataType_t datatype, double scalar,
                                             gossamerComm_t comm) {
-  return reduce(sendbuff, recvbuff, count, datatype, Reduction::pre_mul_sum(scalar), comm);
+  return reduce(sendbuff, recvbuff, count, type_of(datatype), Reduction::pre_mul_sum(scalar), comm);
 }
 
 gossamerResult_t gossamerAllReduceUser(const void* sendbuff, void* recvbuff, size_t count,
                                        gossamerDataType_t datatype, gossamerReduceFunction function,
                                        void* context, gossamerComm_t comm) {
-  return reduce(sendbuff, recvbuff, count, datatype, Reduction::user(function, context), comm);
+  return reduce(sendbuff, recvbuff, count, type_of(datatype), Reduction::user(function, context),
+                comm);
 }
 
 gossamerResult_t gossamerAllReduceStart(const void* sendbuff, void* recvbuff, size_t count,

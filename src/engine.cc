@@ -57,16 +57,16 @@ Engine::Engine(Rank self, std::vector<Transport*> transport_of, std::vector<Tran
     : self_(self), transport_of_(std::move(transport_of)), all_(std::move(all)) {}
 
 Code Engine::open(const Program& program) noexcept {
-  bool all_open = true;
+  opening_ = -1;
   for (Rank peer : program.peers) {
     const Code code = transport_of_[static_cast<size_t>(peer)]->open(peer, &fault_);
     if (code == Code::kAgain) {
-      all_open = false;
+      if (opening_ < 0) opening_ = peer;
     } else if (code != Code::kOk) {
       return fail(code);
     }
   }
-  if (all_open) return Code::kOk;
+  if (opening_ < 0) return Code::kOk;
   for (Transport* transport : all_) {
     const Code code = transport->poll(&done_, &fault_);
     if (code != Code::kOk) return fail(code);
@@ -104,10 +104,12 @@ void Engine::start(const Program& program, const Bindings& bindings) {
   reduction_ = bindings.reduction;
   pending_.assign(program.waits.begin(), program.waits.end());
   heads_.assign(program.queue_heads.begin(), program.queue_heads.end());
-  if (ready_.capacity() < program.ops.size()) {
+  // A queue may block again while it still stands in the list.
+  const size_t blocked_max = 2 * program.queue_heads.size();
+  if (ready_.capacity() < program.ops.size() || blocked_.capacity() < blocked_max) {
     ready_.reserve(program.ops.size());
-    blocked_.reserve(program.queue_heads.size());
     done_.reserve(program.ops.size());
+    blocked_.reserve(blocked_max);
   }
   ready_.assign(program.ready.begin(), program.ready.end());
   ready_head_ = 0;
@@ -296,7 +298,7 @@ void Engine::cancel() noexcept {
 }
 
 Rank Engine::awaited() const {
-  if (program_ == nullptr || unfinished_ == 0) return -1;
+  if (program_ == nullptr || unfinished_ == 0) return opening_;
   Rank lowest = -1;
   for (uint32_t i = 0; i < program_->ops.size(); ++i) {
     const Op& op = program_->ops[i];
@@ -307,6 +309,7 @@ Rank Engine::awaited() const {
 }
 
 std::string Engine::position() const {
+  if (opening_ >= 0) return "its link is not open yet";
   if (program_ == nullptr) return "before its first step";
   const size_t total = program_->ops.size();
   return std::to_string(total - unfinished_) + " of " + std::to_string(total) + " steps done";

@@ -55,7 +55,8 @@ class Engine {
 
   const Fault& fault() const { return fault_; }
   bool running() const { return unfinished_ > 0; }
-  // A rank that the running program still waits for, lowest first; -1 when there is none.
+  // A rank that the running program, or open(), still waits for, lowest first; -1 when there is
+  // none.
   Rank awaited() const;
   // "5 of 12 steps done": where it stands, for error messages. Not on the hot path.
   std::string position() const;
@@ -88,6 +89,7 @@ class Engine {
   std::vector<Token> done_;
   uint32_t unfinished_ = 0;
   bool progressed_ = false;
+  Rank opening_ = -1;  // the lowest rank whose link open() found not open yet
   Fault fault_;
 };
 

@@ -297,12 +297,14 @@ static void test_timeout(const gossamerUniqueId* id, int rank) {
   gossamerConfig_t config = GOSSAMER_CONFIG_INITIALIZER;
   gossamerComm_t comm = NULL;
   float x = 1;
+  int awaited = -1;
   config.timeout_ms = 500;
   REQUIRE(gossamerCommInitConfig(&comm, kRanks, *id, rank, &config) == gossamerSuccess);
   if (rank == 0) {
     const gossamerResult_t result = gossamerAllReduce(&x, &x, 1, gossamerFloat, gossamerSum, comm);
     REQUIRE(result == gossamerTimeout);
     REQUIRE(strstr(gossamerGetLastError(comm), "GOSSAMER_TIMEOUT_MS") != NULL);
+    REQUIRE(gossamerCommFailedRank(comm, &awaited) == gossamerSuccess && awaited > 0);
   } else {
     sleep_ms(900);
   }

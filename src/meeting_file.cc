@@ -33,11 +33,13 @@ Status cannot_write(const std::string& path, int error) {
                     path, directory_of(path)),
         0);
   }
-  return Status::error(Code::kSystem,
-                       fmt::format("cannot write the rendezvous file {}: {}; choose a path that "
-                                   "this user may write",
-                                   path, error_text(error)),
-                       0);
+  return Status::error(
+      Code::kSystem,
+      fmt::format("cannot write the rendezvous file {}: {}; {}", path, error_text(error),
+                  error == EMFILE || error == ENFILE
+                      ? "raise the limit of open files with `ulimit -n`"
+                      : "choose a path that this user may write"),
+      0);
 }
 
 }  // namespace

@@ -28,6 +28,17 @@ Mapping map_peer(int fd, uint64_t bytes, int protection = PROT_READ) {
   return base == MAP_FAILED ? Mapping() : Mapping(static_cast<std::byte*>(base), bytes);
 }
 
+// Why a peer's memory cannot be used. The system drops descriptors that exceed the limit.
+Status unmapped(Rank peer, bool received) {
+  return Status::error(Code::kSystem,
+                       fmt::format("cannot map the memory that rank {} shares; raise the limit of "
+                                   "{}",
+                                   peer,
+                                   received ? "address space (`ulimit -v`) or of memory"
+                                            : "open files with `ulimit -n`"),
+                       peer);
+}
+
 }  // namespace
 
 Mapping::Mapping(Mapping&& other) noexcept
@@ -196,14 +207,15 @@ void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> des
   switch (packet.kind) {
     case PacketKind::kSetup:
       if (!map_setup(&link, packet, descriptors) && trouble_) {
-        trouble_ = Status::error(
-            Code::kSystem, fmt::format("cannot map the memory that rank {} shares", peer), peer);
+        trouble_ = unmapped(peer, descriptors.size() == 2);
       }
       break;
     case PacketKind::kWindow:
       if (descriptors.size() == 1 && known == link.peer_windows.end()) {
         Mapping memory = map_peer(descriptors[0], packet.bytes);
         if (memory.base != nullptr) link.peer_windows.push_back({packet.id, std::move(memory)});
+      } else if (descriptors.empty() && trouble_) {
+        trouble_ = unmapped(peer, false);
       }
       break;
     case PacketKind::kWindowGone:
@@ -282,6 +294,10 @@ Code ShmTransport::look_at_control(Fault* fault) noexcept {
 }
 
 Code ShmTransport::lost(const Link& link, Fault* fault) const noexcept {
+  if (notice_.code != Code::kOk) {  // read, but not by whoever found the link gone
+    *fault = notice_;
+    return fault->code;
+  }
   // One that left in good order may have done so because another had died.
   const Link* culprit = &link;
   for (const Link& other : links_) {

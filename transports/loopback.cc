@@ -31,7 +31,7 @@ namespace {
 constexpr uint32_t kWindow = 64;  // a power of two
 constexpr uint8_t kLanes = 4;
 
-// A FIFO of at most kWindow entries, which stay put; allocates when it is first used.
+// A FIFO of at most kWindow entries, which stay put; allocates when it is made.
 template <class T>
 class Ring {
  public:
@@ -40,13 +40,10 @@ class Ring {
   T& front() { return entries_[first_ % kWindow]; }
   void pop() { ++first_; }
   void clear() { first_ = end_; }
-  void push(const T& entry) {
-    if (entries_.empty()) entries_.resize(kWindow);
-    entries_[end_++ % kWindow] = entry;
-  }
+  void push(const T& entry) { entries_[end_++ % kWindow] = entry; }
 
  private:
-  std::vector<T> entries_;
+  std::vector<T> entries_ = std::vector<T>(kWindow);
   uint32_t first_ = 0;
   uint32_t end_ = 0;
 };

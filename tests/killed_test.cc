@@ -145,6 +145,41 @@ void kill_many(const std::string& transport) {
   }
 }
 
+// The rank dies before any link to it stands: whoever wants one finds out.
+void kill_before_links(const std::string& transport) {
+  constexpr Rank kSize = 4;
+  for (Rank victim = 0; victim < kSize && !testing::Test::HasFailure(); ++victim) {
+    SCOPED_TRACE(testing::Message() << "rank " << victim << " over " << transport);
+    const TemporaryFolder folder;
+    ProcessRanks ranks(kSize, [&](Rank rank, Report& report) {
+      auto comm = Communicator::create(options_of(rank, kSize, folder.place("id"), transport));
+      ASSERT_TRUE(comm) << comm.status().message();
+      report.stage = kLooping;
+      if (rank == victim) std::this_thread::sleep_for(std::chrono::seconds(60));
+      std::vector<float> values(100, 1.0F);
+      report.keep((*comm)->all_reduce(std::span(values)));
+      report.stage = kHeard;
+    });
+    if (!ranks.wait_stage(kLooping, milliseconds(20'000))) return;
+    ranks.kill(victim);
+    if (!ranks.wait_stage(kHeard, kHeardWithin, victim)) return;
+    for (Rank r = 0; r < kSize; ++r) {
+      if (r == victim) continue;
+      EXPECT_EQ(ranks.report(r).code, Code::kPeerLost) << ranks.report(r).sentence();
+      EXPECT_EQ(ranks.report(r).at_fault, victim) << r << ": " << ranks.report(r).sentence();
+    }
+    ranks.wait_end(milliseconds(5'000), victim);
+  }
+}
+
+TEST(Killed, BeforeAnyLinkIsNamedOverSharedMemory) {
+  kill_before_links("shm");
+}
+
+TEST(Killed, BeforeAnyLinkIsNamedOverTcp) {
+  kill_before_links("tcp");
+}
+
 TEST(Killed, IsNamedToAllOverSharedMemory) {
   kill_many("shm");
 }

@@ -1,4 +1,5 @@
-// One data connection: the messages of one (peer, lane), both ways.
+// One data connection: the messages of one (peer, lane). It can carry both ways; a link uses one
+// for each.
 //
 //   Sending    header and bytes leave in one system call, inside send() where the kernel takes
 //              them; what it does not take waits in a queue of at most kWindow messages.

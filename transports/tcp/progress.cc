@@ -49,8 +49,9 @@ Code Tcp::admit(const Welcome& welcome, Fault* fault) {
     return config_.rank < welcome.peer ? connect(welcome.peer, &peer, fault) : Code::kOk;
   }
   const bool control = welcome.lane == kControlLane;
-  const bool taken =
-      control ? peer.control >= 0 : welcome.lane >= lanes_ || peer.flows[welcome.lane] != nullptr;
+  const bool taken = control
+                         ? peer.control >= 0
+                         : welcome.lane >= peer.flows.size() || peer.flows[welcome.lane] != nullptr;
   if (taken) {
     log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
              "refused a second connection from rank " + std::to_string(welcome.peer));

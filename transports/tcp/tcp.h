@@ -72,7 +72,7 @@ class Tcp final : public Transport {
   };
 
   Peer& peer_at(Rank peer);
-  Flow& flow_at(Rank peer, Lane lane);
+  Flow& flow_at(Rank peer, Lane lane, Rank from);
   Code fail(Fault* fault);
   Code lost(Rank peer, const char* how, Fault* fault) const;
   bool needs(const Peer& peer) const;

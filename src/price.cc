@@ -95,8 +95,8 @@ double price(const Algorithm& algorithm, const Call& call, uint32_t pieces,
   const PieceCost cost =
       walk_piece(algorithm, call, piece_count, whole_bytes / pieces <= machine.cache_bytes,
                  whole_bytes > machine.cache_bytes, machine);
-  const double first =
-      std::max({cost.path_us, cost.port_us, cost.cores_us + cost.waits_us, cost.memory_us});
+  const double first = std::max(
+      {cost.path_us, cost.port_us, cost.cores_us + cost.waits_us + cost.idle_us, cost.memory_us});
   // While one piece waits, a rank goes on with another: a further piece adds one switch at most.
   const double further =
       std::max({cost.rank_us, cost.port_us, cost.cores_us + cost.switch_us, cost.memory_us});

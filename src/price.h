@@ -26,6 +26,10 @@ struct LinkCost {
   double send_us_per_byte = 0;  // processor time of the sender per byte (staging copy, syscall)
   double recv_us_per_byte = 0;  // processor time of the receiver per byte (copy out)
   double wire_us_per_byte = 0;  // beta: occupancy of the port per byte
+  // A message longer than this has left the cache before its receiver gets to it: processor time
+  // more for each byte beyond, at both ends.
+  double long_bytes = 1e18;
+  double long_us_per_byte = 0;
 };
 
 // The machine as the model sees it. Identical on every rank (exchanged at creation), so every rank

@@ -183,11 +183,16 @@ class Walk {
     s->busy += us;
   }
 
+  static double length_us(const LinkCost& link, double bytes) {
+    return link.long_us_per_byte * std::max(0.0, bytes - link.long_bytes);
+  }
+
   void send(size_t i, const Step& step) {
     RankState& s = states_[i];
     const LinkCost& link = machine_.link(ranks_[i], step.peer);
     const double bytes = bytes_of(step);
-    spend(&s, machine_.step_us + link.overhead_us + link.send_us_per_byte * bytes);
+    spend(&s, machine_.step_us + link.overhead_us + link.send_us_per_byte * bytes +
+                  length_us(link, bytes));
     const bool remote = &link == &machine_.other_host;
     HostState& host = host_of(i);
     Port& port = remote && !sampled() ? host.transmit : s.transmit;
@@ -237,7 +242,7 @@ class Walk {
     if (far && sampled()) host.receive.busy += occupied;
     s.now = std::max(s.now, port.free_at);
     const bool folds = step.verb == Verb::kRecvReduce;
-    spend(&s, machine_.step_us + link.overhead_us +
+    spend(&s, machine_.step_us + link.overhead_us + length_us(link, bytes) +
                   (link.recv_us_per_byte + (folds ? machine_.fold_us_per_byte : 0)) * bytes);
     // Beyond the cache: what arrives is read and the result written; a fold reads its operand too.
     // While a piece stays in the cache, sums are not read again and neither is what a peer has just
@@ -286,6 +291,7 @@ class Walk {
       if (h.ranks > cores) {
         const double us = machine_.switch_us / cores;
         cost.waits_us = std::max(cost.waits_us, h.waits * scale * us);
+        cost.idle_us = cost.path_us * (1 - 1 / cores);
         cost.switch_us = std::max(cost.switch_us, h.ranks * us);
       }
       if (from_memory_) {

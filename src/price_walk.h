@@ -24,6 +24,10 @@ struct PieceCost {
   double cores_us = 0;   // the busiest host: processor time of its ranks over its cores
   double waits_us = 0;   // the busiest host: switches, where ranks outnumber cores
   double switch_us = 0;  // the same, for one wait per rank
+  // Where ranks outnumber cores: how long dependences may keep a core idle (Graham, \"Bounds on
+  // Multiprocessing Timing Anomalies\", SIAM J. Appl. Math. 17(2), 1969: work / c + path (1 -
+  // 1/c)).
+  double idle_us = 0;
   double memory_us = 0;  // the busiest host: bytes beyond the cache
 };
 

@@ -27,6 +27,8 @@ LinkCost tcp_loopback_cost() {
   c.overhead_us = 1.6;
   c.send_us_per_byte = 1 / 9e3;
   c.recv_us_per_byte = 1 / 9e3;
+  c.long_bytes = 1024 * 1024;
+  c.long_us_per_byte = 1 / 20e3;
   return c;
 }
 

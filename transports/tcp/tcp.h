@@ -39,7 +39,7 @@ class Tcp final : public Transport {
     return {.window = kWindow,
             .lanes = lanes_,
             .eager_bytes = 0,
-            .spins = 200,  // a poll is a system call
+            .spins = 50,  // a poll is a system call
             .awake = std::chrono::microseconds(200)};
   }
   Code open(Rank peer, Fault* fault) noexcept override;

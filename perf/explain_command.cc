@@ -60,7 +60,9 @@ Machine machine_for(const Flags& f) {
   host_per_rank.reserve(static_cast<size_t>(f.ranks));
   for (int r = 0; r < f.ranks; ++r)
     host_per_rank.push_back(std::to_string(static_cast<int64_t>(r) * f.hosts / f.ranks));
-  return machine_of(host_per_rank, f.cores > 0 ? f.cores : usable_cores(), f.transport);
+  HostSize host = this_host();
+  if (f.cores > 0) host.cores = f.cores;
+  return machine_of(host_per_rank, host, f.transport);
 }
 
 int explain(const Flags& f) {

@@ -30,16 +30,17 @@ Status invalid(std::string message) {
 // What each rank tells the others before transports are opened.
 struct Communicator::Impl::Peer {
   std::string host;
-  int cores = 1;
+  HostSize size;
   std::string transport;
   std::string algorithm;
 
   std::string encode() const {
-    return fmt::format("{}\n{}\n{}\n{}", cores, transport, algorithm, host);
+    return fmt::format("{}\n{}\n{}\n{}\n{}", size.cores, size.cache_bytes, transport, algorithm,
+                       host);
   }
   static Result<Peer> decode(const std::string& blob, Rank from) {
     Peer peer;
-    std::array<size_t, 3> ends{};
+    std::array<size_t, 4> ends{};
     size_t at = 0;
     for (size_t& end : ends) {
       end = blob.find('\n', at);
@@ -51,9 +52,14 @@ struct Communicator::Impl::Peer {
     }
     Result<int64_t> cores = parse_int(blob.substr(0, ends[0]), 1, 1 << 20, "the number of cores");
     if (!cores) return cores.status();
-    peer.cores = static_cast<int>(*cores);
-    peer.transport = blob.substr(ends[0] + 1, ends[1] - ends[0] - 1);
-    peer.algorithm = blob.substr(ends[1] + 1, ends[2] - ends[1] - 1);
+    const auto field = [&](size_t i) {
+      return blob.substr(ends[i - 1] + 1, ends[i] - ends[i - 1] - 1);
+    };
+    Result<int64_t> cache = parse_int(field(1), 1, INT64_MAX, "the size of the cache");
+    if (!cache) return cache.status();
+    peer.size = {static_cast<int>(*cores), static_cast<uint64_t>(*cache)};
+    peer.transport = field(2);
+    peer.algorithm = field(3);
     peer.host = blob.substr(at);
     return peer;
   }
@@ -137,7 +143,7 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Optio
 Status Communicator::Impl::connect(const Options& options) {
   Peer self;
   self.host = host_identity();
-  self.cores = usable_cores();
+  self.size = this_host();
   self.transport = options.transport;
   self.algorithm = options.algorithm;
   std::vector<Peer> peers = {self};
@@ -250,12 +256,13 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
 // Renumbers ranks so that those of a host adjoin, and makes the machine that prices are about.
 void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::string& transport) {
   std::vector<std::string> hosts;
-  int cores = INT32_MAX;
+  HostSize least = peers.front().size;
   for (const Peer& peer : peers) {
     hosts.push_back(peer.host);
-    cores = std::min(cores, peer.cores);
+    least.cores = std::min(least.cores, peer.size.cores);
+    least.cache_bytes = std::min(least.cache_bytes, peer.size.cache_bytes);
   }
-  const std::vector<Rank> by_rank = machine_of(hosts, cores, transport).host_of;
+  const std::vector<Rank> by_rank = machine_of(hosts, least, transport).host_of;
   order_.resize(peers.size());
   std::iota(order_.begin(), order_.end(), 0);
   const auto host_of = [&](Rank r) { return by_rank[static_cast<size_t>(r)]; };
@@ -264,7 +271,7 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
   renumbered_ = !std::is_sorted(order_.begin(), order_.end());
   std::vector<std::string> ordered;
   for (Rank r : order_) ordered.push_back(hosts[static_cast<size_t>(r)]);
-  machine_ = machine_of(ordered, cores, transport);
+  machine_ = machine_of(ordered, least, transport);
   position_ = static_cast<Rank>(std::find(order_.begin(), order_.end(), rank) - order_.begin());
   const auto here = std::count(hosts.begin(), hosts.end(), hosts[static_cast<size_t>(rank)]);
   // The one waited for may need this core: yield at once.

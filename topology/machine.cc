@@ -6,6 +6,8 @@
 #include <map>
 #include <thread>
 
+#include "topology/cache.h"
+
 namespace gossamer {
 namespace {
 
@@ -52,20 +54,25 @@ int usable_cores() {
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
+HostSize this_host() {
+  return {usable_cores(), last_level_cache_bytes()};
+}
+
 Machine default_machine(Rank ranks, const std::string& transport) {
-  return machine_of(std::vector<std::string>(static_cast<size_t>(ranks), "here"), usable_cores(),
+  return machine_of(std::vector<std::string>(static_cast<size_t>(ranks), "here"), this_host(),
                     transport);
 }
 
-Machine machine_of(const std::vector<std::string>& host_per_rank, int cores_per_host,
+Machine machine_of(const std::vector<std::string>& host_per_rank, const HostSize& host,
                    const std::string& transport) {
   Machine machine;
   std::map<std::string, Rank> numbers;
-  for (const std::string& host : host_per_rank) {
+  for (const std::string& name : host_per_rank) {
     const auto next = static_cast<Rank>(numbers.size());
-    machine.host_of.push_back(numbers.try_emplace(host, next).first->second);
+    machine.host_of.push_back(numbers.try_emplace(name, next).first->second);
   }
-  machine.cores_per_host = cores_per_host;
+  machine.cores_per_host = host.cores;
+  machine.cache_bytes = static_cast<double>(host.cache_bytes);
   machine.fold_us_per_byte = 1 / 100e3;
   machine.copy_us_per_byte = 1 / 100e3;
   machine.memory_us_per_byte = 1 / 38e3;

@@ -1,6 +1,6 @@
 // The machine as the price model sees it: hosts, cores and costs per class of link.
 //
-// Threads    Pure, but for reading the number of cores.
+// Threads    Pure, but for looking at this host.
 
 #pragma once
 
@@ -15,12 +15,19 @@ namespace gossamer {
 // Cores that this process may run on.
 int usable_cores();
 
+// What of a host decides prices. Ranks take the least of all hosts, so that they agree.
+struct HostSize {
+  int cores = 1;
+  uint64_t cache_bytes = 0;  // last level, all of the host
+};
+HostSize this_host();
+
 // `ranks` on this one host over `transport` ("shm", "tcp", "loopback").
 Machine default_machine(Rank ranks, const std::string& transport = "shm");
 
 // One entry per rank, in rank order: on which host it runs. Hosts are numbered in order of their
 // first rank.
-Machine machine_of(const std::vector<std::string>& host_per_rank, int cores_per_host,
+Machine machine_of(const std::vector<std::string>& host_per_rank, const HostSize& host,
                    const std::string& transport);
 
 }  // namespace gossamer

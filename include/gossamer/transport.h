@@ -69,8 +69,8 @@ struct Limits {
   // One send of at most this many bytes per (peer, lane) completes even if its receive is never
   // posted; 0: every send may wait for its receive.
   uint64_t eager_bytes = 0;
-  // How to wait for it: fruitless polls before the first yield, and the time of yielding after which
-  // sleeping costs less than it saves.
+  // How to wait for it: fruitless polls before the first yield, and how long to yield before the
+  // first sleep.
   uint32_t spins = 2000;
   std::chrono::microseconds awake{4000};
 };

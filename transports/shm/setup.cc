@@ -190,6 +190,8 @@ void ShmTransport::on_connected(Rank peer) {
   Link& link = links_[static_cast<size_t>(peer)];
   link.connected = true;
   const Status status = announce(&link);
+  // One that has left meanwhile is heard of by its goodbye, by word it left, or by end of file.
+  if (status.code() == Code::kPeerLost) return;
   if (!status && trouble_) trouble_ = status;
 }
 

@@ -192,7 +192,7 @@ Code Tcp::recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault
 
 Code Tcp::peek(Rank peer, Lane lane, Fingerprint* arrived) noexcept {
   const auto& link = peers_[static_cast<size_t>(peer)];
-  const bool there = link != nullptr && link->ready && link->flows[lane]->peek(arrived);
+  const bool there = link != nullptr && link->ready && flow_at(peer, lane, peer).peek(arrived);
   return there ? Code::kOk : Code::kAgain;
 }
 

@@ -87,6 +87,7 @@ struct Link {
   bool left = false;       // they said goodbye first
   std::string socket_name;
   std::string gone_why;
+  int64_t gone_at_ns = 0;  // when somebody first needed it and it was gone
 
   // Outbound: our area, the peer's count of what it took.
   Mapping area;

@@ -20,6 +20,8 @@ namespace {
 // groups too, and nobody makes thousands of connections.
 constexpr uint32_t kWordsMax = 64;
 
+constexpr int64_t kGraceNs = 50'000'000;
+
 // Maps what a peer shared. Empty when it is not the size that it should be.
 Mapping map_peer(int fd, uint64_t bytes, int protection = PROT_READ) {
   struct stat info {};
@@ -115,7 +117,7 @@ Code ShmTransport::open(Rank peer, Fault* fault) noexcept {
   const Code code = look_at_control(fault);
   if (connecting == Code::kAgain && code == Code::kOk) return Code::kAgain;
   if (code != Code::kOk) return code;
-  if (link.gone) return lost(link, fault);
+  if (link.gone) return lost_for_good(&link, fault);
   return link.usable() ? Code::kOk : Code::kAgain;
 }
 
@@ -293,6 +295,16 @@ Code ShmTransport::look_at_control(Fault* fault) noexcept {
     return fault->code;
   }
   return Code::kOk;
+}
+
+// As lost(), once there has been time for word of why: a rank that fails because of another's death
+// leaves at once, and its own end may be seen before what it said. kAgain until then.
+Code ShmTransport::lost_for_good(Link* link, Fault* fault) noexcept {
+  const int64_t now = coarse_now();
+  if (link->gone_at_ns == 0) link->gone_at_ns = now;
+  const Code code = look_at_control(fault);
+  if (code != Code::kOk) return code;
+  return now - link->gone_at_ns < kGraceNs ? Code::kAgain : lost(*link, fault);
 }
 
 Code ShmTransport::lost(const Link& link, Fault* fault) const noexcept {

@@ -31,12 +31,6 @@ constexpr uint32_t kPollsPerClock = 64;
 constexpr uint64_t kAnswerTileBytes = 4096;
 constexpr int64_t kControlIntervalNs = 2'000'000;  // between looks at the control sockets
 
-int64_t coarse_now() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
-
 // Folds an arriving run. Runs end where slots do, which need not be the end of a granule: the rest
 // of one waits in `carry` for its other part.
 void fold_run(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes) {
@@ -80,6 +74,12 @@ void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, u
 }
 
 }  // namespace
+
+int64_t coarse_now() {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
 
 bool register_barrier() {
   static const bool kRegistered =
@@ -382,7 +382,10 @@ Code ShmTransport::poll(std::vector<Token>* done, Fault* fault) noexcept {
       active_.pop_back();
       continue;
     }
-    if (gone) return lost(*link, fault);
+    if (gone) {
+      const Code code = lost_for_good(link, fault);
+      if (code != Code::kAgain) return code;
+    }
     ++i;
   }
   if (++polls_ < kPollsPerClock && opening_ == 0) return Code::kOk;

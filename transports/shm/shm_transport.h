@@ -57,6 +57,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   Code look_at_control(Fault* fault) noexcept;
   Code connect(Link* link) noexcept;
   Code lost(const Link& link, Fault* fault) const noexcept;
+  Code lost_for_good(Link* link, Fault* fault) noexcept;
 
   // shm.cc
   enum class Pushed : uint8_t { kDone, kLent, kPartial };
@@ -99,5 +100,8 @@ class ShmTransport final : public Transport, private ControlEvents {
 // Makes a nap visible to peers before the cells are looked at once more, without a fence on the
 // senders' path: the kernel fences every registered process instead. False: not supported here.
 bool register_barrier();
+
+// Monotonic, as cheap as the system has it, a few milliseconds coarse.
+int64_t coarse_now();
 
 }  // namespace gossamer::shm

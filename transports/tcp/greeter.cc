@@ -2,9 +2,11 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -20,6 +22,8 @@ namespace {
 // Keeps connections of the transport apart from other uses of the same key.
 constexpr uint32_t kPurpose = 0x54435000;
 constexpr uint64_t kLoudRefusals = 8;
+// For connections that carry word of a failure, all together: a round trip within a site.
+constexpr std::chrono::milliseconds kWordTime{20};
 
 std::string reason_of(int error) {
   return std::error_code(error, std::generic_category()).message();
@@ -138,11 +142,49 @@ Greeter::Stage Greeter::finish_connect(Pending* p, std::string* why) {
   return Stage::kFailed;
 }
 
+// Whether this connection only carries word of a failure, which is kept.
+bool Greeter::take_word(const Pending& p) {
+  Word word{};
+  const ssize_t have = ::recv(p.socket, word.data(), word.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (have < static_cast<ssize_t>(kWordBytes) ||
+      !begins_word(std::span(word).first(kWordMagicBytes))) {
+    return false;
+  }
+  Fault fault;
+  if (!read_word(config_, word, &fault)) return false;
+  if (word_.code == Code::kOk) word_ = fault;
+  return true;
+}
+
+void Greeter::leave_word(std::span<const Addressee> addressees, const Record& notice) const {
+  std::vector<pollfd> sockets;
+  for (const Addressee& to : addressees) {
+    const int socket =
+        ::socket(to.address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    sockets.push_back({socket, POLLOUT, 0});
+    if (socket < 0) continue;
+    (void)::connect(socket, reinterpret_cast<const sockaddr*>(&to.address.storage),
+                    to.address.length);
+  }
+  const auto end = Clock::now() + kWordTime;
+  for (size_t i = 0; i < sockets.size(); ++i) {
+    if (sockets[i].fd < 0) continue;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    if (::poll(&sockets[i], 1, static_cast<int>(std::max<int64_t>(left, 0))) > 0) {
+      const Word word = make_word(config_, addressees[i].rank, notice);
+      (void)::send(sockets[i].fd, word.data(), word.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    ::close(sockets[i].fd);
+  }
+}
+
 Greeter::Stage Greeter::advance(Pending* p, std::string* why) {
   if (!p->connected) {
     const Stage stage = finish_connect(p, why);
     if (stage != Stage::kDone) return stage;
   }
+  // Looked at before anything is sent: an author who has gone would answer with a reset.
+  if (!p->ours && take_word(*p)) return Stage::kWord;
   for (;;) {
     bool moved = false;
     if (const auto out = p->handshake.to_send(); !out.empty()) {
@@ -202,6 +244,11 @@ Code Greeter::step(std::vector<Welcome>* welcomes, Fault* fault) {
     }
     if (stage == Stage::kGoing) {
       ++it;
+      continue;
+    }
+    if (stage == Stage::kWord) {
+      ::close(it->socket);
+      it = pending_.erase(it);
       continue;
     }
     if (stage == Stage::kDone) {

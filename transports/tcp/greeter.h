@@ -11,12 +11,14 @@
 
 #include <chrono>
 #include <list>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "gossamer/transport.h"
 #include "src/auth.h"
 #include "src/net.h"
+#include "transports/tcp/word.h"
 
 namespace gossamer::tcp {
 
@@ -50,6 +52,16 @@ class Greeter {
   // make that fails is a fault; one that a stranger makes is only logged.
   Code step(std::vector<Welcome>* welcomes, Fault* fault);
 
+  // Tells ranks without a link why this one has failed. Best effort, takes some milliseconds at
+  // most.
+  struct Addressee {
+    Rank rank;
+    SocketAddress address;
+  };
+  void leave_word(std::span<const Addressee> addressees, const Record& notice) const;
+  // What a rank without a link left for this one; kOk: nothing.
+  const Fault& word() const { return word_; }
+
   // From here on, whoever connects is refused, and who has not proved itself hung up on.
   void stop();
 
@@ -67,10 +79,11 @@ class Greeter {
     Clock::time_point deadline;
     Handshake handshake;
   };
-  enum class Stage : uint8_t { kGoing, kDone, kFailed };
+  enum class Stage : uint8_t { kGoing, kDone, kFailed, kWord };
 
   void accept_all();
   Stage advance(Pending* p, std::string* why);
+  bool take_word(const Pending& p);
   Stage finish_connect(Pending* p, std::string* why);
   void watch(int socket);
   void refuse(const Pending& p, const std::string& why);
@@ -83,6 +96,7 @@ class Greeter {
   uint64_t refused_ = 0;
   bool warned_ = false;  // that accept() fails
   std::list<Pending> pending_;
+  Fault word_;
 };
 
 }  // namespace gossamer::tcp

@@ -24,6 +24,9 @@ constexpr size_t kDirectFlowsMax = 4;
 // How long a broken data connection waits for the control connection to say why.
 constexpr std::chrono::milliseconds kGrace{200};
 constexpr int kEventsMax = 64;
+// Ranks without a link that a failing one tells why. All ranks do, so all hear in larger groups
+// too.
+constexpr size_t kWordsMax = 64;
 
 // Finds a host that has vanished in about 10 seconds, idle or not.
 void guard_against_silence(int socket) {
@@ -180,8 +183,8 @@ Code Tcp::lost(Rank rank, const char* how, Fault* fault) const {
   return fault->code;
 }
 
-Code Tcp::check_control(Fault* fault) {
-  urgent_ = false;
+// Moves connections on that are being made. kOk, or word that a rank without a link has left.
+Code Tcp::greet(Fault* fault) {
   Fault refused;
   Code greeted = greeter_.step(&welcomes_, &refused);
   for (const Welcome& welcome : welcomes_) {
@@ -193,6 +196,13 @@ Code Tcp::check_control(Fault* fault) {
     unreachable_ = refused;
     unreachable_since_ = Clock::now();
   }
+  if (greeter_.word().code != Code::kOk) *fault = greeter_.word();
+  return greeter_.word().code;
+}
+
+Code Tcp::check_control(Fault* fault) {
+  urgent_ = false;
+  if (greet(fault) != Code::kOk) return fault->code;
   // Notices first: a rank that failed and left gives the reason, not its leaving.
   Fault ended;
   for (const Rank rank : linked_) {
@@ -206,6 +216,8 @@ Code Tcp::check_control(Fault* fault) {
     if (ended.code == Code::kOk) ended = found;
   }
   if (ended.code != Code::kOk) {
+    // Its word may have come just after we looked, and before its end.
+    if (greet(fault) != Code::kOk) return fault->code;
     *fault = ended;
     return fault->code;
   }
@@ -290,6 +302,17 @@ void Tcp::notify(const Fault& fault) noexcept {
     (void)::send(peers_[static_cast<size_t>(rank)]->control, record.data.data(), record.bytes,
                  MSG_NOSIGNAL | MSG_DONTWAIT);
   }
+  std::vector<Greeter::Addressee> others;
+  for (Rank rank = 0; rank < config_.size && others.size() < kWordsMax; ++rank) {
+    const auto& peer = peers_[static_cast<size_t>(rank)];
+    if (rank == config_.rank || (peer != nullptr && peer->control >= 0) ||
+        addresses_[static_cast<size_t>(rank)].empty()) {
+      continue;
+    }
+    const Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
+    if (to) others.push_back({rank, *to});
+  }
+  greeter_.leave_word(others, record);
 }
 
 }  // namespace gossamer::tcp

@@ -84,6 +84,7 @@ class Tcp final : public Transport {
   Code poll_flows(std::vector<Token>* done, Fault* fault);
   void collect_events();
   bool due();
+  Code greet(Fault* fault);
   Code check_control(Fault* fault);
   Code read_control(Rank rank, Peer* peer, Fault* fault);
   Code judge(Rank rank, Peer* peer, Fault* fault);

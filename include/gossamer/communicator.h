@@ -72,9 +72,9 @@ class GOSSAMER_API Communicator {
     // it), or empty when `id` is given.
     std::string rendezvous;
     const UniqueId* id = nullptr;
-    std::string name;                           // shown in logs and errors
-    std::string transport = "auto";             // "auto", "shm", "tcp", "loopback"
-    std::string algorithm;                      // empty: by price; else a name, for experiments
+    std::string name;                // shown in logs and errors
+    std::string transport = "auto";  // "auto", "shm", "tcp", "loopback"
+    std::string algorithm;           // empty: by price; else a name, for experiments
     // For create() and for each collective; 0: GOSSAMER_TIMEOUT_MS, or 30 s.
     std::chrono::milliseconds timeout{0};
   };

@@ -1,5 +1,6 @@
 // Word of a failure as it arrives on a tcp connection: raw bytes are refused unless the group's key
-// signed them; signed nonsense gives a fault with a rank of the group and printable text, or nothing.
+// signed them; signed nonsense gives a fault with a rank of the group and terminated text, or
+// nothing.
 //
 // Input: one byte that says whether to sign what follows, then the word.
 

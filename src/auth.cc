@@ -161,7 +161,7 @@ void Handshake::make_proof() {
 bool Handshake::check_proof() const {
   const Role peer = role_ == Role::kConnector ? Role::kAcceptor : Role::kConnector;
   const Key expected = proof_of(key_, peer, peer_hello_, hello_);
-  return CRYPTO_memcmp(expected.data(), peer_proof_.data(), kProofBytes) == 0;
+  return same_proof(expected, peer_proof_);
 }
 
 bool Handshake::done() const {
@@ -190,6 +190,10 @@ Key hmac_sha256(std::span<const std::byte> key, std::span<const std::byte> messa
            reinterpret_cast<unsigned char*>(digest.data()), &length);
   GOSSAMER_CHECK(made != nullptr && length == digest.size());
   return digest;
+}
+
+bool same_proof(std::span<const std::byte> a, std::span<const std::byte> b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
 
 Status random_bytes(std::span<std::byte> into) {

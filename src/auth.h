@@ -66,6 +66,8 @@ class Handshake {
 
 // HMAC-SHA256 and secure random bytes, by OpenSSL.
 Key hmac_sha256(std::span<const std::byte> key, std::span<const std::byte> message);
+// Compares in a time that tells nothing about where they differ. False when the lengths do.
+bool same_proof(std::span<const std::byte> a, std::span<const std::byte> b);
 Status random_bytes(std::span<std::byte> into);
 
 }  // namespace gossamer

@@ -162,7 +162,8 @@ bool Control::read_word(Connection* connection, std::span<const std::byte> bytes
   std::memcpy(static_cast<void*>(&word), bytes.data(), sizeof(word));
   if (word.from < 0 || word.from >= config_.size || word.to != config_.rank) return false;
   const Key proof = hmac_sha256(config_.key, bytes.first(offsetof(Word, proof)));
-  if (word.magic != Word().magic || word.session != config_.session || word.proof != proof) {
+  if (word.magic != Word().magic || word.session != config_.session ||
+      !same_proof(word.proof, proof)) {
     return false;
   }
   word.packet.text.back() = '\0';

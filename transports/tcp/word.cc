@@ -36,7 +36,7 @@ bool begins_word(std::span<const std::byte> bytes) {
 bool read_word(const TransportConfig& config, const Word& word, Fault* fault) {
   const auto text = std::span<const std::byte>(word).first(kSignedBytes);
   const Key proof = hmac_sha256(config.key, text);
-  if (!std::equal(proof.begin(), proof.end(), word.begin() + kSignedBytes)) return false;
+  if (!same_proof(proof, std::span<const std::byte>(word).subspan(kSignedBytes))) return false;
   WireReader reader(text);
   const bool known = reader.u64() == kMagic && reader.u64() == config.session;
   const Rank from = reader.i32();

@@ -6,19 +6,15 @@
 
 #include <array>
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
 #include "src/check.h"
+#include "src/system_text.h"
 
 namespace gossamer {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
-
-std::string error_text(int error) {
-  return std::error_code(error, std::generic_category()).message();
-}
 
 void send_at_once(int fd) {
   const int on = 1;
@@ -51,7 +47,7 @@ std::unique_ptr<Channel> Channel::connect(const SocketAddress& to, const Handsha
   if (error == EINPROGRESS) {
     channel->state_ = State::kConnecting;
   } else if (error != 0) {
-    channel->close(error_text(error), error);
+    channel->close(system_text(error), error);
   }
   return channel;
 }
@@ -101,7 +97,7 @@ void Channel::finish_connecting() {
   socklen_t length = sizeof(error);
   ::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &length);
   if (error != 0) {
-    close(error_text(error), error);
+    close(system_text(error), error);
     return;
   }
   state_ = State::kHandshake;
@@ -121,7 +117,7 @@ size_t Channel::receive(std::byte* into, size_t bytes) {
       return 0;
     }
     if (errno != EINTR) {
-      close(error_text(errno), errno);
+      close(system_text(errno), errno);
       return 0;
     }
   }

@@ -16,6 +16,7 @@
 
 #include "src/env.h"
 #include "src/net.h"
+#include "src/system_text.h"
 
 namespace gossamer {
 namespace {
@@ -74,8 +75,7 @@ Result<std::vector<Found>> list_interfaces() {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0) {
     return Status::error(Code::kSystem,
-                         fmt::format("cannot list network interfaces: {}",
-                                     std::error_code(errno, std::generic_category()).message()));
+                         fmt::format("cannot list network interfaces: {}", system_text(errno)));
   }
   const std::unique_ptr<ifaddrs, decltype(&::freeifaddrs)> owned(list, &::freeifaddrs);
   std::vector<Found> found;

@@ -14,6 +14,7 @@
 #include "src/communicator_impl.h"
 #include "src/env.h"
 #include "src/net.h"
+#include "src/system_text.h"
 #include "topology/machine.h"
 
 namespace gossamer {
@@ -132,8 +133,8 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Optio
   impl->sleep_fd_ = epoll_create1(EPOLL_CLOEXEC);
   if (impl->wake_fd_ < 0 || impl->sleep_fd_ < 0) {
     return Status::error(Code::kSystem, fmt::format("cannot create a communicator's descriptors: "
-                                                    "{}; raise the limit with `ulimit -n`",
-                                                    std::strerror(errno)));
+                                                    "{}",
+                                                    system_text(errno)));
   }
   const Status status = impl->connect(options);
   if (!status) return status;
@@ -217,7 +218,7 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
     epoll_event event{};
     event.events = EPOLLIN;
     if (epoll_ctl(sleep_fd_, EPOLL_CTL_ADD, (*made)->wait_fd(), &event) != 0) {
-      return Status::error(Code::kSystem, fmt::format("epoll_ctl: {}", std::strerror(errno)));
+      return Status::error(Code::kSystem, fmt::format("epoll_ctl: {}", system_text(errno)));
     }
     lanes_ = std::min(lanes_, (*made)->limits().lanes);
     eager_bytes_ = std::min(eager_bytes_, (*made)->limits().eager_bytes);
@@ -233,7 +234,7 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
   epoll_event event{};
   event.events = EPOLLIN;
   if (epoll_ctl(sleep_fd_, EPOLL_CTL_ADD, wake_fd_, &event) != 0) {
-    return Status::error(Code::kSystem, fmt::format("epoll_ctl: {}", std::strerror(errno)));
+    return Status::error(Code::kSystem, fmt::format("epoll_ctl: {}", system_text(errno)));
   }
   std::vector<Transport*> transport_of(static_cast<size_t>(size), nullptr);
   const std::string& here = peers[static_cast<size_t>(rank)].host;

@@ -7,17 +7,13 @@
 
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
 #include "src/auth.h"
 #include "src/fd.h"
+#include "src/system_text.h"
 
 namespace gossamer {
 namespace {
-
-std::string error_text(int error) {
-  return std::error_code(error, std::generic_category()).message();
-}
 
 std::string directory_of(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -35,10 +31,10 @@ Status cannot_write(const std::string& path, int error) {
   }
   return Status::error(
       Code::kSystem,
-      fmt::format("cannot write the rendezvous file {}: {}; {}", path, error_text(error),
-                  error == EMFILE || error == ENFILE
-                      ? "raise the limit of open files with `ulimit -n`"
-                      : "choose a path that this user may write"),
+      fmt::format("cannot write the rendezvous file {}: {}{}", path, system_text(error),
+                  error == EACCES || error == EPERM || error == EROFS
+                      ? "; choose a path that this user may write"
+                      : ""),
       0);
 }
 
@@ -77,12 +73,12 @@ Status write_id_file(const std::string& path, const UniqueId& id) {
 Result<UniqueId> read_id_file(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd.is_open()) {
-    return Status::error(Code::kUnavailable, error_text(errno));
+    return Status::error(Code::kUnavailable, system_text(errno));
   }
   struct stat file {};
   struct stat directory {};
   if (::fstat(fd.get(), &file) != 0 || ::stat(directory_of(path).c_str(), &directory) != 0) {
-    return Status::error(Code::kUnavailable, error_text(errno));
+    return Status::error(Code::kUnavailable, system_text(errno));
   }
   if (!S_ISREG(file.st_mode)) {
     return Status::error(Code::kInvalidArgument, "it is not an ordinary file");

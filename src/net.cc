@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "src/env.h"
+#include "src/system_text.h"
 
 namespace gossamer {
 namespace {
@@ -22,10 +23,6 @@ struct PortRange {
   uint16_t first = 0;
   uint16_t last = 0;
 };
-
-std::string error_text(int error) {
-  return std::error_code(error, std::generic_category()).message();
-}
 
 Result<PortRange> parse_port_range(const std::string& text) {
   const size_t dash = text.find('-');
@@ -72,11 +69,8 @@ Status listen_failed(const SocketAddress& address, int error) {
                     "(`ss -ltnp` names it)",
                     address.port(), address.to_string()));
   }
-  if (error == EMFILE || error == ENFILE) {
-    return Status::error(Code::kSystem, "no file descriptors are left: raise `ulimit -n`");
-  }
   return Status::error(Code::kSystem, fmt::format("cannot listen on {}: {}", address.to_string(),
-                                                  error_text(error)));
+                                                  system_text(error)));
 }
 
 // Splits "[host]:port" or "host:port". A bare IPv6 address is ambiguous and refused.
@@ -250,7 +244,7 @@ Result<SocketAddress> local_address(int socket) {
   SocketAddress address;
   address.length = sizeof(address.storage);
   if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) {
-    return Status::error(Code::kSystem, "getsockname: " + error_text(errno));
+    return Status::error(Code::kSystem, "getsockname: " + system_text(errno));
   }
   return address;
 }

@@ -15,6 +15,7 @@
 #include "src/bootstrap.h"
 #include "src/check.h"
 #include "src/env.h"
+#include "src/system_text.h"
 #include "src/wire.h"
 
 namespace gossamer {
@@ -140,7 +141,7 @@ Result<std::unique_ptr<RendezvousThread>> RendezvousThread::start(Fd listening,
   std::unique_ptr<RendezvousThread> made(new RendezvousThread);
   made->stop_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!made->stop_.is_open()) {
-    return Status::error(Code::kSystem, "no file descriptors are left: raise `ulimit -n`");
+    return Status::error(Code::kSystem, "eventfd: " + system_text(errno));
   }
   try {
     made->thread_ =

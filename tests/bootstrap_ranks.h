@@ -4,10 +4,13 @@
 
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -112,11 +115,23 @@ inline void expect_all(const std::vector<Seen>& seen, Code code, Rank rank,
   }
 }
 
-// A port that was free a moment ago.
+// A port that nobody else takes soon. Tests run side by side, and the system gives its ephemeral
+// ports (32768 and up) to any of them at any moment: so this one is below those, where each process
+// walks a stretch of its own, and is free now.
 inline uint16_t free_port() {
-  auto socket = listen_on(*SocketAddress::parse("127.0.0.1:0"), "");
-  const Fd fd(*socket);
-  return local_address(fd.get())->port();
+  constexpr uint32_t kFirst = 10'000;
+  constexpr uint32_t kStretch = 32;
+  constexpr uint32_t kStretches = 700;
+  static std::atomic<uint32_t> walked{0};
+  const uint32_t stretch = static_cast<uint32_t>(::getpid()) % kStretches;
+  for (;;) {
+    const uint32_t step = walked.fetch_add(1) % kStretch;
+    const auto port = static_cast<uint16_t>(kFirst + stretch * kStretch + step);
+    auto socket = listen_on(*SocketAddress::parse(fmt::format("127.0.0.1:{}", port)), "");
+    if (!socket) continue;
+    const Fd fd(*socket);
+    return port;
+  }
 }
 
 inline std::string tcp_place(uint16_t port) {

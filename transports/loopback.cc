@@ -21,6 +21,7 @@
 #include <unordered_map>
 
 #include "src/check.h"
+#include "src/system_text.h"
 #include "transports/list.h"
 #include "transports/mismatch.h"
 
@@ -349,8 +350,7 @@ Result<std::unique_ptr<Transport>> create(const TransportConfig& config) {
   auto node = std::make_shared<Node>();
   node->event = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (node->event < 0) {
-    return Status::error(Code::kSystem, std::string("eventfd: ") + std::strerror(errno) +
-                                            "; raise the limit of open files (ulimit -n)");
+    return Status::error(Code::kSystem, "eventfd: " + system_text(errno));
   }
   return std::unique_ptr<Transport>(std::make_unique<Loopback>(config, std::move(node)));
 }

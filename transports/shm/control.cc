@@ -14,6 +14,7 @@
 
 #include "src/check.h"
 #include "src/process.h"
+#include "src/system_text.h"
 
 namespace gossamer::shm {
 namespace {
@@ -97,11 +98,10 @@ Status Control::listen() {
       bind(listener_, reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
       ::listen(listener_, kBacklog) != 0 ||
       epoll_ctl(epoll_, EPOLL_CTL_ADD, listener_, &event) != 0) {
-    return Status::error(
-        Code::kSystem,
-        fmt::format("cannot open the local socket for shared memory: {}; {}", std::strerror(errno),
-                    errno == EMFILE ? "raise the limit with `ulimit -n`"
-                                    : "set GOSSAMER_TRANSPORT=tcp to do without"));
+    return Status::error(Code::kSystem,
+                         fmt::format("cannot open the local socket for shared memory: {}; or set "
+                                     "GOSSAMER_TRANSPORT=tcp to do without",
+                                     system_text(errno)));
   }
   return Status::ok();
 }

@@ -10,10 +10,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
 #include "src/log.h"
 #include "src/process.h"
+#include "src/system_text.h"
 
 namespace gossamer::tcp {
 
@@ -24,10 +24,6 @@ constexpr uint32_t kPurpose = 0x54435000;
 constexpr uint64_t kLoudRefusals = 8;
 // For connections that carry word of a failure, all together: a round trip within a site.
 constexpr std::chrono::milliseconds kWordTime{20};
-
-std::string reason_of(int error) {
-  return std::error_code(error, std::generic_category()).message();
-}
 
 void prepare(int socket) {
   keep_from_children(socket);
@@ -74,9 +70,8 @@ void Greeter::watch(int socket) {
 Code Greeter::connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* fault) {
   const int socket = ::socket(to.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (socket < 0) {
-    fault->set(Code::kSystem, peer, "no socket for the link to rank %d: %s%s", peer,
-               reason_of(errno).c_str(),
-               errno == EMFILE || errno == ENFILE ? "; raise the limit (ulimit -n)" : "");
+    fault->set(Code::kSystem, peer, "no socket for the link to rank %d: %s", peer,
+               system_text(errno).c_str());
     return fault->code;
   }
   prepare(socket);
@@ -85,7 +80,7 @@ Code Greeter::connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* f
                                 config_.rank, kPurpose | lane)});
   const int code = ::connect(socket, reinterpret_cast<const sockaddr*>(&to.storage), to.length);
   if (code != 0 && errno != EINPROGRESS && errno != EINTR) {
-    const std::string why = reason_of(errno);
+    const std::string why = system_text(errno);
     ::close(socket);
     const Pending p = pending_.back();
     pending_.pop_back();
@@ -106,7 +101,7 @@ void Greeter::accept_all() {
       if (errno != EAGAIN && !warned_) {
         warned_ = true;
         log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
-                 "cannot accept a connection: " + reason_of(errno));
+                 "cannot accept a connection: " + system_text(errno));
       }
       return;
     }
@@ -138,7 +133,7 @@ Greeter::Stage Greeter::finish_connect(Pending* p, std::string* why) {
     return Stage::kDone;
   }
   if (errno == EINPROGRESS || errno == EALREADY || errno == EINTR) return Stage::kGoing;
-  *why = reason_of(errno);
+  *why = system_text(errno);
   return Stage::kFailed;
 }
 
@@ -193,7 +188,7 @@ Greeter::Stage Greeter::advance(Pending* p, std::string* why) {
         p->handshake.sent(static_cast<size_t>(n));
         moved = true;
       } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        *why = reason_of(errno) + " during the handshake";
+        *why = system_text(errno) + " during the handshake";
         return Stage::kFailed;
       }
     }
@@ -210,7 +205,7 @@ Greeter::Stage Greeter::advance(Pending* p, std::string* why) {
         *why = n == 0 || errno == ECONNRESET
                    ? "it closed the connection during the handshake (another key or session there, "
                      "or it has left)"
-                   : reason_of(errno);
+                   : system_text(errno);
         return Stage::kFailed;
       }
     }

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "src/check.h"
+#include "src/system_text.h"
 #include "transports/list.h"
 
 namespace gossamer::tcp {
@@ -35,8 +36,7 @@ Tcp::Tcp(const TransportConfig& config)
 
 Status Tcp::listen() {
   if (epoll_ < 0) {
-    return Status::error(Code::kSystem, std::string("epoll_create1: ") + std::strerror(errno) +
-                                            "; raise the limit of open files (ulimit -n)");
+    return Status::error(Code::kSystem, "epoll_create1: " + system_text(errno));
   }
   return greeter_.listen(epoll_);
 }

@@ -27,6 +27,17 @@ const TransportFactory* find_transport(std::string_view name) {
   return nullptr;
 }
 
+Traffic& Traffic::operator+=(const Traffic& other) {
+  copies += other.copies;
+  bytes_copied += other.bytes_copied;
+  registrations += other.registrations;
+  exchanges += other.exchanges;
+  inline_messages += other.inline_messages;
+  staged_messages += other.staged_messages;
+  direct_messages += other.direct_messages;
+  return *this;
+}
+
 void Fault::set(Code c, Rank r, const char* format, ...) {
   code = c;
   rank = r;

@@ -47,7 +47,7 @@ TEST_P(Abort, EndsABlockedCall) {
         const int64_t start_us = now_us();
         comm.abort();
         comm.abort();
-        EXPECT_LT(now_us() - start_us, 500'000);
+        EXPECT_LT(now_us() - start_us, 2'000'000);
       });
       std::vector<float> input(100'000, 4.0F);
       std::vector<float> output(input.size());

@@ -110,7 +110,7 @@ TEST(BadOptions, UnknownNamesAreAnsweredWithTheKnownOnes) {
 TEST(BadOptions, AnAddressWhereNobodyListensTimesOutAndIsNamed) {
   const int64_t start_us = now_us();
   const Status status = creating(options_of(1, 2, "tcp://127.0.0.1:1", "auto", milliseconds(400)));
-  EXPECT_LT(now_us() - start_us, 3'000'000);
+  EXPECT_LT(now_us() - start_us, 10'000'000);
   EXPECT_TRUE(status.code() == Code::kTimeout || status.code() == Code::kPeerLost ||
               status.code() == Code::kUnavailable)
       << status.message();
@@ -158,7 +158,7 @@ bool with_limit(decltype(RLIMIT_NOFILE) what, rlim_t limit, const std::string& a
     const rlimit low{limit, limit};
     ASSERT_EQ(::setrlimit(what, &low), 0);
     auto comm =
-        Communicator::create(options_of(rank, 2, folder.place("id"), "shm", milliseconds(700)));
+        Communicator::create(options_of(rank, 2, folder.place("id"), "shm", milliseconds(2'000)));
     Status status = comm.status();
     if (comm) {
       std::vector<float> values(50'000, 1.0F);
@@ -167,7 +167,7 @@ bool with_limit(decltype(RLIMIT_NOFILE) what, rlim_t limit, const std::string& a
     report.keep(status);
     report.stage = 1;
   });
-  if (!ranks.wait_stage(1, milliseconds(10'000))) return false;
+  if (!ranks.wait_stage(1, milliseconds(20'000))) return false;
   bool advised = false;
   for (Rank rank = 0; rank < 2; ++rank) {
     const Report& report = ranks.report(rank);
@@ -175,7 +175,7 @@ bool with_limit(decltype(RLIMIT_NOFILE) what, rlim_t limit, const std::string& a
     EXPECT_TRUE(report.says(advice)) << report.sentence();
     advised = true;
   }
-  EXPECT_TRUE(ranks.wait_end(milliseconds(2'000)));
+  EXPECT_TRUE(ranks.wait_end(milliseconds(20'000)));
   return advised;
 }
 

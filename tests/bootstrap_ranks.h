@@ -4,13 +4,10 @@
 
 #pragma once
 
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,6 +18,7 @@
 #include "src/bootstrap.h"
 #include "src/fd.h"
 #include "src/net.h"
+#include "tests/ports.h"
 
 namespace gossamer {
 
@@ -115,32 +113,13 @@ inline void expect_all(const std::vector<Seen>& seen, Code code, Rank rank,
   }
 }
 
-// A port that nobody else takes soon. Tests run side by side, and the system gives its ephemeral
-// ports (32768 and up) to any of them at any moment: so this one is below those, where each process
-// walks a stretch of its own, and is free now.
-inline uint16_t free_port() {
-  constexpr uint32_t kFirst = 10'000;
-  constexpr uint32_t kStretch = 32;
-  constexpr uint32_t kStretches = 700;
-  static std::atomic<uint32_t> walked{0};
-  const uint32_t stretch = static_cast<uint32_t>(::getpid()) % kStretches;
-  for (;;) {
-    const uint32_t step = walked.fetch_add(1) % kStretch;
-    const auto port = static_cast<uint16_t>(kFirst + stretch * kStretch + step);
-    auto socket = listen_on(*SocketAddress::parse(fmt::format("127.0.0.1:{}", port)), "");
-    if (!socket) continue;
-    const Fd fd(*socket);
-    return port;
-  }
-}
-
 inline std::string tcp_place(uint16_t port) {
   return "tcp://127.0.0.1:" + std::to_string(port);
 }
 
-// A blocking connection to 127.0.0.1:port, tried for two seconds.
+// A blocking connection to 127.0.0.1:port, tried for ten seconds.
 inline Fd connect_raw(const SocketAddress& to) {
-  const Deadline deadline(milliseconds(2'000));
+  const Deadline deadline(milliseconds(10'000));
   while (!deadline.expired()) {
     Fd fd(::socket(to.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to.storage), to.length) == 0) {

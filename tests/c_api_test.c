@@ -39,6 +39,21 @@ static void sleep_ms(long ms) {
   nanosleep(&t, NULL);
 }
 
+/* Where the ranks wait for each other: each has a pipe to read from. */
+static int gates[kRanks][2];
+
+static void meet(int rank) {
+  char byte = 0;
+  int i;
+  if (rank != 0) {
+    REQUIRE(write(gates[0][1], &byte, 1) == 1);
+    REQUIRE(read(gates[rank][0], &byte, 1) == 1);
+    return;
+  }
+  for (i = 1; i < kRanks; ++i) REQUIRE(read(gates[0][0], &byte, 1) == 1);
+  for (i = 1; i < kRanks; ++i) REQUIRE(write(gates[i][1], &byte, 1) == 1);
+}
+
 /* --- calls that need no group ------------------------------------------------------------------
  */
 
@@ -229,7 +244,7 @@ static void test_asynchronous_calls(gossamerComm_t comm, int rank) {
   int done = -1;
   int i;
   for (i = 0; i < kCount; ++i) x[i] = i + rank;
-  if (rank == 1) sleep_ms(100);
+  if (rank == 1) meet(rank); /* calls after rank 0 has seen that it has not */
   REQUIRE(gossamerAllGatherStart(x, all, kCount, gossamerInt64, comm, &gather) == gossamerSuccess);
   REQUIRE(gossamerAllReduceStart(x, x, kCount, gossamerInt64, gossamerSum, comm, &sum) ==
           gossamerSuccess);
@@ -238,6 +253,7 @@ static void test_asynchronous_calls(gossamerComm_t comm, int rank) {
     REQUIRE(gossamerWorkWait(sum, 0) == gossamerInProgress);
     REQUIRE(gossamerWorkWait(sum, 5) == gossamerInProgress);
   }
+  if (rank != 1) meet(rank);
   REFUSED(gossamerWorkTest(sum, NULL), "null");
   REQUIRE(gossamerWorkWait(sum, -1) == gossamerSuccess);
   REQUIRE(gossamerWorkTest(gather, &done) == gossamerSuccess && done == 1);
@@ -283,6 +299,7 @@ static void test_abort(gossamerComm_t comm, int rank) {
   REQUIRE(strstr(gossamerGetLastError(comm), "rank 1 called abort()") != NULL);
   REQUIRE(strstr(gossamerGetLastError(NULL), "rank 1 called abort()") != NULL);
   REQUIRE(gossamerAllReduce(&x, &x, 1, gossamerFloat, gossamerSum, comm) == gossamerAborted);
+  meet(rank); /* those who call after rank 1 has left might hear that instead */
 }
 
 /* A rank that makes another call than the others. */
@@ -291,6 +308,7 @@ static void test_mismatch(gossamerComm_t comm, int rank) {
   const size_t count = rank == 2 ? 2 : 1;
   REQUIRE(gossamerAllReduce(x, x, count, gossamerDouble, gossamerSum, comm) == gossamerMismatch);
   REQUIRE(strstr(gossamerGetLastError(comm), "rank 2") != NULL);
+  meet(rank);
 }
 
 static void test_timeout(const gossamerUniqueId* id, int rank) {
@@ -298,16 +316,15 @@ static void test_timeout(const gossamerUniqueId* id, int rank) {
   gossamerComm_t comm = NULL;
   float x = 1;
   int awaited = -1;
-  config.timeout_ms = 500;
+  config.timeout_ms = 2000; /* to join within, too */
   REQUIRE(gossamerCommInitConfig(&comm, kRanks, *id, rank, &config) == gossamerSuccess);
   if (rank == 0) {
     const gossamerResult_t result = gossamerAllReduce(&x, &x, 1, gossamerFloat, gossamerSum, comm);
     REQUIRE(result == gossamerTimeout);
     REQUIRE(strstr(gossamerGetLastError(comm), "GOSSAMER_TIMEOUT_MS") != NULL);
     REQUIRE(gossamerCommFailedRank(comm, &awaited) == gossamerSuccess && awaited > 0);
-  } else {
-    sleep_ms(900);
   }
+  meet(rank); /* the others never call */
   REQUIRE(gossamerCommDestroy(comm) == gossamerSuccess);
 }
 
@@ -373,10 +390,12 @@ int main(void) {
   REQUIRE(mkdtemp(folder) != NULL);
   snprintf(place, sizeof(place), "file://%s/id", folder);
   REQUIRE(pipe(ids) == 0);
+  for (i = 0; i < kRanks; ++i) REQUIRE(pipe(gates[i]) == 0);
   for (i = 0; i < kRanks; ++i) {
     ranks[i] = fork();
     REQUIRE(ranks[i] >= 0);
     if (ranks[i] == 0) {
+      alarm(100); /* should another rank end before it meets this one */
       run_rank(i, ids, place);
       exit(0);
     }

@@ -2,7 +2,10 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
+#include <set>
 
 #include "gossamer/memory.h"
 #include "tests/group_threads.h"
@@ -10,7 +13,8 @@
 namespace gossamer {
 namespace {
 
-constexpr milliseconds kSoon{2'000};
+constexpr milliseconds kSoon{2'000};       // promised
+constexpr milliseconds kInTheEnd{20'000};  // for a machine that does much else
 enum Stage { kStarted, kLooping, kHeard, kDone };
 
 class Faults : public testing::TestWithParam<const char*> {};
@@ -25,7 +29,7 @@ TEST_P(Faults, AStoppedRankIsNamedWhenTheDeadlinePasses) {
   const TemporaryFolder folder;
   constexpr Rank kSize = 3;
   constexpr Rank kStopped = 1;
-  constexpr milliseconds kDeadline{500};
+  constexpr milliseconds kDeadline{2'000};
   ProcessRanks ranks(kSize, [&](Rank rank, Report& report) {
     auto comm =
         Communicator::create(options_of(rank, kSize, folder.place("id"), GetParam(), kDeadline));
@@ -44,7 +48,7 @@ TEST_P(Faults, AStoppedRankIsNamedWhenTheDeadlinePasses) {
     EXPECT_EQ(input, std::vector<float>(input.size(), 2.0F));
     report.stage = kHeard;
   });
-  ASSERT_TRUE(ranks.wait_stage(kLooping, milliseconds(10'000)));
+  ASSERT_TRUE(ranks.wait_stage(kLooping, kInTheEnd));
   const int64_t stopped_us = now_us();
   ranks.signal(kStopped, SIGSTOP);
   ASSERT_TRUE(ranks.wait_stage(kHeard, kDeadline + kSoon, kStopped));
@@ -53,12 +57,13 @@ TEST_P(Faults, AStoppedRankIsNamedWhenTheDeadlinePasses) {
     EXPECT_EQ(report.code, Code::kTimeout) << report.sentence();
     EXPECT_EQ(report.at_fault, kStopped) << report.sentence();
     EXPECT_TRUE(report.says("rank 1")) << report.sentence();
-    EXPECT_GE(report.at_us - stopped_us, (kDeadline.count() - 50) * 1000);
+    // The call may have begun, and waited for a core, before.
+    EXPECT_GE(report.at_us - stopped_us, kDeadline.count() / 2 * 1000);
   }
   ranks.signal(kStopped, SIGCONT);  // it comes back to a group that has given it up
   ASSERT_TRUE(ranks.wait_stage(kHeard, kDeadline + kSoon));
   EXPECT_NE(ranks.report(kStopped).code, Code::kOk);
-  EXPECT_TRUE(ranks.wait_end(kSoon));
+  EXPECT_TRUE(ranks.wait_end(kInTheEnd));
 }
 
 // --- all crash -----------------------------------------------------------------------------------
@@ -77,9 +82,50 @@ int sockets_of(pid_t pid) {
   return count;
 }
 
+// Names in the folders where things may be left. Others use them too, at the same time: what is no
+// folder and has our name on it is of a library, since tests and the command only make folders.
+std::set<std::string> left_behind() {
+  std::set<std::string> names;
+  std::error_code failed;
+  for (const char* folder : {"/tmp", "/dev/shm"}) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder, failed)) {
+      const std::string name = entry.path().filename().string();
+      std::error_code gone;
+      if (name.find("gossamer") != std::string::npos && !entry.is_directory(gone)) {
+        names.insert(entry.path().string());
+      }
+    }
+  }
+  return names;
+}
+
+// Files with a name in those folders, except below `own`, that a process has open or mapped.
+std::vector<std::string> named_files_of(pid_t pid, const std::string& own) {
+  std::vector<std::string> files;
+  const auto note = [&](const std::string& path) {
+    const bool named = path.starts_with("/tmp/") || path.starts_with("/dev/shm/");
+    if (named && !path.starts_with(own)) files.push_back(path);
+  };
+  std::error_code failed;
+  const std::string process = "/proc/" + std::to_string(pid);
+  for (const auto& entry : std::filesystem::directory_iterator(process + "/fd", failed)) {
+    std::error_code gone;
+    const auto target = std::filesystem::read_symlink(entry.path(), gone);
+    // what the test was started with, such as a log of its output, is in our own hands too
+    const auto ours = std::filesystem::path("/proc/self/fd") / entry.path().filename();
+    if (!gone && target != std::filesystem::read_symlink(ours, gone)) note(target.string());
+  }
+  std::ifstream maps(process + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const size_t path = line.find('/');
+    const bool shared = line.find("s ") == line.find(' ') + 4;  // of "rw-s"
+    if (path != std::string::npos && shared) note(line.substr(path));
+  }
+  return files;
+}
+
 TEST_P(Faults, ACrashOfAllLeavesNothing) {
-  const int shared = count_entries("/dev/shm");
-  const int temporary = count_entries("/tmp");
+  const std::set<std::string> before = left_behind();
   const TemporaryFolder folder;
   std::vector<pid_t> pids;
   {
@@ -90,10 +136,13 @@ TEST_P(Faults, ACrashOfAllLeavesNothing) {
       auto* const memory = static_cast<float*>(*allocate_memory(kCount * sizeof(float)));
       while ((*comm)->all_reduce(std::span(memory, kCount))) report.stage = kLooping;
     });
-    ASSERT_TRUE(ranks.wait_stage(kLooping, milliseconds(10'000)));
+    ASSERT_TRUE(ranks.wait_stage(kLooping, kInTheEnd));
     for (Rank rank = 0; rank < 4; ++rank) pids.push_back(ranks.pid(rank));
     if (std::string(GetParam()) == "shm") {
       EXPECT_GT(sockets_of(pids[0]), 0);
+    }
+    for (const pid_t pid : pids) {
+      EXPECT_EQ(named_files_of(pid, folder.path()), std::vector<std::string>());
     }
   }
   for (const pid_t pid : pids) {
@@ -101,8 +150,9 @@ TEST_P(Faults, ACrashOfAllLeavesNothing) {
     EXPECT_NE(::kill(pid, 0), 0);
   }
   EXPECT_EQ(count_entries(folder.path().c_str()), 0) << "a rendezvous file stayed";
-  EXPECT_EQ(count_entries("/dev/shm"), shared);
-  EXPECT_LE(count_entries("/tmp"), temporary + 1);
+  std::vector<std::string> left;
+  std::ranges::set_difference(left_behind(), before, std::back_inserter(left));
+  EXPECT_EQ(left, std::vector<std::string>());
 }
 
 // --- leaving -------------------------------------------------------------------------------------
@@ -122,8 +172,8 @@ TEST_P(Faults, ExitWithALiveCommunicatorIsClean) {
     report.stage = kDone;
     std::exit(testing::Test::HasFailure() ? 1 : 0);
   });
-  EXPECT_TRUE(ranks.wait_stage(kDone, milliseconds(10'000)));
-  EXPECT_TRUE(ranks.wait_end(kSoon));
+  EXPECT_TRUE(ranks.wait_stage(kDone, kInTheEnd));
+  EXPECT_TRUE(ranks.wait_end(kInTheEnd));
 }
 
 TEST_P(Faults, AForkedChildThatEndsDisturbsNobody) {
@@ -139,7 +189,7 @@ TEST_P(Faults, AForkedChildThatEndsDisturbsNobody) {
     for (const bool destroys : {false, true}) {
       const pid_t child = ::fork();
       if (child == 0) {
-        ::alarm(5);
+        ::alarm(20);
         if (destroys) comm->reset();  // as leaving main() would
         ::_exit(0);
       }
@@ -153,8 +203,8 @@ TEST_P(Faults, AForkedChildThatEndsDisturbsNobody) {
     }
     report.stage = kDone;
   });
-  EXPECT_TRUE(ranks.wait_stage(kDone, milliseconds(15'000)));
-  EXPECT_TRUE(ranks.wait_end(kSoon));
+  EXPECT_TRUE(ranks.wait_stage(kDone, kInTheEnd));
+  EXPECT_TRUE(ranks.wait_end(kInTheEnd));
 }
 
 TEST_P(Faults, AKilledRankIsNoticedThoughItsChildLives) {
@@ -167,9 +217,9 @@ TEST_P(Faults, AKilledRankIsNoticedThoughItsChildLives) {
     if (rank == 1) {
       const pid_t child = ::fork();  // a data loader, say: it holds copies of all descriptors
       if (child == 0) {
-        ::alarm(5);
+        ::alarm(30);
         report.values[0] = ::getpid();
-        for (int i = 0; i < 100; ++i) std::this_thread::sleep_for(milliseconds(50));
+        for (int i = 0; i < 600; ++i) std::this_thread::sleep_for(milliseconds(50));
         ::_exit(0);
       }
       while (report.values[0] == 0) continue;
@@ -184,7 +234,7 @@ TEST_P(Faults, AKilledRankIsNoticedThoughItsChildLives) {
     }
     report.stage = kHeard;
   });
-  ASSERT_TRUE(ranks.wait_stage(kLooping, milliseconds(10'000)));
+  ASSERT_TRUE(ranks.wait_stage(kLooping, kInTheEnd));
   ranks.kill(1);
   EXPECT_TRUE(ranks.wait_stage(kHeard, kSoon, 1));
   EXPECT_EQ(ranks.report(0).code, Code::kPeerLost) << ranks.report(0).sentence();

@@ -5,7 +5,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cinttypes>
+#include <latch>
 
 #include "tests/group_threads.h"
 
@@ -51,7 +53,7 @@ TEST_P(Leaks, CreatingAndDestroyingManyTimesKeepsNothing) {
   const Holdings before = Holdings::now();
   const int64_t resident_before = resident_bytes();
   for (int i = 0; i < cycles && !HasFailure(); ++i) cycle(i);
-  EXPECT_EQ(Holdings::now(), before);
+  EXPECT_EQ(Holdings::settled(before), before);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   // Allocators keep some; a leak of one area or plan per cycle would be far above this.
   EXPECT_LT(resident_bytes() - resident_before, 8 << 20) << cycles << " cycles";
@@ -63,39 +65,48 @@ TEST_P(Leaks, CreatingAndDestroyingManyTimesKeepsNothing) {
 TEST_P(Leaks, AnIdleCommunicatorUsesNoCpu) {
   std::atomic<int64_t> used_us{-1};
   constexpr milliseconds kIdle{1'000};
+  constexpr int64_t kEnoughUs = kIdle.count() * 1000 / 100;
+  std::latch finished(2);
+  std::latch measured(2);
   run_group(2, GetParam(), [&](Communicator& comm) {
     std::vector<float> values(5'000, 1.0F);
     ASSERT_TRUE(comm.all_reduce(std::span(values)));
     ASSERT_TRUE(comm.start_all_reduce(values.data(), values.data(), values.size(),
                                       DataType::kFloat32, ReduceOp::kSum)
                     .wait());
+    finished.arrive_and_wait();
     if (comm.rank() == 0) {
-      std::this_thread::sleep_for(milliseconds(50));
-      const int64_t before = cpu_us();
-      std::this_thread::sleep_for(kIdle);
-      used_us = cpu_us() - before;
-    } else {
-      std::this_thread::sleep_for(kIdle + milliseconds(100));
+      // One that is not idle is so in every second; on a busy machine the first may see the end of
+      // the calls before.
+      for (int i = 0; i < 5 && (used_us < 0 || used_us >= kEnoughUs); ++i) {
+        std::this_thread::sleep_for(milliseconds(50));
+        const int64_t before = cpu_us();
+        std::this_thread::sleep_for(kIdle);
+        used_us = cpu_us() - before;
+      }
     }
+    measured.arrive_and_wait();
   });
   EXPECT_GE(used_us.load(), 0);
-  EXPECT_LT(used_us.load(), kIdle.count() * 1000 / 100) << "microseconds of CPU in one idle second";
+  EXPECT_LT(used_us.load(), kEnoughUs) << "microseconds of CPU in one idle second";
 }
 
 // A rank that waits for one that is late sleeps.
 TEST_P(Leaks, WaitingLongCostsLittleCpu) {
   constexpr milliseconds kLate{1'000};
-  std::atomic<int64_t> used_us{-1};
+  constexpr int kRounds = 3;  // one that spins does so in each
+  int64_t least_us = INT64_MAX;
   run_group(2, GetParam(), [&](Communicator& comm) {
     std::vector<float> values(500, 1.0F);
     ASSERT_TRUE(comm.all_reduce(std::span(values)));
-    const int64_t before = cpu_us();
-    if (comm.rank() == 1) std::this_thread::sleep_for(kLate);
-    ASSERT_TRUE(comm.all_reduce(std::span(values)));
-    if (comm.rank() == 0) used_us = cpu_us() - before;
+    for (int i = 0; i < kRounds; ++i) {
+      const int64_t before = cpu_us();
+      if (comm.rank() == 1) std::this_thread::sleep_for(kLate);
+      ASSERT_TRUE(comm.all_reduce(std::span(values)));
+      if (comm.rank() == 0) least_us = std::min(least_us, cpu_us() - before);
+    }
   });
-  EXPECT_GE(used_us.load(), 0);
-  EXPECT_LT(used_us.load(), kLate.count() * 1000 / 20);
+  EXPECT_LT(least_us, kLate.count() * 1000 / 20);
 }
 
 INSTANTIATE_TEST_SUITE_P(Over, Leaks, testing::Values("shm", "tcp"),

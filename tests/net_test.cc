@@ -11,6 +11,7 @@
 #include <string>
 
 #include "src/fd.h"
+#include "tests/ports.h"
 
 namespace gossamer {
 namespace {
@@ -96,10 +97,10 @@ TEST(Interfaces, SayWhatThereIs) {
 }
 
 TEST(Listen, StaysInThePortRange) {
-  auto probe = listen_on(loopback(), "");
-  ASSERT_TRUE(probe);
-  const uint16_t first = local_address(*probe)->port();
-  Fd held(*probe);
+  const uint16_t first = free_ports(10);
+  auto probe = listen_on(loopback(first), "");
+  ASSERT_TRUE(probe) << probe.status().message();
+  const Fd held(*probe);
   const std::string range = std::to_string(first) + "-" + std::to_string(first + 9);
   std::vector<Fd> sockets;
   std::set<uint16_t> ports{first};

@@ -186,7 +186,7 @@ TEST_F(Command, JoinsTheJobItWasLaunchedIn) {
 TEST_F(Command, EndsSoonWhenARankIsKilled) {
   const pid_t pid = start("perf all_reduce --ranks 3 -b 1M -e 1M -n 1000000");
   std::vector<pid_t> ranks;
-  for (int i = 0; i < 100 && ranks.size() < 3; ++i) {
+  for (int i = 0; i < 1000 && ranks.size() < 3; ++i) {
     std::this_thread::sleep_for(20ms);
     ranks = children_of(pid);
   }
@@ -204,7 +204,7 @@ TEST_F(Command, EndsSoonWhenARankIsKilled) {
 TEST_F(Command, PassesAnInterruptOnToItsRanks) {
   const pid_t pid = start("perf all_reduce --ranks 2 -b 1M -e 1M -n 1000000");
   std::vector<pid_t> ranks;
-  for (int i = 0; i < 100 && ranks.size() < 2; ++i) {
+  for (int i = 0; i < 1000 && ranks.size() < 2; ++i) {
     std::this_thread::sleep_for(20ms);
     ranks = children_of(pid);
   }

@@ -226,6 +226,18 @@ struct Holdings {
     return h;
   }
   friend bool operator==(const Holdings&, const Holdings&) = default;
+
+  // What is held once it is as much as `expected`, or still after seconds of waiting: the system
+  // lists a thread for a moment after it was joined, and a meeting point ends by itself.
+  static Holdings settled(const Holdings& expected) {
+    const int64_t end = now_us() + 10'000'000;
+    Holdings h = now();
+    while (h != expected && now_us() < end) {
+      std::this_thread::sleep_for(milliseconds(2));
+      h = now();
+    }
+    return h;
+  }
 };
 inline void PrintTo(const Holdings& h, std::ostream* out) {
   *out << h.descriptors << " descriptors, " << h.threads << " threads, " << h.mappings

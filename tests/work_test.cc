@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -86,9 +87,10 @@ TEST_P(WorkOver, ProgressesWhileNobodyWaits) {
 
 TEST_P(WorkOver, GoesOnAfterAWaitThatTimedOut) {
   RankGroup group(2, GetParam());
-  group.each([](Communicator& comm) {
+  std::atomic<bool> timed_out{false};
+  group.each([&](Communicator& comm) {
     std::vector<int64_t> values = filled(5);
-    if (comm.rank() == 1) std::this_thread::sleep_for(milliseconds(200));
+    while (comm.rank() == 1 && !timed_out) std::this_thread::sleep_for(milliseconds(1));
     Work work = start_sum(comm, &values);
     if (comm.rank() == 0) {
       EXPECT_FALSE(work.test());
@@ -98,6 +100,7 @@ TEST_P(WorkOver, GoesOnAfterAWaitThatTimedOut) {
       EXPECT_GE(steady_clock::now() - before, milliseconds(20));
       EXPECT_EQ(work.wait(milliseconds(0)).code(), Code::kTimeout);
       EXPECT_TRUE(comm.status());
+      timed_out = true;
     }
     EXPECT_TRUE(work.wait(std::chrono::seconds(20)));
     EXPECT_EQ(values, filled(10));

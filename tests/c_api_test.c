@@ -395,7 +395,7 @@ int main(void) {
     ranks[i] = fork();
     REQUIRE(ranks[i] >= 0);
     if (ranks[i] == 0) {
-      alarm(100); /* should another rank end before it meets this one */
+      alarm(200); /* should another rank end before it meets this one */
       run_rank(i, ids, place);
       exit(0);
     }

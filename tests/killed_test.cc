@@ -1,7 +1,7 @@
 // A rank is killed at a random moment: every other rank hears which one within two seconds, keeps
 // nothing, and goes on in a new communicator without it. GOSSAMER_SOAK=1 runs 200 seeds.
 //
-// ctest: TIMEOUT 600 RUN_SERIAL TRUE
+// ctest: TIMEOUT 900 RUN_SERIAL TRUE
 
 #include <random>
 

@@ -1,6 +1,6 @@
 // What a process keeps: nothing after a communicator has gone, and no CPU while it is idle.
 //
-// ctest: TIMEOUT 300 RUN_SERIAL TRUE
+// ctest: TIMEOUT 900 RUN_SERIAL TRUE
 
 #include <sys/resource.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // The `gossamer` command as its users meet it: what it prints, writes and returns.
-// ctest: RUN_SERIAL TRUE TIMEOUT 180
+// ctest: RUN_SERIAL TRUE TIMEOUT 600
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -19,8 +19,6 @@ namespace gossamer::tcp {
 
 namespace {
 
-// Keeps connections of the transport apart from other uses of the same key.
-constexpr uint32_t kPurpose = 0x54435000;
 constexpr uint64_t kLoudRefusals = 8;
 // For connections that carry word of a failure, all together: a round trip within a site.
 constexpr std::chrono::milliseconds kWordTime{20};
@@ -33,7 +31,8 @@ void prepare(int socket) {
 
 }  // namespace
 
-Greeter::Greeter(const TransportConfig& config) : config_(config) {}
+Greeter::Greeter(const TransportConfig& config, uint32_t purpose)
+    : config_(config), purpose_(purpose) {}
 
 Greeter::~Greeter() {
   stop();
@@ -77,7 +76,7 @@ Code Greeter::connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* f
   prepare(socket);
   pending_.push_back({socket, true, false, peer, lane, to, Clock::now() + config_.timeout,
                       Handshake(config_.key, Handshake::Role::kConnector, config_.session,
-                                config_.rank, kPurpose | lane)});
+                                config_.rank, purpose_ | lane)});
   const int code = ::connect(socket, reinterpret_cast<const sockaddr*>(&to.storage), to.length);
   if (code != 0 && errno != EINPROGRESS && errno != EINTR) {
     const std::string why = system_text(errno);
@@ -119,7 +118,7 @@ void Greeter::accept_all() {
     }
     pending_.push_back({socket, false, true, -1, 0, remote, Clock::now() + kProofTime,
                         Handshake(config_.key, Handshake::Role::kAcceptor, config_.session,
-                                  config_.rank, kPurpose)});
+                                  config_.rank, purpose_)});
     watch(socket);
   }
 }
@@ -231,7 +230,7 @@ Code Greeter::step(std::vector<Welcome>* welcomes, Fault* fault) {
     const uint32_t purpose = stage == Stage::kDone ? it->handshake.peer_purpose() : 0;
     const Rank peer = stage == Stage::kDone ? it->handshake.peer_rank() : -1;
     if (stage == Stage::kDone &&
-        (peer < 0 || peer >= config_.size || (purpose & ~0xFFu) != kPurpose ||
+        (peer < 0 || peer >= config_.size || (purpose & ~0xFFu) != purpose_ ||
          (it->ours ? peer != it->peer
                    : (peer > config_.rank) != ((purpose & 0xFF) == kKnockLane)))) {
       stage = Stage::kFailed;

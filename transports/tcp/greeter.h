@@ -26,6 +26,9 @@ inline constexpr size_t kPendingMax = 256;
 inline constexpr std::chrono::seconds kProofTime{10};
 inline constexpr uint8_t kControlLane = 255;  // the purpose of a control connection
 inline constexpr uint8_t kKnockLane = 254;    // of one that only asks the lower rank to connect
+// Keeps the connections of a transport apart from other uses of the same key; the low byte is the
+// lane's.
+inline constexpr uint32_t kTcpPurpose = 0x54435000;
 
 // A connection whose other end has proved itself.
 struct Welcome {
@@ -36,7 +39,7 @@ struct Welcome {
 
 class Greeter {
  public:
-  explicit Greeter(const TransportConfig& config);
+  explicit Greeter(const TransportConfig& config, uint32_t purpose = kTcpPurpose);
   ~Greeter();
   Greeter(const Greeter&) = delete;
   Greeter& operator=(const Greeter&) = delete;
@@ -90,6 +93,7 @@ class Greeter {
   Code failed(const Pending& p, const std::string& why, Fault* fault) const;
 
   const TransportConfig config_;
+  const uint32_t purpose_;
   int listener_ = -1;
   int epoll_ = -1;
   SocketAddress address_;

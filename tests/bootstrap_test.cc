@@ -158,14 +158,18 @@ TEST(Bootstrap, LeavesNothingOpen) {
   for (int cycle = 0; cycle < 100; ++cycle) {
     expect_complete(run_ranks(group_of(2, make_id())));
   }
+#ifdef __SANITIZE_THREAD__
+  constexpr size_t kAlone = 4;  // this thread, the sanitizer's own, and . and ..
+#else
   constexpr size_t kAlone = 3;  // this thread, and . and ..
+#endif
   // The last meeting point's thread may still be on its way out.
   const Deadline deadline(milliseconds(10'000));
   while (entries_of("/proc/self/task") > kAlone && !deadline.expired()) {
     std::this_thread::sleep_for(milliseconds(5));
   }
   EXPECT_LE(entries_of("/proc/self/fd"), fds + 2);
-  EXPECT_EQ(entries_of("/proc/self/task"), kAlone);
+  EXPECT_LE(entries_of("/proc/self/task"), kAlone);
 }
 
 // Threads do not survive fork(): the child must neither wait for them nor lose its own ids.

@@ -34,6 +34,8 @@ class Faulty final : public Transport {
   Limits limits() const noexcept override { return inner_->limits(); }
   Code open(Rank peer, Fault* fault) noexcept override { return inner_->open(peer, fault); }
   Status pin(std::span<std::byte> span) override { return inner_->pin(span); }
+  void unpin(std::span<std::byte> span) override { inner_->unpin(span); }
+  Traffic traffic() const noexcept override { return inner_->traffic(); }
   void notify(const Fault& fault) noexcept override { inner_->notify(fault); }
   int wait_fd() const noexcept override { return inner_->wait_fd(); }
 

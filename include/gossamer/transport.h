@@ -23,6 +23,7 @@
 #include "gossamer/export.h"
 #include "gossamer/schedule.h"
 #include "gossamer/status.h"
+#include "gossamer/traffic.h"
 
 namespace gossamer {
 
@@ -75,21 +76,6 @@ struct Limits {
   std::chrono::microseconds awake{4000};
 };
 
-// What a transport has done since it was made. Never falls.
-struct GOSSAMER_API Traffic {
-  // Copies of message bytes by the transport itself: into or out of memory of its own. The last
-  // move, a fold or a copy from the sender's own memory into the sink's target, is not one.
-  uint64_t copies = 0;
-  uint64_t bytes_copied = 0;
-  uint64_t registrations = 0;    // of memory with a device, and mappings of a peer's window
-  uint64_t exchanges = 0;        // messages that describe memory: an address, a key, a descriptor
-  uint64_t inline_messages = 0;  // sent within the flag, cell or record that announces them
-  uint64_t staged_messages = 0;  // sent through memory of the transport
-  uint64_t direct_messages = 0;  // sent from, or taken in, the caller's own memory
-
-  Traffic& operator+=(const Traffic& other);
-};
-
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.
 struct GOSSAMER_API Fault {
   Code code = Code::kOk;
@@ -129,6 +115,7 @@ class Transport {
   // The span passed to pin() is about to be freed or used no more; no operation uses it.
   virtual void unpin(std::span<std::byte> /*span*/) {}
 
+  // What it has done since it was made.
   virtual Traffic traffic() const noexcept { return {}; }
 
   // Queues one message on an open link.

@@ -217,7 +217,9 @@ void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> des
     case PacketKind::kWindow:
       if (descriptors.size() == 1 && known == link.peer_windows.end()) {
         Mapping memory = map_peer(descriptors[0], packet.bytes);
-        if (memory.base != nullptr) link.peer_windows.push_back({packet.id, std::move(memory)});
+        if (memory.base == nullptr) break;
+        link.peer_windows.push_back({packet.id, std::move(memory)});
+        ++traffic_.registrations;
       } else if (descriptors.empty() && trouble_) {
         trouble_ = unmapped(peer, false);
       }
@@ -264,6 +266,7 @@ bool ShmTransport::window_announced(Link* link, const Window& window) noexcept {
   const std::array<int, 1> descriptor = {window.fd};
   if (control_.send(link->peer, packet, descriptor) != Code::kOk) return false;  // stage instead
   known.insert(at, window.id);
+  ++traffic_.exchanges;
   return true;
 }
 

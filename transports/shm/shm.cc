@@ -52,18 +52,6 @@ void fold_run(Link* link, const Sink& sink, const std::byte* arrived, uint64_t b
   if (rest != 0) carry.assign(arrived + bytes - rest, arrived + bytes);
 }
 
-// Writes an arriving run to where the sink wants it.
-void deliver(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes) {
-  const uint64_t offset = link->arrived;
-  if (sink.combine != nullptr) {
-    fold_run(link, sink, arrived, bytes);
-  } else if (bytes <= kBlockBytes) {
-    std::memcpy(sink.target + offset, arrived, bytes);
-  } else {
-    stream_copy(sink.target + offset, arrived, bytes, sink.whole_bytes);
-  }
-}
-
 // Folds a run and writes the result back over it, tile by tile while both are in the first cache.
 void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, uint64_t bytes) {
   for (uint64_t at = 0; at < bytes; at += kAnswerTileBytes) {
@@ -142,12 +130,15 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
       cell.inline_bytes = static_cast<uint8_t>(message.bytes);
       if (message.bytes != 0) std::memcpy(cell.data, message.data, message.bytes);
       publish(link, CellKind::kInline, message, -1);
+      ++traffic_.inline_messages;
       return Pushed::kDone;
     }
     if (message.bytes <= kBlockBytes) {
       cell.block_bytes = static_cast<uint16_t>(message.bytes);
       std::memcpy(link->ours()->blocks[link->head & (kCells - 1)], message.data, message.bytes);
       publish(link, CellKind::kBlock, message, -1);
+      ++traffic_.staged_messages;
+      copied(message.bytes);
       return Pushed::kDone;
     }
     const Window* window = windows_.find(message.data, message.bytes);
@@ -159,6 +150,7 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
                   window->id};
       link->lent.push({link->head, out->token});
       publish(link, CellKind::kWindow, message, -1);
+      ++traffic_.direct_messages;
       return Pushed::kLent;
     }
   }
@@ -194,10 +186,12 @@ ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) 
     const uint64_t run = std::min(slot_bytes, message.bytes - out->sent);
     Staging::Place place;
     if (!stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
+    if (place.fresh) copied(run);
     link->ours()->cells[link->head & (kCells - 1)].run = {message.bytes, run, place.offset, 0};
     out->sent += run;
     publish(link, place.kind, message, place.slot);
   }
+  ++traffic_.staged_messages;
   return Pushed::kDone;
 }
 
@@ -292,6 +286,22 @@ bool ShmTransport::can_answer(Link* link, const Cell& cell, const Sink& sink) no
   return link->outgoing.empty() && kCells - (link->head - link->consumed_seen) >= runs;
 }
 
+// Writes an arriving run to where the sink wants it.
+void ShmTransport::deliver(Link* link, const Sink& sink, CellKind kind, const std::byte* arrived,
+                           uint64_t bytes) noexcept {
+  const uint64_t offset = link->arrived;
+  if (sink.combine != nullptr) {
+    fold_run(link, sink, arrived, bytes);
+    return;
+  }
+  if (kind != CellKind::kWindow && kind != CellKind::kInline) copied(bytes);
+  if (bytes <= kBlockBytes) {
+    std::memcpy(sink.target + offset, arrived, bytes);
+  } else {
+    stream_copy(sink.target + offset, arrived, bytes, sink.whole_bytes);
+  }
+}
+
 // Takes what has arrived for the oldest posted sink; *complete when that was all of it.
 Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
   const Sink& sink = link->posted.front().sink;
@@ -312,10 +322,11 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
     if (link->arrived == 0) link->answering = can_answer(link, cell, sink);
     if (link->answering) {
       deliver_and_answer(sink, link->arrived, const_cast<std::byte*>(bytes), run);
+      copied(run);
       link->ours()->cells[link->head & (kCells - 1)].run = cell.run;
       publish(link, CellKind::kReturningSlot, {.fingerprint = sink.fingerprint}, -1);
     } else if (run != 0) {
-      deliver(link, sink, bytes, run);
+      deliver(link, sink, cell.kind, bytes, run);
       if (cell.kind == CellKind::kTravellingSlot && link->guests.size() < kTravellersMax) {
         link->guests.push_back(cell.run.offset);
       }
@@ -329,7 +340,10 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
     link->arrived += run;
     if (link->arrived == message) {
       link->arrived = 0;
-      if (std::exchange(link->answering, false)) link->answered = true;
+      if (std::exchange(link->answering, false)) {
+        link->answered = true;
+        ++traffic_.staged_messages;
+      }
       *complete = true;
       return Code::kOk;
     }

@@ -38,6 +38,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte>) override { return Status::ok(); }
+  Traffic traffic() const noexcept override { return traffic_; }
   Code send(Rank peer, Lane lane, const Message& message, Token token,
             Fault* fault) noexcept override;
   Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept override;
@@ -68,6 +69,12 @@ class ShmTransport final : public Transport, private ControlEvents {
   // shm.cc
   enum class Pushed : uint8_t { kDone, kLent, kPartial };
   void activate(Link* link);
+  void copied(uint64_t bytes) noexcept {
+    ++traffic_.copies;
+    traffic_.bytes_copied += bytes;
+  }
+  void deliver(Link* link, const Sink& sink, CellKind kind, const std::byte* arrived,
+               uint64_t bytes) noexcept;
   bool cell_free(Link* link) noexcept;
   void release_consumed(Link* link) noexcept;
   void publish(Link* link, CellKind kind, const Message& message, int16_t slot) noexcept;
@@ -90,6 +97,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   int pool_fd_ = -1;  // open while links may still be announced
   Staging staging_;
   WindowView windows_;
+  Traffic traffic_;
   Fault notice_;    // what a peer told us
   Status trouble_;  // what failed in an event handler
   uint32_t polls_ = 0;

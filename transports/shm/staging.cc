@@ -16,7 +16,8 @@ bool Staging::stage(Link* link, const Message& message, uint64_t from, uint64_t 
       if (slot.references > 0 && slot.share == message.share && slot.from == from &&
           slot.bytes == bytes && slot.fingerprint == message.fingerprint) {
         ++slot.references;
-        *place = {i, CellKind::kPoolSlot, kPage + uint64_t{static_cast<uint16_t>(i)} * slot_bytes_};
+        *place = {i, CellKind::kPoolSlot, kPage + uint64_t{static_cast<uint16_t>(i)} * slot_bytes_,
+                  false};
         return true;
       }
     }

@@ -30,6 +30,7 @@ class Staging {
     int16_t slot = -1;  // as in Link::slot_of_cell
     CellKind kind = CellKind::kPoolSlot;
     uint64_t offset = 0;
+    bool fresh = true;  // copied there now, not found there
   };
   // Stages message bytes [from, from + bytes) for `link`, or finds them staged already. False: no
   // slot is free.

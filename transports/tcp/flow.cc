@@ -100,6 +100,8 @@ size_t Flow::write_some(const Queued& queued, size_t progress) {
 
 Code Flow::send(const Message& message, Token token) {
   if (sends_.full()) return Code::kAgain;
+  ++(kHeaderBytes + message.bytes <= kCopyBytes ? traffic.inline_messages
+                                                : traffic.direct_messages);
   const Queued queued{message, next_sequence_++, token};
   size_t progress = 0;
   if (sends_.empty() && !broken_) {
@@ -280,6 +282,8 @@ bool Flow::consume_tile(const Sink& sink) {
     sink.combine(sink, arrived_, from, run);
   } else {
     std::memcpy(sink.target + arrived_, from, run);
+    ++traffic.copies;
+    traffic.bytes_copied += run;
   }
   arrived_ += run;
   begin_ += run;

@@ -77,6 +77,8 @@ class Flow {
   int socket() const { return socket_; }
   Rank peer() const { return peer_; }
 
+  Traffic traffic;
+
   // What epoll said last; read by the transport when it polls many flows.
   bool readable = true;
   bool writable = true;

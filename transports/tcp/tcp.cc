@@ -162,6 +162,17 @@ void Tcp::list(Flow* flow) {
   }
 }
 
+Traffic Tcp::traffic() const noexcept {
+  Traffic sum;
+  for (const std::unique_ptr<Peer>& peer : peers_) {
+    if (peer == nullptr) continue;
+    for (const std::unique_ptr<Flow>& flow : peer->flows) {
+      if (flow != nullptr) sum += flow->traffic;
+    }
+  }
+  return sum;
+}
+
 Code Tcp::send(Rank peer, Lane lane, const Message& message, Token token, Fault* fault) noexcept {
   if (failure_.code != Code::kOk) {
     *fault = failure_;

@@ -44,6 +44,7 @@ class Tcp final : public Transport {
   }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte>) override { return Status::ok(); }
+  Traffic traffic() const noexcept override;
   Code send(Rank peer, Lane lane, const Message& message, Token token,
             Fault* fault) noexcept override;
   Code recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault) noexcept override;

@@ -25,6 +25,10 @@ struct gossamerWork {
   gossamer::Work work;
 };
 
+struct gossamerPlan {
+  gossamer::PersistentCollective collective;
+};
+
 namespace {
 
 thread_local std::string last_error;
@@ -138,6 +142,8 @@ gossamerResult_t join(gossamerComm_t* comm, int nranks, const gossamer::UniqueId
 
 constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";
 constexpr const char* kNoWork = "the work handle is null; a ...Start call makes one";
+constexpr const char* kNoPlan =
+    "the plan is null; gossamerAllReduceInit and ...GatherInit make one";
 constexpr const char* kNoResult = "the pointer for the result is null";
 constexpr const char* kNoOp =
     "the operation is none of gossamerRedOp_t; use gossamerAllReducePreMulSum or "
@@ -145,6 +151,12 @@ constexpr const char* kNoOp =
 
 gossamerResult_t start(gossamer::Work work, gossamerWork_t* handle) {
   *handle = new gossamerWork{std::move(work)};
+  return gossamerSuccess;
+}
+
+gossamerResult_t hand_over(Result<gossamer::PersistentCollective> made, gossamerPlan_t* plan) {
+  if (!made) return finish(made.status());
+  *plan = new gossamerPlan{std::move(made).value()};
   return gossamerSuccess;
 }
 
@@ -347,8 +359,9 @@ gossamerResult_t gossamerWorkWait(gossamerWork_t work, int timeout_ms) {
   return guarded([&] {
     if (timeout_ms < 0) return finish(work->work.wait());
     const Status status = work->work.wait(std::chrono::milliseconds(timeout_ms));
-    return status.code() == Code::kTimeout && !work->work.test() ? gossamerInProgress
-                                                                 : finish(status);
+    if (status.code() != Code::kTimeout) return finish(status);
+    // Its own failure, or that of the wait.
+    return work->work.test() ? finish(work->work.wait()) : gossamerInProgress;
   });
 }
 
@@ -356,6 +369,84 @@ gossamerResult_t gossamerWorkFree(gossamerWork_t work) {
   return guarded([&] {
     delete work;
     return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerAllReduceInit(const void* sendbuff, void* recvbuff, size_t count,
+                                       gossamerDataType_t datatype, gossamerRedOp_t op,
+                                       gossamerComm_t comm, gossamerPlan_t* plan) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (plan == nullptr) return refuse(kNoResult);
+  *plan = nullptr;
+  if (!plain(op)) return refuse(kNoOp);
+  return guarded([&] {
+    return hand_over(comm->communicator->plan_all_reduce(sendbuff, recvbuff, count,
+                                                         type_of(datatype), reduction_of(op)),
+                     plan);
+  });
+}
+
+gossamerResult_t gossamerAllGatherInit(const void* sendbuff, void* recvbuff, size_t sendcount,
+                                       gossamerDataType_t datatype, gossamerComm_t comm,
+                                       gossamerPlan_t* plan) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (plan == nullptr) return refuse(kNoResult);
+  *plan = nullptr;
+  return guarded([&] {
+    return hand_over(
+        comm->communicator->plan_all_gather(sendbuff, recvbuff, sendcount, type_of(datatype)),
+        plan);
+  });
+}
+
+gossamerResult_t gossamerStart(gossamerPlan_t plan) {
+  if (plan == nullptr) return refuse(kNoPlan);
+  return guarded([&] { return finish(plan->collective.start()); });
+}
+
+gossamerResult_t gossamerTest(gossamerPlan_t plan, int* done) {
+  if (plan == nullptr) return refuse(kNoPlan);
+  if (done == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    *done = plan->collective.test() ? 1 : 0;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerWait(gossamerPlan_t plan, int timeout_ms) {
+  if (plan == nullptr) return refuse(kNoPlan);
+  return guarded([&] {
+    if (timeout_ms < 0) return finish(plan->collective.wait());
+    const Status status = plan->collective.wait(std::chrono::milliseconds(timeout_ms));
+    if (status.code() != Code::kTimeout) return finish(status);
+    return plan->collective.test() ? finish(plan->collective.wait()) : gossamerInProgress;
+  });
+}
+
+gossamerResult_t gossamerPlanFree(gossamerPlan_t plan) {
+  return guarded([&] {
+    delete plan;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommRegister(gossamerComm_t comm, void* buff, size_t bytes,
+                                      void** handle) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (handle == nullptr) return refuse(kNoResult);
+  *handle = nullptr;
+  return guarded([&] {
+    Result<gossamer::RegistrationId> id = comm->communicator->register_memory(buff, bytes);
+    if (!id) return finish(id.status());
+    *handle = reinterpret_cast<void*>(static_cast<uintptr_t>(*id));
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommDeregister(gossamerComm_t comm, void* handle) {
+  if (comm == nullptr) return refuse(kNoComm);
+  return guarded([&] {
+    return finish(comm->communicator->deregister_memory(reinterpret_cast<uintptr_t>(handle)));
   });
 }
 

@@ -85,8 +85,8 @@ Work Communicator::start_all_reduce(const void* input, void* output, uint64_t co
   PlanKey key;
   const Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op),
                                      input, output, reduction, &key);
-  if (!status) return Work(Work::State::failed(status));
-  return impl_->start(key, input, output, reduction);
+  if (!status) return Work(Operation::failed(status));
+  return Work(impl_->start(key, input, output, reduction));
 }
 
 Status Communicator::all_gather(const void* input, void* output, uint64_t count, DataType type) {
@@ -102,8 +102,31 @@ Work Communicator::start_all_gather(const void* input, void* output, uint64_t co
   PlanKey key;
   const Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
                                      input, output, {}, &key);
-  if (!status) return Work(Work::State::failed(status));
-  return impl_->start(key, input, output, {});
+  if (!status) return Work(Operation::failed(status));
+  return Work(impl_->start(key, input, output, {}));
+}
+
+Result<PersistentCollective> Communicator::plan_all_reduce(const void* input, void* output,
+                                                           uint64_t count, DataType type,
+                                                           Reduction reduction) {
+  PlanKey key;
+  const Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op),
+                                     input, output, reduction, &key);
+  if (!status) return status;
+  Result<Operation*> made = impl_->make_persistent(key, input, output, reduction);
+  if (!made) return made.status();
+  return PersistentCollective(*made);
+}
+
+Result<PersistentCollective> Communicator::plan_all_gather(const void* input, void* output,
+                                                           uint64_t count, DataType type) {
+  PlanKey key;
+  const Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
+                                     input, output, {}, &key);
+  if (!status) return status;
+  Result<Operation*> made = impl_->make_persistent(key, input, output, {});
+  if (!made) return made.status();
+  return PersistentCollective(*made);
 }
 
 Result<Communicator::Choice> Communicator::explain(Collective collective, uint64_t count,
@@ -172,7 +195,7 @@ Status Communicator::Impl::check(const Call& call, const void* input, const void
 
 Status Communicator::Impl::run(const PlanKey& key, const void* input, void* output,
                                const Reduction& reduction) {
-  if (queued_.load(std::memory_order_acquire) == 0 && driver_.try_lock()) {
+  if (tail_.load(std::memory_order_acquire) == nullptr && driver_.try_lock()) {
     Status status = execute(key, static_cast<const std::byte*>(input),
                             static_cast<std::byte*>(output), reduction);
     driver_.unlock();
@@ -180,19 +203,26 @@ Status Communicator::Impl::run(const PlanKey& key, const void* input, void* outp
     return status;
   }
   // Asynchronous operations are under way: take the place behind them.
-  return start(key, input, output, reduction).wait();
+  return Work(start(key, input, output, reduction)).wait();
 }
 
 Status Communicator::Impl::execute(const PlanKey& key, const std::byte* input, std::byte* output,
                                    const Reduction& reduction) {
-  if (failed_.load(std::memory_order_relaxed)) return failure_;
-  if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, key.call);
   Plan* plan = last_plan_;
   if (plan == nullptr || !(plan->key == key)) {
-    Result<Plan*> found = plan_for(key);
+    if (failed_.load(std::memory_order_relaxed)) return failure_;
+    Result<std::shared_ptr<Plan>> found = plan_for(key);
     if (!found) return fail_stored(found.status());
-    plan = last_plan_ = *found;
+    plan = last_plan_ = found->get();
   }
+  return execute(plan, input, output, reduction);
+}
+
+Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte* output,
+                                   const Reduction& reduction) {
+  const PlanKey& key = plan->key;
+  if (failed_.load(std::memory_order_relaxed)) return failure_;
+  if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, key.call);
   ++sequence_;
   const Program& program = plan->program;
   if (reduction.op == ReduceOp::kPreMulSum) {
@@ -221,8 +251,15 @@ Status Communicator::Impl::execute(const PlanKey& key, const std::byte* input, s
 
 // Runs a plan to its end on this thread.
 Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings) {
-  const Call& call = plan->key.call;
   Patience patience(waiting_, sleep_fd_, transports_, timeout_);
+  Status status = drive(plan, bindings, &patience);
+  if (patience.sleeps() > 0) wakeups_.fetch_add(patience.sleeps(), std::memory_order_relaxed);
+  return status;
+}
+
+Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings, Patience* waiting) {
+  Patience& patience = *waiting;
+  const Call& call = plan->key.call;
   while (!plan->open) {
     const Code code = engine_->open(plan->program);
     if (code == Code::kOk) {
@@ -290,13 +327,26 @@ Status Communicator::Impl::status() const {
   return failed_.load(std::memory_order_acquire) ? failure_ : Status::ok();
 }
 
-Communicator::Counters Communicator::Impl::counters() const {
+Communicator::Counters Communicator::Impl::counters() {
   Counters c;
   c.operations = operations_.load(std::memory_order_relaxed);
   c.messages_sent = messages_.load(std::memory_order_relaxed);
   c.bytes_sent = bytes_.load(std::memory_order_relaxed);
   c.plans_built = built_.load(std::memory_order_relaxed);
   c.steps_run = steps_.load(std::memory_order_relaxed);
+  c.wakeups = wakeups_.load(std::memory_order_relaxed);
+  // Transports count without locks, for the driving thread.
+  const bool idle = driver_.try_lock();
+  if (idle) {
+    for (const std::unique_ptr<Transport>& transport : transports_) {
+      c.traffic += transport->traffic();
+    }
+    driver_.unlock();
+    if (abort_.load()) heed_abort();
+  }
+  const std::lock_guard lock(mutex_);
+  if (idle) traffic_ = c.traffic;
+  c.traffic = traffic_;
   return c;
 }
 

@@ -7,12 +7,14 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -23,6 +25,7 @@
 #include "src/engine.h"
 #include "src/futex_lock.h"
 #include "src/log.h"
+#include "src/patience.h"
 #include "src/price.h"
 #include "src/program.h"
 
@@ -56,17 +59,45 @@ struct Plan {
   bool open = false;            // all of its links are
 };
 
-class Work::State {
- public:
-  static std::shared_ptr<State> failed(Status status);
+// One that was started and not driven by its caller: behind a Work, or a persistent collective,
+// which is started again and again.
+//
+// Its state goes kIdle -> kStarted [-> kAsked] -> kDone -> kSeen [-> kStarted ...]. Whoever stores
+// kDone touches it no more, so that its handle may free it then.
+struct Operation {
+  enum State : uint8_t {
+    kIdle,
+    kStarted,  // in the queue, or running
+    kAsked,    // the same, and somebody may sleep until it is done: the progress thread was called
+    kDone,
+    kSeen,  // by wait() or test()
+  };
 
-  Communicator::Impl* owner = nullptr;
+  static Operation* failed(Status status);
+  bool done() const { return state.load(std::memory_order_acquire) >= kDone; }
+  bool under_way() const {
+    const State now = state.load(std::memory_order_acquire);
+    return now == kStarted || now == kAsked;
+  }
+  void see() {
+    State expected = kDone;
+    (void)state.compare_exchange_strong(expected, kSeen);
+  }
+
+  Communicator::Impl* owner = nullptr;  // null: gone, or there never was one
+  std::atomic<State> state{kIdle};
+  std::atomic<Operation*> next{nullptr};  // in the queue; in the list of free ones
+  std::atomic<bool> overlaps{false};      // the progress thread had to run it the last time
   PlanKey key;
   const std::byte* input = nullptr;
   std::byte* output = nullptr;
   Reduction reduction;
-  std::atomic<bool> done{false};
-  Status result;  // written before `done`
+  std::shared_ptr<Plan> plan;  // of a persistent one; else looked up when it runs
+  std::array<std::span<std::byte>, 2> pinned;
+  Status result;  // written before kDone
+  // guarded by the owner's mutex_: handles that exist
+  Operation* newer = nullptr;
+  Operation* older = nullptr;
 };
 
 class Communicator::Impl {
@@ -78,13 +109,21 @@ class Communicator::Impl {
   ~Impl();
 
   Status run(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
-  Work start(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
-  Status wait(Work::State* work);
-  Status wait_for(Work::State* work, std::chrono::nanoseconds timeout);
+  Operation* start(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
+  Result<Operation*> make_persistent(const PlanKey& key, const void* input, void* output,
+                                     const Reduction& reduction);
+  Status restart(Operation* operation);
+  void ask(Operation* operation);
+  Status wait(Operation* operation);
+  Status wait_for(Operation* operation, std::chrono::nanoseconds timeout);
+  void recycle(Operation* operation);   // a Work's, done
+  void dissolve(Operation* operation);  // a persistent one
+  Result<RegistrationId> register_memory(void* memory, uint64_t bytes);
+  Status deregister_memory(RegistrationId registration);
   void abort();
   Status status() const;
   Result<Choice> explain(const PlanKey& key);
-  Counters counters() const;
+  Counters counters();
 
   Status check_shape(const Call& call) const;
   // Validates a call and makes its key.
@@ -109,20 +148,37 @@ class Communicator::Impl {
   // communicator.cc
   Status execute(const PlanKey& key, const std::byte* input, std::byte* output,
                  const Reduction& reduction);
+  Status execute(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction);
   Status drive(Plan* plan, const Bindings& bindings);
+  Status drive(Plan* plan, const Bindings& bindings, Patience* patience);
   Status give_up(Code code, const Call& call);
   Status fail(const Fault& fault, const std::string& what);
   Status fail_stored(Status failure);
 
   // plans.cc
-  Result<Plan*> plan_for(const PlanKey& key);
-  Result<std::unique_ptr<Plan>> build(const PlanKey& key) const;
+  Result<std::shared_ptr<Plan>> plan_for(const PlanKey& key);
+  Result<std::shared_ptr<Plan>> build(const PlanKey& key) const;
   Status verify_live(const PlanKey& key, const Algorithm& algorithm, uint32_t pieces,
                      std::span<const Rank> hosts) const;
 
+  // persistent.cc
+  Status pin(std::span<std::byte> span);
+  void unpin(std::span<std::byte> span);
+
   // progress.cc
+  Operation* take_handle();
+  void list(Operation* operation);
+  void unlist(Operation* operation);
+  void enqueue(Operation* operation);
+  void call_thread(bool to_drive);
   void serve();
-  bool run_next();
+  struct Seen {  // by the progress thread, at its last look at the queue
+    uint64_t ended = 0;
+    bool waiting = false;  // there was something in it
+  };
+  bool look(bool called, Seen* before);
+  bool run_next(bool overlapping);
+  void dequeue(Operation* operation);
   void interrupt();
   void heed_abort();
 
@@ -147,25 +203,38 @@ class Communicator::Impl {
   FutexLock driver_;
   std::vector<std::unique_ptr<Transport>> transports_;
   std::unique_ptr<Engine> engine_;
-  std::list<std::unique_ptr<Plan>> plans_;  // most recently used first
-  std::unordered_map<PlanKey, std::list<std::unique_ptr<Plan>>::iterator, PlanKeyHash> plan_index_;
+  std::list<std::shared_ptr<Plan>> plans_;  // most recently used first
+  std::unordered_map<PlanKey, std::list<std::shared_ptr<Plan>>::iterator, PlanKeyHash> plan_index_;
   Plan* last_plan_ = nullptr;
   std::vector<std::byte> scratch_;
   std::vector<std::byte> wide_;
+  std::map<RegistrationId, std::span<std::byte>> registrations_;
+  RegistrationId last_registration_ = 0;
   uint64_t sequence_ = 0;
   Status failure_;  // also readable once failed_
 
   // any thread
   std::atomic<bool> failed_{false};
   std::atomic<bool> abort_{false};
-  std::atomic<uint32_t> queued_{0};  // works not finished
-  std::atomic<uint64_t> operations_{0}, messages_{0}, bytes_{0}, built_{0}, steps_{0};
+  std::atomic<uint64_t> operations_{0}, messages_{0}, bytes_{0}, built_{0}, steps_{0}, wakeups_{0};
+  // What was started and is not done, oldest first. Any thread exchanges `tail_` and then links its
+  // operation to the one before; `head_` is taken off with driver_ held. Null tail: empty.
+  std::atomic<Operation*> tail_{nullptr};
+  std::atomic<Operation*> head_{nullptr};
+  std::atomic<uint64_t> ended_{0};          // operations that have left the queue
+  std::atomic<bool> works_overlap_{false};  // Operation::overlaps, of all Works together
+  std::atomic<bool> asleep_{true};          // the progress thread does not look by itself
 
   // guarded by mutex_
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::shared_ptr<Work::State>> queue_;
+  std::condition_variable called_;    // for the progress thread
+  std::condition_variable finished_;  // an operation that was asked for
+  Operation* handles_ = nullptr;      // operations that users hold, newest first
+  Operation* free_ = nullptr;
+  Traffic traffic_;  // as of the last look
   std::thread thread_;
+  bool called_to_look_ = false;
+  bool called_to_drive_ = false;
   bool leaving_ = false;
 };
 

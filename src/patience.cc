@@ -30,6 +30,7 @@ void Patience::sleep(std::chrono::nanoseconds longest) {
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(longest).count();
   epoll_event event{};
   epoll_wait(sleep_fd_, &event, 1, static_cast<int>(ms));
+  ++sleeps_;
 }
 
 }  // namespace gossamer

@@ -41,6 +41,8 @@ class Patience {
   }
   // Whether it has slept since the last time this was asked.
   bool napped() { return napped_ && !(napped_ = false); }
+  // How often it has slept and woken.
+  uint64_t sleeps() const { return sleeps_; }
 
  private:
   static constexpr uint32_t kYieldsPerClock = 16;
@@ -64,6 +66,7 @@ class Patience {
   uint32_t idle_ = 0;
   uint32_t yields_ = 0;
   bool napped_ = false;
+  uint64_t sleeps_ = 0;
   Clock::time_point deadline_{};    // set at the first look at the clock
   Clock::time_point idle_since_{};  // {}: progress since the last look at the clock
 };

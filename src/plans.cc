@@ -16,12 +16,12 @@ constexpr size_t kPlansMax = 256;  // more shapes than a training step has bucke
 
 }  // namespace
 
-Result<Plan*> Communicator::Impl::plan_for(const PlanKey& key) {
+Result<std::shared_ptr<Plan>> Communicator::Impl::plan_for(const PlanKey& key) {
   if (const auto it = plan_index_.find(key); it != plan_index_.end()) {
     plans_.splice(plans_.begin(), plans_, it->second);
-    return plans_.front().get();
+    return plans_.front();
   }
-  Result<std::unique_ptr<Plan>> built = build(key);
+  Result<std::shared_ptr<Plan>> built = build(key);
   if (!built) return built.status();
   if (plans_.size() >= kPlansMax) {
     plan_index_.erase(plans_.back()->key);
@@ -30,14 +30,14 @@ Result<Plan*> Communicator::Impl::plan_for(const PlanKey& key) {
   }
   plans_.push_front(std::move(built).value());
   plan_index_[key] = plans_.begin();
-  Plan* const plan = plans_.front().get();
+  const std::shared_ptr<Plan>& plan = plans_.front();
   if (scratch_.size() < plan->program.scratch_bytes) scratch_.resize(plan->program.scratch_bytes);
   if (wide_.size() < plan->program.wide_bytes) wide_.resize(plan->program.wide_bytes);
   built_.fetch_add(1, std::memory_order_relaxed);
   return plan;
 }
 
-Result<std::unique_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) const {
+Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) const {
   Call call = key.call;
   call.eager_bytes = eager_bytes_;
   // Shares of an all-gather lie in rank order, so its positions are the ranks themselves; where
@@ -67,7 +67,7 @@ Result<std::unique_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
   const Rank position = reordered ? position_ : rank;
   const Schedule schedule =
       build_schedule(*best.algorithm, call, position, size, hosts, best.pieces, lanes_);
-  auto plan = std::make_unique<Plan>();
+  auto plan = std::make_shared<Plan>();
   plan->key = key;
   plan->program = lower(schedule, call, size,
                         reordered ? std::span<const Rank>(order_) : std::span<const Rank>());
@@ -93,7 +93,7 @@ Status Communicator::Impl::verify_live(const PlanKey& key, const Algorithm& algo
 
 Result<Communicator::Choice> Communicator::Impl::explain(const PlanKey& key) {
   driver_.lock();
-  Result<Plan*> plan = plan_for(key);
+  Result<std::shared_ptr<Plan>> plan = plan_for(key);
   Result<Choice> choice = plan ? Result<Choice>((*plan)->choice) : Result<Choice>(plan.status());
   last_plan_ = nullptr;
   driver_.unlock();

@@ -1,129 +1,252 @@
 // Asynchronous operations: a queue, a thread for what nobody waits for, and waiting.
+//
+// Waking a thread costs the one who does it more than a small collective takes. So start() leaves
+// the progress thread alone: for some time after the last operation it looks by itself, every few
+// milliseconds, for one that nobody has come to wait for. It is called only by those who will not
+// drive themselves (test(), wait() with a time limit) and for operations that it had to run the
+// last time.
 
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "src/communicator_impl.h"
 
 namespace gossamer {
 namespace {
 
+using std::chrono::milliseconds;
+
 constexpr std::chrono::hours kWaitMax{24 * 365};
+constexpr milliseconds kLookMin{1};
+constexpr milliseconds kLookMax{8};
+constexpr int kQuietLooksMax = 16;  // then it sleeps until it is called
 
 }  // namespace
 
-// --- Work ----------------------------------------------------------------------------------------
-
-std::shared_ptr<Work::State> Work::State::failed(Status status) {
-  auto state = std::make_shared<State>();
-  state->result = std::move(status);
-  state->done.store(true, std::memory_order_release);
-  return state;
+Operation* Operation::failed(Status status) {
+  auto* const operation = new Operation;
+  operation->result = std::move(status);
+  operation->state.store(kDone, std::memory_order_release);
+  return operation;
 }
 
-Work::Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
-Work::Work(Work&& other) noexcept = default;
+// --- Work ----------------------------------------------------------------------------------------
+
+Work::Work(Operation* operation) : operation_(operation) {}
+Work::Work(Work&& other) noexcept : operation_(std::exchange(other.operation_, nullptr)) {}
 
 Work& Work::operator=(Work&& other) noexcept {
   if (this != &other) {
-    if (state_) (void)wait();
-    state_ = std::move(other.state_);
+    Work old(std::exchange(operation_, std::exchange(other.operation_, nullptr)));
   }
   return *this;
 }
 
 Work::~Work() {
-  if (state_) (void)wait();
+  if (operation_ == nullptr) return;
+  // A forked child has a copy, and none of the threads that could finish it.
+  if (operation_->owner != nullptr && operation_->owner->process != getpid()) return;
+  (void)wait();
+  if (operation_->owner != nullptr) {
+    operation_->owner->recycle(operation_);
+  } else {
+    delete operation_;
+  }
 }
 
 bool Work::test() {
-  return !state_ || state_->done.load(std::memory_order_acquire);
+  if (operation_ == nullptr || operation_->done()) return true;
+  operation_->owner->ask(operation_);
+  return operation_->done();
 }
 
 Status Work::wait() {
-  if (test()) return state_ ? state_->result : Status::ok();
-  return state_->owner->wait(state_.get());
+  if (operation_ == nullptr) return Status::ok();
+  return operation_->done() ? operation_->result : operation_->owner->wait(operation_);
 }
 
 Status Work::wait(std::chrono::nanoseconds timeout) {
-  if (test()) return state_ ? state_->result : Status::ok();
-  return state_->owner->wait_for(state_.get(), timeout);
+  if (operation_ == nullptr) return Status::ok();
+  return operation_->done() ? operation_->result : operation_->owner->wait_for(operation_, timeout);
+}
+
+// --- handles -------------------------------------------------------------------------------------
+
+void Communicator::Impl::list(Operation* operation) {
+  operation->owner = this;
+  operation->older = handles_;
+  operation->newer = nullptr;
+  if (handles_ != nullptr) handles_->newer = operation;
+  handles_ = operation;
+}
+
+void Communicator::Impl::unlist(Operation* operation) {
+  (operation->newer != nullptr ? operation->newer->older : handles_) = operation->older;
+  if (operation->older != nullptr) operation->older->newer = operation->newer;
+}
+
+Operation* Communicator::Impl::take_handle() {
+  const std::lock_guard lock(mutex_);
+  Operation* operation = free_;
+  if (operation == nullptr) {
+    operation = new Operation;
+  } else {
+    free_ = operation->next.load(std::memory_order_relaxed);
+  }
+  list(operation);
+  return operation;
+}
+
+void Communicator::Impl::recycle(Operation* operation) {
+  operation->result = Status::ok();
+  const std::lock_guard lock(mutex_);
+  unlist(operation);
+  operation->next.store(free_, std::memory_order_relaxed);
+  free_ = operation;
+}
+
+Operation* Communicator::Impl::start(const PlanKey& key, const void* input, void* output,
+                                     const Reduction& reduction) {
+  Operation* const operation = take_handle();
+  operation->key = key;
+  operation->input = static_cast<const std::byte*>(input);
+  operation->output = static_cast<std::byte*>(output);
+  operation->reduction = reduction;
+  enqueue(operation);
+  return operation;
 }
 
 // --- the queue -----------------------------------------------------------------------------------
 
-Work Communicator::Impl::start(const PlanKey& key, const void* input, void* output,
-                               const Reduction& reduction) {
-  auto work = std::make_shared<Work::State>();
-  work->owner = this;
-  work->key = key;
-  work->input = static_cast<const std::byte*>(input);
-  work->output = static_cast<std::byte*>(output);
-  work->reduction = reduction;
-  {
-    const std::lock_guard lock(mutex_);
-    queued_.fetch_add(1, std::memory_order_release);
-    queue_.push_back(work);
-    if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
+void Communicator::Impl::enqueue(Operation* operation) {
+  operation->state.store(Operation::kStarted, std::memory_order_relaxed);
+  operation->next.store(nullptr, std::memory_order_relaxed);
+  // From here on it may be run by whoever drives, but for the link from the one before.
+  const auto& overlaps = operation->plan ? operation->overlaps : works_overlap_;
+  const bool to_drive = overlaps.load(std::memory_order_relaxed);
+  Operation* const before = tail_.exchange(operation);
+  (before != nullptr ? before->next : head_).store(operation, std::memory_order_release);
+  // The thread says that it sleeps before it looks at the tail a last time.
+  if (to_drive || asleep_.load()) call_thread(to_drive);
+}
+
+// Takes the first operation off the queue. The driver lock is held.
+void Communicator::Impl::dequeue(Operation* operation) {
+  Operation* next = operation->next.load(std::memory_order_acquire);
+  if (next == nullptr) {
+    head_.store(nullptr, std::memory_order_relaxed);
+    Operation* expected = operation;
+    if (tail_.compare_exchange_strong(expected, nullptr)) return;
+    // Another one has taken the tail and is about to link itself to this one.
+    while ((next = operation->next.load(std::memory_order_acquire)) == nullptr) sched_yield();
   }
-  changed_.notify_all();
-  return Work(std::move(work));
+  head_.store(next, std::memory_order_relaxed);
 }
 
 // Runs the oldest queued operation, if any. The driver lock is held.
-bool Communicator::Impl::run_next() {
-  std::shared_ptr<Work::State> work;
-  {
-    const std::lock_guard lock(mutex_);
-    if (queue_.empty()) return false;
-    work = queue_.front();
-    queue_.pop_front();
+bool Communicator::Impl::run_next(bool overlapping) {
+  Operation* operation = nullptr;
+  while ((operation = head_.load(std::memory_order_acquire)) == nullptr) {
+    if (tail_.load(std::memory_order_acquire) == nullptr) return false;
+    sched_yield();  // it is being linked
   }
-  Status result = execute(work->key, work->input, work->output, work->reduction);
-  {
+  Status result = operation->plan ? execute(operation->plan.get(), operation->input,
+                                            operation->output, operation->reduction)
+                                  : execute(operation->key, operation->input, operation->output,
+                                            operation->reduction);
+  auto& overlaps = operation->plan ? operation->overlaps : works_overlap_;
+  overlaps.store(overlapping, std::memory_order_relaxed);
+  dequeue(operation);
+  ended_.store(ended_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if (!result) operation->result = std::move(result);
+  if (operation->state.exchange(Operation::kDone) == Operation::kAsked) {
     const std::lock_guard lock(mutex_);
-    work->result = std::move(result);
-    work->done.store(true, std::memory_order_release);
-    queued_.fetch_sub(1, std::memory_order_release);
+    finished_.notify_all();
   }
-  changed_.notify_all();
   return true;
+}
+
+// Somebody wants to see it done and will not drive.
+void Communicator::Impl::ask(Operation* operation) {
+  Operation::State expected = Operation::kStarted;
+  if (operation->state.compare_exchange_strong(expected, Operation::kAsked)) call_thread(true);
+}
+
+void Communicator::Impl::call_thread(bool to_drive) {
+  const std::lock_guard lock(mutex_);
+  (to_drive ? called_to_drive_ : called_to_look_) = true;
+  if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
+  called_.notify_one();
 }
 
 // The progress thread.
 void Communicator::Impl::serve() {
   std::unique_lock lock(mutex_);
+  milliseconds pause = kLookMin;
+  Seen seen;
+  int quiet = 0;  // looks at which nothing was there and nothing had been
+  const auto called = [this] { return leaving_ || called_to_drive_ || called_to_look_; };
   for (;;) {
-    changed_.wait(lock, [this] { return leaving_ || !queue_.empty(); });
-    if (queue_.empty()) return;  // leaving
-    lock.unlock();
-    driver_.lock();
-    while (run_next()) {
+    if (quiet < kQuietLooksMax) {
+      asleep_.store(false);
+      called_.wait_for(lock, pause, called);
+    } else {
+      asleep_.store(true);
+      if (tail_.load() == nullptr) called_.wait(lock, called);
+      quiet = 0;
     }
-    driver_.unlock();
-    heed_abort();
+    if (leaving_) return;
+    const bool to_drive = std::exchange(called_to_drive_, false);
+    const bool to_look = std::exchange(called_to_look_, false);
+    lock.unlock();
+    const uint64_t ended_before = seen.ended;
+    const bool driven = look(to_drive, &seen);
     lock.lock();
+    pause = driven || to_look ? kLookMin : std::min(2 * pause, kLookMax);
+    quiet = seen.ended == ended_before && !seen.waiting ? quiet + 1 : 0;
   }
 }
 
-// Drives until `work` is done. Operations end by the communicator's deadline, so this does too.
-Status Communicator::Impl::wait(Work::State* work) {
-  driver_.lock();
-  while (!work->done.load(std::memory_order_acquire) && run_next()) {
+// Drives if it was called to, or if the oldest operation was the oldest at the look before.
+bool Communicator::Impl::look(bool called, Seen* before) {
+  const Seen now{ended_.load(std::memory_order_relaxed), tail_.load() != nullptr};
+  const bool overdue = now.waiting && before->waiting && now.ended == before->ended;
+  *before = now;
+  if (called) {
+    driver_.lock();
+  } else if (!overdue || !driver_.try_lock()) {
+    return false;  // somebody else drives
+  }
+  while (run_next(true)) {
   }
   driver_.unlock();
   heed_abort();
-  return work->result;
+  *before = {ended_.load(std::memory_order_relaxed), false};
+  return true;
+}
+
+// Drives until `operation` is done. Operations end by the communicator's deadline, so this does
+// too.
+Status Communicator::Impl::wait(Operation* operation) {
+  driver_.lock();
+  while (!operation->done() && run_next(false)) {
+  }
+  driver_.unlock();
+  if (abort_.load()) heed_abort();
+  return operation->result;
 }
 
 // Waits without driving: the operation must go on when the time is up.
-Status Communicator::Impl::wait_for(Work::State* work, std::chrono::nanoseconds timeout) {
+Status Communicator::Impl::wait_for(Operation* operation, std::chrono::nanoseconds timeout) {
+  ask(operation);
   // More than the clock can add to now would count as past.
   timeout = std::min<std::chrono::nanoseconds>(timeout, kWaitMax);
   std::unique_lock lock(mutex_);
-  const bool done = changed_.wait_for(
-      lock, timeout, [work] { return work->done.load(std::memory_order_acquire); });
-  if (done) return work->result;
+  const bool done = finished_.wait_for(lock, timeout, [operation] { return operation->done(); });
+  if (done) return operation->result;
   return Status::error(
       Code::kTimeout, "the operation has not finished within the time given to wait(); it goes on");
 }
@@ -152,13 +275,22 @@ void Communicator::Impl::heed_abort() {
 }
 
 Communicator::Impl::~Impl() {
-  if (queued_.load() > 0) abort();
+  if (tail_.load() != nullptr) abort();
   {
     const std::lock_guard lock(mutex_);
     leaving_ = true;
+    called_.notify_all();
   }
-  changed_.notify_all();
   if (thread_.joinable()) thread_.join();
+  driver_.lock();
+  while (run_next(false)) {  // all of them fail: aborted
+  }
+  driver_.unlock();
+  for (Operation* held = handles_; held != nullptr; held = held->older) held->owner = nullptr;
+  while (free_ != nullptr) {
+    Operation* const next = free_->next.load(std::memory_order_relaxed);
+    delete std::exchange(free_, next);
+  }
   engine_.reset();
   transports_.clear();
   if (sleep_fd_ >= 0) close(sleep_fd_);

@@ -8,8 +8,13 @@
 //            start their collectives in the same order. A blocking call, and Work::wait(), drive
 //            the transports on the caller's own thread; a progress thread, started by the first
 //            asynchronous call, drives only what nobody waits for and sleeps when nothing is open.
+//            An operation that is started and waited for at once costs no wake-up of that thread:
+//            it looks by itself, some milliseconds later, whether somebody has come; a test(), a
+//            wait() with a time limit, and an operation like one it had to run before, call it.
 // Ownership  Callers own all buffers. From the call until its Work completes, a buffer is lent to
-//            the library: do not write an input, do not touch an output.
+//            the library: do not write an input, do not touch an output. A persistent collective
+//            borrows its buffers from start() to wait(), and they must stay where they are until it
+//            is destroyed.
 // Units      Counts are elements, never bytes.
 // Errors     The first failure is final for the communicator: later calls return it again. Abort
 //            and failures spread to all ranks. Build a new communicator to go on.
@@ -26,6 +31,7 @@
 
 #include "gossamer/export.h"
 #include "gossamer/status.h"
+#include "gossamer/traffic.h"
 #include "gossamer/types.h"
 
 namespace gossamer {
@@ -39,6 +45,8 @@ struct GOSSAMER_API UniqueId {
   //   kSystem           no usable interface, or no free port in GOSSAMER_PORT_RANGE
   static Result<UniqueId> create();
 };
+
+struct Operation;
 
 // A running asynchronous operation. Movable; must not outlive its Communicator. Destroying an
 // unfinished Work waits for it (within its deadline).
@@ -58,10 +66,51 @@ class GOSSAMER_API Work {
 
  private:
   friend class Communicator;
-  class State;
-  explicit Work(std::shared_ptr<State> state);
-  std::shared_ptr<State> state_;
+  explicit Work(Operation* operation);
+  Operation* operation_ = nullptr;
 };
+
+// A collective bound to its buffers, to be run again and again: what MPI-4 calls a persistent
+// operation. Made by Communicator::plan_all_reduce() and plan_all_gather(). The schedule is built
+// and the buffers are registered when it is made; links open, and transports exchange addresses,
+// during its first run. A later run allocates, registers and exchanges nothing.
+//
+//   auto sum = comm.plan_all_reduce(x, x, n, DataType::kFloat32, ReduceOp::kSum);
+//   for (;;) {
+//     ...                                    // write x
+//     if (Status s = sum->start(); !s) ...   // several may be under way, in the same order
+//     everywhere if (Status s = sum->wait(); !s) ...    // read x
+//   }
+//
+// Movable. One run at a time, started by one thread at a time. Destroying one that runs waits for
+// it (within its deadline). It may outlive its Communicator, and is of no use then.
+class GOSSAMER_API PersistentCollective {
+ public:
+  PersistentCollective() = default;  // of no use
+  PersistentCollective(PersistentCollective&& other) noexcept;
+  PersistentCollective& operator=(PersistentCollective&& other) noexcept;
+  ~PersistentCollective();
+
+  // Begins a run; returns at once. Ranks start collectives, persistent or not, in the same order.
+  //   kInvalidArgument  it is running, or its end has been seen by neither wait() nor test(); it is
+  //                     empty; its communicator is gone
+  //   otherwise         the failure that ended the communicator
+  Status start();
+  // Whether the run has finished, well or not; true if none was started. Never blocks.
+  bool test();
+  // As Work::wait(), for the last run; the result is ok if none was started.
+  Status wait();
+  Status wait(std::chrono::nanoseconds timeout);
+
+ private:
+  friend class Communicator;
+  explicit PersistentCollective(Operation* operation);
+  void release();
+  Operation* operation_ = nullptr;
+};
+
+// Memory registered with a communicator; 0 is none.
+using RegistrationId = uint64_t;
 
 class GOSSAMER_API Communicator {
  public:
@@ -73,7 +122,7 @@ class GOSSAMER_API Communicator {
     std::string rendezvous;
     const UniqueId* id = nullptr;
     std::string name;                // shown in logs and errors
-    std::string transport = "auto";  // "auto", "shm", "tcp", "loopback"
+    std::string transport = "auto";  // "auto", "shm", "verbs", "ucx", "tcp", "loopback"
     std::string algorithm;           // empty: by price; else a name, for experiments
     // For create() and for each collective; 0: GOSSAMER_TIMEOUT_MS, or 30 s.
     std::chrono::milliseconds timeout{0};
@@ -113,6 +162,26 @@ class GOSSAMER_API Communicator {
   Status all_gather(const void* input, void* output, uint64_t count, DataType type);
   Work start_all_gather(const void* input, void* output, uint64_t count, DataType type);
 
+  // The same collectives, bound to their buffers; local: no other rank is asked. Every rank makes
+  // and starts them in the same order. Errors as for the ordinary call; a transport that cannot
+  // register the buffers (memlock limit) is no error, it is logged and the plan runs as ordinary
+  // calls do.
+  Result<PersistentCollective> plan_all_reduce(const void* input, void* output, uint64_t count,
+                                               DataType type, Reduction reduction);
+  Result<PersistentCollective> plan_all_gather(const void* input, void* output, uint64_t count,
+                                               DataType type);
+
+  // Tells the transports that collectives will use [memory, memory + bytes) again and again, so
+  // that they register it now and keep it registered. Local: ranks need not do the same, each
+  // link uses what its two ends have. Waits while another thread drives an operation. Memory from
+  // allocate_memory() is known to be shared without it.
+  //   kInvalidArgument  null, or no bytes
+  //   kSystem           a device refused; the message names the limit. Nothing is registered then
+  Result<RegistrationId> register_memory(void* memory, uint64_t bytes);
+  // Before the memory is freed, when no operation uses it. The communicator's end does it for all.
+  //   kInvalidArgument  no registration of this communicator has this id
+  Status deregister_memory(RegistrationId registration);
+
   // In-place all-reduce of a vector.
   template <class T>
   Status all_reduce(std::span<T> values, Reduction reduction = ReduceOp::kSum);
@@ -135,18 +204,24 @@ class GOSSAMER_API Communicator {
   Result<Choice> explain(Collective collective, uint64_t count, DataType type, Reduction reduction,
                          bool in_place);
 
-  // Since creation, this rank: what a schedule promises, counted by the engine.
+  // Since creation, this rank: what a schedule promises, counted by the engine, and what came of
+  // it, counted by the transports. Never waits: while another thread drives an operation, `traffic`
+  // is as of the last call that found nobody driving.
   struct Counters {
     uint64_t operations = 0;
     uint64_t messages_sent = 0;
     uint64_t bytes_sent = 0;
     uint64_t plans_built = 0;
     uint64_t steps_run = 0;
+    uint64_t wakeups = 0;  // times a driving thread slept because nothing came, and woke
+    Traffic traffic;       // of all transports together
   };
   Counters counters() const;
 
  private:
   friend class Work;
+  friend class PersistentCollective;
+  friend struct Operation;
   class Impl;
   explicit Communicator(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -33,6 +33,7 @@ extern "C" {
 
 typedef struct gossamerComm* gossamerComm_t; /* one rank's seat in a group */
 typedef struct gossamerWork* gossamerWork_t; /* a running operation */
+typedef struct gossamerPlan* gossamerPlan_t; /* a persistent collective, bound to its buffers */
 
 /* Where a group meets and the key that admits to it: a secret. Plain bytes; carry it to the other
  * ranks by any means. */
@@ -49,7 +50,7 @@ typedef enum {
   gossamerMismatch = 5,        /* ranks called different operations */
   gossamerAborted = 6,         /* gossamerCommAbort() here or on another rank */
   gossamerSystemError = 7,     /* the operating system refused something */
-  gossamerInProgress = 8       /* gossamerWorkWait() with a time limit: not finished yet */
+  gossamerInProgress = 8       /* a wait with a time limit: not finished yet */
 } gossamerResult_t;
 
 /* NCCL's values. */
@@ -88,7 +89,7 @@ typedef void (*gossamerReduceFunction)(void* into, const void* from, uint64_t co
 typedef struct {
   size_t size;           /* of this struct, set by the initialiser */
   const char* name;      /* shown in logs and errors */
-  const char* transport; /* "auto", "shm", "tcp", "loopback" */
+  const char* transport; /* "auto", "shm", "verbs", "ucx", "tcp" */
   const char* algorithm; /* overrides the price, for experiments */
   int timeout_ms;        /* for joining and for each operation; 0: GOSSAMER_TIMEOUT_MS or 30000 */
 } gossamerConfig_t;
@@ -165,6 +166,36 @@ GOSSAMER_API gossamerResult_t gossamerWorkTest(gossamerWork_t work, int* done);
 GOSSAMER_API gossamerResult_t gossamerWorkWait(gossamerWork_t work, int timeout_ms);
 /* Waits for the operation if it is unfinished, then frees the handle. */
 GOSSAMER_API gossamerResult_t gossamerWorkFree(gossamerWork_t work);
+
+/* Persistent collectives: made once, bound to their buffers, started and waited for any number of
+ * times. Making one is local; every rank makes and starts the same ones in the same order, and
+ * several may be under way. Links open and transports exchange addresses during the first run; a
+ * later one allocates, registers and exchanges nothing. The buffers stay where they are until the
+ * plan is freed, and belong to the library between a start and its wait. */
+GOSSAMER_API gossamerResult_t gossamerAllReduceInit(const void* sendbuff, void* recvbuff,
+                                                    size_t count, gossamerDataType_t datatype,
+                                                    gossamerRedOp_t op, gossamerComm_t comm,
+                                                    gossamerPlan_t* plan);
+GOSSAMER_API gossamerResult_t gossamerAllGatherInit(const void* sendbuff, void* recvbuff,
+                                                    size_t sendcount, gossamerDataType_t datatype,
+                                                    gossamerComm_t comm, gossamerPlan_t* plan);
+/* Begins a run and returns at once. gossamerInvalidArgument if the last run has not been waited
+ * for. */
+GOSSAMER_API gossamerResult_t gossamerStart(gossamerPlan_t plan);
+/* *done = 1 when the last run has finished, well or not, or none was started. Never blocks. */
+GOSSAMER_API gossamerResult_t gossamerTest(gossamerPlan_t plan, int* done);
+/* Waits for the last run at most `timeout_ms` (negative: until the operation's own deadline) and
+ * returns its result, or gossamerInProgress. */
+GOSSAMER_API gossamerResult_t gossamerWait(gossamerPlan_t plan, int timeout_ms);
+/* Waits for the plan if it runs, then frees it. Also after its communicator was destroyed. */
+GOSSAMER_API gossamerResult_t gossamerPlanFree(gossamerPlan_t plan);
+
+/* Tells the transports that collectives will use this memory again and again, so that they register
+ * it now and keep it registered. Local: ranks need not do the same. Deregister before freeing the
+ * memory; destroying the communicator does it too. */
+GOSSAMER_API gossamerResult_t gossamerCommRegister(gossamerComm_t comm, void* buff, size_t bytes,
+                                                   void** handle);
+GOSSAMER_API gossamerResult_t gossamerCommDeregister(gossamerComm_t comm, void* handle);
 
 /* Memory that peers on this host read in place: collectives on it copy nothing. Zeroed. */
 GOSSAMER_API gossamerResult_t gossamerMemAlloc(void** ptr, size_t bytes);

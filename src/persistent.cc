@@ -127,14 +127,13 @@ Result<Operation*> Communicator::Impl::make_persistent(const PlanKey& key, const
 Status Communicator::Impl::restart(Operation* operation) {
   if (operation->under_way()) {
     return invalid(
-        fmt::format("{} was started already and runs; wait() for it before it is started again",
-                    describe(operation->key.call, 0)));
+        "this persistent collective was started and runs; wait() for it before it is "
+        "started again");
   }
   if (operation->state.load(std::memory_order_acquire) == Operation::kDone) {
     return invalid(
-        fmt::format("{} was started already and nobody has seen its end; call wait(), or test() "
-                    "until it is true, before it is started again",
-                    describe(operation->key.call, 0)));
+        "this persistent collective was started and nobody has seen its end; call "
+        "wait(), or test() until it is true, before it is started again");
   }
   if (failed_.load(std::memory_order_acquire)) return failure_;
   enqueue(operation);

@@ -35,6 +35,7 @@ struct Hosts {
   // The ranks with this place on their host, one per host.
   std::vector<Rank> rail(Rank place) const {
     std::vector<Rank> ranks;
+    ranks.reserve(static_cast<size_t>(count()));
     for (Rank h = 0; h < count(); ++h) ranks.push_back(first_of(h) + place);
     return ranks;
   }

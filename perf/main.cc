@@ -2,10 +2,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
 
 #include "perf/commands.h"
 
-int main(int argc, char** argv) {
+// Returns the exit code.
+static int run(int argc, char** argv) {
   int exit_code = 0;
   CLI::App app("Gossamer: collective communication that you can run, prove, price and time");
   app.name("gossamer");
@@ -23,4 +25,15 @@ int main(int argc, char** argv) {
     return gossamer::kExitUsage;
   }
   return exit_code;
+}
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {  // out of memory, most likely
+    std::fputs("gossamer: ", stderr);
+    std::fputs(error.what(), stderr);
+    std::fputs("\n", stderr);
+  }
+  return 1;
 }

@@ -128,7 +128,7 @@ Result<std::vector<const Algorithm*>> choose(const Flags& f) {
     std::string known;
     for (const Algorithm* a : algorithms()) known.append(known.empty() ? "" : ", ").append(a->name);
     return Status::error(Code::kInvalidArgument,
-                         "'" + name + "' is no algorithm; there are " + known);
+                         fmt::format("'{}' is no algorithm; there are {}", name, known));
   }
   return which;
 }

@@ -28,8 +28,7 @@ Channel::Channel(Fd accepted, const SocketAddress& from, const Handshake& handsh
     : fd_(std::move(accepted)),
       peer_(from),
       handshake_(handshake),
-      body_bytes_max_(body_bytes_max),
-      state_(State::kHandshake) {
+      body_bytes_max_(body_bytes_max) {
   if (fd_.is_open()) {
     send_at_once(fd_.get());
   }
@@ -53,14 +52,14 @@ std::unique_ptr<Channel> Channel::connect(const SocketAddress& to, const Handsha
 }
 
 pollfd Channel::to_poll() const {
-  short events = 0;
+  int16_t events = 0;
   if (state_ == State::kConnecting) {
     events = POLLOUT;
   } else if (state_ == State::kHandshake) {
-    events = static_cast<short>((handshake_.wanted() > 0 ? POLLIN : 0) |
-                                (handshake_.to_send().empty() ? 0 : POLLOUT));
+    events = static_cast<int16_t>((handshake_.wanted() > 0 ? POLLIN : 0) |
+                                  (handshake_.to_send().empty() ? 0 : POLLOUT));
   } else if (state_ == State::kOpen) {
-    events = static_cast<short>((complete_ ? 0 : POLLIN) | (flushed() ? 0 : POLLOUT));
+    events = static_cast<int16_t>((complete_ ? 0 : POLLIN) | (flushed() ? 0 : POLLOUT));
   }
   return {events != 0 ? fd_.get() : -1, events, 0};
 }

@@ -73,7 +73,7 @@ class Channel {
   SocketAddress peer_;
   Handshake handshake_;
   size_t body_bytes_max_;
-  State state_;
+  State state_ = State::kHandshake;
   bool stranger_ = false;
   bool refused_ = false;
   int error_ = 0;

@@ -54,6 +54,7 @@ class Deadline {
         std::chrono::ceil<std::chrono::milliseconds>(at_ - std::chrono::steady_clock::now());
     return std::max(left, std::chrono::milliseconds(0));
   }
+  // NOLINTNEXTLINE(modernize-use-nullptr): a false alarm about the comparison it generates
   friend auto operator<=>(const Deadline&, const Deadline&) = default;
 
  private:

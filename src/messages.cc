@@ -149,7 +149,8 @@ std::vector<std::byte> encode_failure(const Status& status) {
   WireWriter out;
   out.u8(static_cast<uint8_t>(status.code()));
   out.i32(status.rank());
-  out.text(std::string_view(status.message()).substr(0, kFailureTextMax));
+  const std::string_view text = status.message();
+  out.text(text.substr(0, kFailureTextMax));
   return out.take();
 }
 

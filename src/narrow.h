@@ -84,12 +84,12 @@ inline float widen_layout(uint32_t code) {
 
 template <class L>
 inline uint32_t narrow_layout(float value) {
-  const uint32_t wide = std::bit_cast<uint32_t>(canonical(value));
+  const auto wide = std::bit_cast<uint32_t>(canonical(value));
   const uint32_t magnitude = wide & 0x7fffffffu;
   const uint32_t sign = (wide >> L::kSignShift) & L::kSign;
   if (magnitude > 0x7f800000u) return L::kNan;
   if (magnitude < L::kNormal) {
-    const float magic = std::bit_cast<float>(L::kSubnormalMagic);
+    const auto magic = std::bit_cast<float>(L::kSubnormalMagic);
     return sign |
            (std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + magic) - L::kSubnormalMagic);
   }
@@ -109,7 +109,7 @@ struct Bfloat16 {
   using Lane = uint16_t;
   static float widen(Lane code) { return std::bit_cast<float>(uint32_t{code} << 16); }
   static Lane narrow(float value) {
-    const uint32_t wide = std::bit_cast<uint32_t>(canonical(value));
+    const auto wide = std::bit_cast<uint32_t>(canonical(value));
     return static_cast<Lane>((wide + 0x7fffu + (wide >> 16 & 1u)) >> 16);
   }
 };

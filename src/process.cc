@@ -101,7 +101,7 @@ std::optional<ProcessInfo> process_info(pid_t pid) {
 
 std::optional<ProcessInfo> launching_process(std::string_view prefix) {
   constexpr int kAncestorsMax = 32;
-  const std::optional<ProcessInfo> parent = process_info(::getppid());
+  std::optional<ProcessInfo> parent = process_info(::getppid());
   std::optional<ProcessInfo> ancestor = parent;
   for (int i = 0; i < kAncestorsMax && ancestor; ++i) {
     if (ancestor->command.starts_with(prefix)) {

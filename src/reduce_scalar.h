@@ -10,6 +10,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -38,7 +39,7 @@ inline T combine_one(T a, T b) {
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
   if constexpr (op == ReduceOp::kSum) return canonical(a + b);
   if constexpr (op == ReduceOp::kProd) return canonical(a * b);
-  if (a != a || b != b) return canonical(a + b);
+  if (std::isnan(a) || std::isnan(b)) return canonical(a + b);
   const Bits x = std::bit_cast<Bits>(a);
   const Bits y = std::bit_cast<Bits>(b);
   if constexpr (op == ReduceOp::kMin) {

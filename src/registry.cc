@@ -7,7 +7,7 @@
 namespace gossamer {
 
 std::span<const Algorithm* const> algorithms() {
-#define GOSSAMER_ADDRESS(name) &name,
+#define GOSSAMER_ADDRESS(name) &name,  // NOLINT(bugprone-macro-parentheses)
   static constexpr const Algorithm* kAlgorithms[] = {GOSSAMER_ALGORITHMS(GOSSAMER_ADDRESS)};
 #undef GOSSAMER_ADDRESS
   return kAlgorithms;

@@ -7,10 +7,7 @@
 namespace gossamer {
 
 Memory::Memory(const Proof& proof, Rank rank)
-    : in_place(proof.call.in_place),
-      input_count(proof.call.count),
-      output_count(proof.call.count),
-      own_first(0) {
+    : in_place(proof.call.in_place), input_count(proof.call.count), output_count(proof.call.count) {
   if (proof.call.collective == Collective::kAllGather) {
     output_count = proof.call.count * static_cast<uint64_t>(proof.size);
     own_first = proof.call.count * static_cast<uint64_t>(rank);

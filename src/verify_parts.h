@@ -22,7 +22,7 @@ struct Memory {
   bool in_place;
   uint64_t input_count;
   uint64_t output_count;
-  uint64_t own_first;  // where an in-place input begins in the output
+  uint64_t own_first = 0;  // where an in-place input begins in the output
 };
 
 // "rank 2 step 7 (recv from 1)".

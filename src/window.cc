@@ -26,7 +26,7 @@ struct Table {
 
 // Never destroyed: buffers may outlive static destruction.
 Table& table() {
-  static Table* const kTable = new Table;
+  static auto* const kTable = new Table;
   return *kTable;
 }
 

@@ -51,7 +51,7 @@ class WireReader {
       return {};
     }
     const std::span<const std::byte> run = bytes(length);
-    return std::string(reinterpret_cast<const char*>(run.data()), run.size());
+    return {reinterpret_cast<const char*>(run.data()), run.size()};
   }
 
  private:

@@ -30,7 +30,7 @@ Call call_of(const Algorithm& algorithm, uint64_t count, bool in_place) {
 // One engine per rank, all running the same operation.
 class World {
  public:
-  World(SimNetwork::Options options, const Algorithm& algorithm, const Call& call,
+  World(const SimNetwork::Options& options, const Algorithm& algorithm, const Call& call,
         const std::vector<Rank>& hosts, uint32_t pieces)
       : call_(call), network_(SimNetwork::create(options)), seats_(size_of_group(options)) {
     call_.eager_bytes = options.eager_bytes;

@@ -14,7 +14,7 @@ INSTANTIATE_TEST_SUITE_P(
 namespace {
 
 struct World {
-  explicit World(SimNetwork::Options options) : network(SimNetwork::create(options)) {
+  explicit World(const SimNetwork::Options& options) : network(SimNetwork::create(options)) {
     const std::vector<std::string> addresses(static_cast<size_t>(options.size), "sim");
     for (Rank r = 0; r < options.size; ++r) {
       ranks.push_back(network->attach(r));

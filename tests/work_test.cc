@@ -28,7 +28,8 @@ Work start_sum(Communicator& comm, std::vector<int64_t>* values) {
 }
 
 std::vector<int64_t> filled(int64_t value, uint64_t count = kCount) {
-  return std::vector<int64_t>(count, value);
+  std::vector<int64_t> values(count, value);
+  return values;
 }
 
 class WorkOver : public testing::TestWithParam<const char*> {};

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cinttypes>
 #include <cstdio>
 #include <cstring>
 #include <mutex>
@@ -161,9 +162,9 @@ class Loopback final : public Transport {
     std::shared_ptr<Node>& slot = peers_[static_cast<size_t>(peer)];
     if (slot != nullptr) return Code::kOk;
     int process = 0;
-    unsigned long long id = 0;
+    uint64_t id = 0;
     const std::string& text = addresses_[static_cast<size_t>(peer)];
-    if (std::sscanf(text.c_str(), "%d:%llu", &process, &id) != 2 || process != ::getpid()) {
+    if (std::sscanf(text.c_str(), "%d:%" SCNu64, &process, &id) != 2 || process != ::getpid()) {
       fault->set(Code::kUnavailable, peer,
                  "rank %d is not a thread of this process: loopback cannot reach it, choose tcp "
                  "or shm",

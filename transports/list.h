@@ -5,7 +5,8 @@
 
 #include "gossamer/transport.h"
 
-#define GOSSAMER_TRANSPORTS(ENTRY) ENTRY(loopback) ENTRY(tcp) ENTRY(sim) ENTRY(faulty) ENTRY(shm)
+#define GOSSAMER_TRANSPORTS(ENTRY) \
+  ENTRY(loopback) ENTRY(tcp) ENTRY(sim) ENTRY(faulty) ENTRY(shm) ENTRY(ucx)
 
 namespace gossamer {
 

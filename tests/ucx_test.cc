@@ -1,0 +1,56 @@
+// The transport suite over UCX's tcp and over its shared memory, each also with one-sided writes
+// where UCX would not choose them by itself.
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/transport_suite.h"
+#include "transports/list.h"
+#include "transports/ucx/ucx.h"
+
+namespace gossamer::suite {
+
+namespace {
+
+constexpr const char* kTcp = "tcp,self";
+constexpr const char* kSharedMemory = "posix,sysv,cma,self";
+
+TransportCase over(const char* name, const ucx::Options& options) {
+  return {.name = name,
+          .create = [options](const TransportConfig& c) { return ucx::create(c, options); },
+          .authenticates = true};
+}
+
+// Why these tests cannot run, or nothing.
+std::string unavailable() {
+  const auto made = ucx::create(make_config(0, 1), {});
+  return made.is_ok() ? "" : made.status().message();
+}
+
+std::vector<TransportCase> cases() {
+  if (!unavailable().empty()) return {};
+  return {over("tcp", {.tls = kTcp}), over("shm", {.tls = kSharedMemory})};
+}
+
+}  // namespace
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TransportSuite);
+INSTANTIATE_TEST_SUITE_P(Ucx, TransportSuite, testing::ValuesIn(cases()), case_name);
+
+TEST(Ucx, IsThereOrSaysWhatToInstall) {
+  const std::string why = unavailable();
+  if (why.empty()) return;
+  EXPECT_NE(why.find("libucx"), std::string::npos) << why;
+  GTEST_SKIP() << "skipped: " << why;
+}
+
+TEST(Ucx, AnUnknownTransportOfUcxIsUnavailableAndSaysWhereToLook) {
+  if (!unavailable().empty()) GTEST_SKIP() << "skipped: " << unavailable();
+  const auto made = ucx::create(make_config(0, 1), {.tls = "nosuchthing"});
+  ASSERT_FALSE(made.is_ok());
+  EXPECT_EQ(made.status().code(), Code::kUnavailable);
+  EXPECT_NE(made.status().message().find("UCX_TLS"), std::string::npos) << made.status().message();
+}
+
+}  // namespace gossamer::suite

@@ -1,0 +1,225 @@
+// Setting fabrics up, deciding which of them reaches a peer, and leaving.
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "src/auth.h"
+#include "src/env.h"
+#include "src/system_text.h"
+#include "src/wire.h"
+#include "transports/ucx/api.h"
+#include "transports/ucx/ucx_transport.h"
+
+namespace gossamer::ucx {
+
+namespace {
+
+constexpr int kLandings = 6;
+constexpr size_t kPartBytesMax = 64 * 1024;  // of an address
+// What a leaving rank waits for its last records to be on their way.
+constexpr std::chrono::milliseconds kFarewellTime{100};
+
+// What proves to `to` that `from` has the group's key.
+uint64_t proof_of(const TransportConfig& config, Rank from, Rank to) {
+  WireWriter writer;
+  writer.text("ucx record");
+  writer.u64(config.session);
+  writer.i32(from);
+  writer.i32(to);
+  const Key key = hmac_sha256(config.key, writer.data());
+  return WireReader(key).u64();
+}
+
+}  // namespace
+
+Ucx::Ucx(const TransportConfig& config, const Options& options)
+    : config_(config),
+      options_(options),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      control_(config, epoll_),
+      links_(static_cast<size_t>(config.size)) {}
+
+Status Ucx::begin() {
+  if (epoll_ < 0) return Status::error(Code::kSystem, "epoll_create1: " + system_text(errno));
+  const Status listening = control_.listen();
+  if (!listening) return listening;
+  const Choice choice = split_tls(options_.tls.empty() ? env_string("UCX_TLS") : options_.tls);
+  Status failed;
+  const auto make = [&](Fabric::Reach reach, const std::string& tls) -> std::unique_ptr<Fabric> {
+    Result<std::unique_ptr<Fabric>> made = Fabric::create(this, reach, tls, config_.size);
+    if (made) return std::move(*made);
+    failed = made.status();
+    return nullptr;
+  };
+  if (!choice.host.empty()) host_ = make(Fabric::Reach::kHost, choice.host);
+  if (!choice.network.empty() || host_ == nullptr) {
+    network_ = make(Fabric::Reach::kNetwork, choice.network);
+  }
+  if (host_ == nullptr && network_ == nullptr) return failed;
+  landings_.reserve(kLandings);
+  for (int i = 0; i < kLandings; ++i) {  // touched, and so made real, when first used
+    landing_memory_.push_back(std::make_unique_for_overwrite<std::byte[]>(kChunkBytes));
+    landings_.push_back(landing_memory_.back().get());
+  }
+  return Status::ok();
+}
+
+std::string Ucx::address() const {
+  WireWriter writer;
+  writer.text(control_.address());
+  writer.text(host_identity());
+  writer.text(host_ != nullptr ? host_->address() : "");
+  writer.text(network_ != nullptr ? network_->address() : "");
+  return {reinterpret_cast<const char*>(writer.data().data()), writer.size()};
+}
+
+Status Ucx::start(std::vector<std::string> addresses) {
+  if (addresses.size() != static_cast<size_t>(config_.size)) {
+    return Status::error(Code::kInvalidArgument, "ucx needs one address per rank");
+  }
+  std::vector<std::string> control;
+  const std::string here = host_identity();
+  bool needs_host = false;
+  bool needs_network = false;
+  for (Rank rank = 0; rank < config_.size; ++rank) {
+    const std::string& text = addresses[static_cast<size_t>(rank)];
+    Place place;
+    WireReader reader(std::as_bytes(std::span(text.data(), text.size())));
+    control.push_back(reader.text(kPartBytesMax));
+    const bool same_host = reader.text(kPartBytesMax) == here;
+    std::string host = reader.text(kPartBytesMax);
+    std::string network = reader.text(kPartBytesMax);
+    place.fabric = same_host && host_ != nullptr && !host.empty() ? host_.get() : network_.get();
+    place.address = place.fabric == host_.get() ? std::move(host) : std::move(network);
+    if (rank != config_.rank && !text.empty()) {
+      needs_host = needs_host || place.fabric == host_.get();
+      needs_network = needs_network || place.fabric == network_.get();
+    }
+    places_.push_back(std::move(place));
+  }
+  control_.start(std::move(control));
+  if (!needs_host) host_.reset();
+  if (!needs_network) network_.reset();
+  for (const auto* fabric : {&host_, &network_}) {
+    if (*fabric == nullptr) continue;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.ptr = this;
+    if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, (*fabric)->wait_fd(), &event) != 0) {
+      return Status::error(Code::kSystem, "cannot wait for UCX: " + system_text(errno));
+    }
+    workers_.push_back((*fabric)->worker());
+  }
+  return Status::ok();
+}
+
+Link& Ucx::link_at(Rank peer) {
+  std::unique_ptr<Link>& slot = links_[static_cast<size_t>(peer)];
+  if (slot != nullptr) return *slot;
+  slot = std::make_unique<Link>();
+  slot->owner = this;
+  slot->peer = peer;
+  slot->proof_out = proof_of(config_, config_.rank, peer);
+  slot->proof_in = proof_of(config_, peer, config_.rank);
+  const Fabric* const fabric = places_[static_cast<size_t>(peer)].fabric;
+  slot->worker = fabric != nullptr ? fabric->worker() : nullptr;
+  for (Lane lane = 0; lane < limits().lanes; ++lane) {
+    auto pipe = std::make_unique<Pipe>();
+    pipe->link = slot.get();
+    pipe->lane = lane;
+    for (Arrived& record : pipe->arrived) record.pipe = pipe.get();
+    slot->pipes.push_back(std::move(pipe));
+  }
+  return *slot;
+}
+
+Code Ucx::connect(Link* link, Fault* fault) {
+  const Place& place = places_[static_cast<size_t>(link->peer)];
+  if (place.fabric == nullptr || place.address.empty()) {
+    fault->set(Code::kUnavailable, link->peer,
+               "UCX has no way from rank %d to rank %d; UCX_TLS must allow one that both can use",
+               config_.rank, link->peer);
+    return fault->code;
+  }
+  const Status connected = place.fabric->connect(place.address, config_.rank, link);
+  if (connected) return Code::kOk;
+  fault->set(connected.code(), link->peer, "%s", connected.message().c_str());
+  return fault->code;
+}
+
+// Tells every peer where our records end, and gives all of them time to get out.
+void Ucx::say_farewell() {
+  std::vector<ucs_status_ptr_t> flushes;
+  ucp_request_param_t plain{};
+  plain.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  plain.flags = UCP_AM_SEND_FLAG_EAGER;
+  const ucp_request_param_t flush{};
+  for (const auto& link : links_) {
+    if (link == nullptr || !link->used || link->broken || control_.left(link->peer)) continue;
+    for (const auto& pipe : link->pipes) {
+      // The credit's header, if UCX still reads it, may as well say this.
+      fill(pipe.get(), Kind::kFarewell, &pipe->credit);
+      flushes.push_back(ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe->credit,
+                                              sizeof(Header), nullptr, 0, &plain));
+    }
+    flushes.push_back(ucp().ucp_ep_flush_nbx(link->endpoint, &flush));
+  }
+  const auto end = std::chrono::steady_clock::now() + kFarewellTime;
+  for (const ucs_status_ptr_t request : flushes) {
+    if (!UCS_PTR_IS_PTR(request)) continue;
+    while (ucp().ucp_request_check_status(request) == UCS_INPROGRESS &&
+           std::chrono::steady_clock::now() < end) {
+      for (ucp_worker* const worker : workers_) (void)ucp().ucp_worker_progress(worker);
+    }
+    ucp().ucp_request_free(request);
+  }
+}
+
+void Ucx::release_records() {
+  for (const auto& link : links_) {
+    if (link == nullptr) continue;
+    for (const auto& pipe : link->pipes) {
+      for (Arrived& record : pipe->arrived) {
+        if (record.state == Arrived::State::kHeld || record.state == Arrived::State::kAnnounced) {
+          ucp().ucp_am_data_release(link->worker, record.data);
+        }
+        record.state = Arrived::State::kNone;
+      }
+      pipe->announced = 0;
+    }
+  }
+}
+
+Ucx::~Ucx() {
+  leaving_ = true;
+  if (!abandoned_ && failure_.code == Code::kOk) say_farewell();
+  control_.say_goodbye();
+  abandoned_ = true;
+  release_records();
+  for (Fabric* const fabric : {host_.get(), network_.get()}) {
+    std::vector<ucp_ep*> endpoints;
+    for (const auto& link : links_) {
+      if (fabric == nullptr || link == nullptr || link->endpoint == nullptr) continue;
+      if (link->worker == fabric->worker()) endpoints.push_back(link->endpoint);
+    }
+    if (fabric != nullptr) fabric->close(endpoints);
+  }
+  host_.reset();
+  network_.reset();
+  links_.clear();  // UCX may have used them to the last
+  if (epoll_ >= 0) ::close(epoll_);
+}
+
+Result<std::unique_ptr<Transport>> create(const TransportConfig& config, const Options& options) {
+  const Status loaded = load_api();
+  if (!loaded) return loaded;
+  auto ucx = std::make_unique<Ucx>(config, options);
+  const Status begun = ucx->begin();
+  if (!begun) return begun;
+  return std::unique_ptr<Transport>(std::move(ucx));
+}
+
+}  // namespace gossamer::ucx

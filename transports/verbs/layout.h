@@ -1,0 +1,91 @@
+// What two ends of a queue pair share: records in landing rings, notes in receive slots, and the
+// words that set a pair up.
+//
+//   Ring     per pair and direction, in the receiver's memory; the sender writes records there, with
+//            immediate data that says where. A record begins on a page, never wraps, and holds a
+//            header and a run of a message's bytes.
+//   Note     64 bytes sent into a receive slot: what a receiver tells its sender.
+//   Flag     immediate data with kDirectFlag: the message of that sequence number is complete in
+//            the memory that its receiver had named.
+//   Units    both ends are little-endian; the setup says so.
+//   Trust    a peer has proved that it belongs to the group; what it writes is checked all the same
+//            before it is used as an index or a length.
+
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gossamer/transport.h"
+
+namespace gossamer::verbs {
+
+inline constexpr uint32_t kRecordPage = 4096;
+inline constexpr uint32_t kDirectFlag = 0x80000000;  // in immediate data; else a page of the ring
+
+enum class RecordKind : uint32_t {
+  kInline,    // all of a message, sent from the announcing request itself
+  kStaged,    // a run that the sender copied
+  kLent,      // a run from where the sender's caller keeps it
+  kAnnounce,  // no bytes: a long message waits for its receiver's word
+};
+
+struct RecordHeader {
+  RecordKind kind = RecordKind::kInline;
+  uint32_t sequence = 0;  // counts the messages of one lane in one direction
+  Fingerprint fingerprint = 0;
+  uint64_t message_bytes = 0;
+  uint64_t run_bytes = 0;
+  uint64_t consumed = 0;  // of the ring in the other direction, as a position
+  std::array<uint64_t, 3> unused{};
+};
+inline constexpr uint32_t kHeaderBytes = 64;
+static_assert(sizeof(RecordHeader) == kHeaderBytes);
+
+enum class NoteKind : uint32_t {
+  kCredit = 1,  // nothing but `consumed`
+  kRegion,      // slot, address, key, bytes: memory of the receiver's, named once
+  kDirect,      // write message `sequence` to slot + address (an offset)
+  kStream,      // send message `sequence` through the ring
+};
+
+struct Note {
+  NoteKind kind = NoteKind::kCredit;
+  uint32_t sequence = 0;
+  Fingerprint fingerprint = 0;
+  uint64_t bytes = 0;
+  uint64_t consumed = 0;
+  uint64_t address = 0;
+  uint32_t key = 0;
+  uint32_t slot = 0;
+  std::array<uint64_t, 2> unused{};
+};
+static_assert(sizeof(Note) == 64);
+
+// One end of a queue pair, as the other must know it.
+struct PairSetup {
+  uint32_t number = 0;
+  uint32_t first_packet = 0;
+  uint16_t lid = 0;
+  uint8_t mtu = 0;
+  bool ethernet = false;
+  uint32_t gid_type = 0;
+  std::array<std::byte, 16> gid{};
+  uint64_t ring_address = 0;
+  uint32_t ring_key = 0;
+};
+
+inline constexpr size_t kSetupHeaderBytes = 16;
+inline constexpr size_t kPairSetupBytes = 48;
+inline constexpr size_t setup_bytes(size_t lanes) {
+  return kSetupHeaderBytes + lanes * kPairSetupBytes;
+}
+std::vector<std::byte> encode_setup(uint32_t ring_bytes, std::span<const PairSetup> pairs);
+// kMismatch: another version, byte order or shape; the message says which.
+Status decode_setup(std::span<const std::byte> from, uint32_t ring_bytes,
+                    std::vector<PairSetup>* pairs);
+
+}  // namespace gossamer::verbs

@@ -4,8 +4,10 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "gossamer/transport.h"
 #include "perf/commands.h"
 #include "perf/table.h"
 #include "src/price.h"
@@ -21,6 +23,7 @@ struct Flags {
   std::string op = "sum";
   std::string algorithm;
   std::string transport = "shm";
+  std::string between = "auto";
   int ranks = 4;
   int hosts = 1;
   int cores = 0;
@@ -62,14 +65,32 @@ Machine machine_for(const Flags& f) {
     host_per_rank.push_back(std::to_string(static_cast<int64_t>(r) * f.hosts / f.ranks));
   HostSize host = this_host();
   if (f.cores > 0) host.cores = f.cores;
-  return machine_of(host_per_rank, host, f.transport);
+  return machine_of(host_per_rank, host, f.transport, f.between);
 }
 
-int explain(const Flags& f) {
+// What would carry links between hosts if all were like this one, and why.
+std::string choose_between(Flags* f) {
+  if (f->between != "auto") return "as asked";
+  const auto verbs = find_transport("verbs")->create(TransportConfig());
+  f->between = verbs ? "verbs" : "tcp";
+  return verbs ? "this host has an RDMA device that is up"
+               : "verbs cannot be used: " + verbs.status().message();
+}
+
+Status check_transport(const std::string& flag, const std::string& name) {
+  if (find_transport(name) != nullptr && name != "sim" && name != "faulty") return Status::ok();
+  return bad(fmt::format("{} wants shm, tcp, ucx, verbs or loopback, not '{}'", flag, name));
+}
+
+int explain(Flags f) {
   const Result<Call> call = read_call(f);
   if (!call) return complain(call.status(), kExitUsage);
-  if (f.transport != "shm" && f.transport != "tcp" && f.transport != "loopback")
-    return complain(bad("--transport wants shm, tcp or loopback"), kExitUsage);
+  const std::string why = choose_between(&f);
+  for (const auto& [flag, name] :
+       {std::pair("--transport", f.transport), std::pair("--between", f.between)}) {
+    const Status known = check_transport(flag, name);
+    if (!known) return complain(known, kExitUsage);
+  }
   if (!f.algorithm.empty() && find_algorithm(call->collective, f.algorithm) == nullptr)
     return complain(bad("'" + f.algorithm + "' is no algorithm for " + f.collective), kExitUsage);
   const Machine machine = machine_for(f);
@@ -82,6 +103,7 @@ int explain(const Flags& f) {
              call->collective == Collective::kAllReduce ? name_of(call->op) : "no reduction",
              f.in_place ? ", in place" : "", f.ranks, f.hosts, f.hosts == 1 ? "" : "s",
              machine.cores_per_host, f.transport);
+  if (f.hosts > 1) fmt::print("{} between hosts: {}\n", f.between, why);
   fmt::print("{:>10}  {:<24}{:>7}{:>14}\n", "", "algorithm", "pieces", "predicted us");
   bool chosen = false;
   for (const Candidate& c : all) {
@@ -112,7 +134,9 @@ void add_explain_command(CLI::App& app, int* exit_code) {
   command->add_option("--cores", f.cores, "cores per host (default: this machine's)");
   command->add_option("--datatype,-d", f.type, "element type")->capture_default_str();
   command->add_option("--redop", f.op, "reduction")->capture_default_str();
-  command->add_option("--transport", f.transport, "inside a host: shm, tcp or loopback")
+  command->add_option("--transport", f.transport, "inside a host: shm, tcp, ucx or loopback")
+      ->capture_default_str();
+  command->add_option("--between", f.between, "between hosts: tcp, verbs, ucx, or auto as on this")
       ->capture_default_str();
   command->add_option("--algorithm", f.algorithm, "as if this one were asked for");
   command->add_flag("--in-place", f.in_place, "input and output are the same memory");

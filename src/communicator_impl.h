@@ -141,9 +141,19 @@ class Communicator::Impl {
   Impl() = default;
   struct Peer;
   Status connect(const Options& options);
+  void arrange(const std::vector<Peer>& peers, const std::string& inside,
+               const std::string& between);
+
+  // open_transports.cc
+  struct Opened;
   Status open_transports(const Options& options, const std::vector<Peer>& peers,
                          const TransportConfig& config, class Bootstrap* bootstrap);
-  void arrange(const std::vector<Peer>& peers, const std::string& transport);
+  Result<Opened> make_transport(const std::string& transport_name, bool optional,
+                                const TransportConfig& config, class Bootstrap* bootstrap) const;
+  Result<std::vector<Opened>> choose_transports(const std::string& wanted,
+                                                const std::vector<Peer>& peers,
+                                                const TransportConfig& config,
+                                                class Bootstrap* bootstrap) const;
 
   // communicator.cc
   Status execute(const PlanKey& key, const std::byte* input, std::byte* output,

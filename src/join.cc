@@ -14,6 +14,7 @@
 #include "src/communicator_impl.h"
 #include "src/env.h"
 #include "src/net.h"
+#include "src/peer_card.h"
 #include "src/system_text.h"
 #include "topology/machine.h"
 
@@ -25,48 +26,6 @@ constexpr std::chrono::milliseconds kTimeoutDefault{30'000};
 Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
 }
-
-}  // namespace
-
-// What each rank tells the others before transports are opened.
-struct Communicator::Impl::Peer {
-  std::string host;
-  HostSize size;
-  std::string transport;
-  std::string algorithm;
-
-  std::string encode() const {
-    return fmt::format("{}\n{}\n{}\n{}\n{}", size.cores, size.cache_bytes, transport, algorithm,
-                       host);
-  }
-  static Result<Peer> decode(const std::string& blob, Rank from) {
-    Peer peer;
-    std::array<size_t, 4> ends{};
-    size_t at = 0;
-    for (size_t& end : ends) {
-      end = blob.find('\n', at);
-      if (end == std::string::npos) {
-        return Status::error(Code::kMismatch,
-                             fmt::format("rank {} speaks another version of gossamer", from), from);
-      }
-      at = end + 1;
-    }
-    Result<int64_t> cores = parse_int(blob.substr(0, ends[0]), 1, 1 << 20, "the number of cores");
-    if (!cores) return cores.status();
-    const auto field = [&](size_t i) {
-      return blob.substr(ends[i - 1] + 1, ends[i] - ends[i - 1] - 1);
-    };
-    Result<int64_t> cache = parse_int(field(1), 1, INT64_MAX, "the size of the cache");
-    if (!cache) return cache.status();
-    peer.size = {static_cast<int>(*cores), static_cast<uint64_t>(*cache)};
-    peer.transport = field(2);
-    peer.algorithm = field(3);
-    peer.host = blob.substr(at);
-    return peer;
-  }
-};
-
-namespace {
 
 // Options completed by the environment.
 Result<Communicator::Options> complete(Communicator::Options options) {
@@ -192,70 +151,9 @@ Status Communicator::Impl::connect(const Options& options) {
   return open_transports(options, peers, config, bootstrap.get());
 }
 
-// One transport for all, or for each peer shm where memory can be shared and tcp elsewhere. Every
-// rank opens the same ones, because every rank sees the same hosts.
-Status Communicator::Impl::open_transports(const Options& options, const std::vector<Peer>& peers,
-                                           const TransportConfig& config, Bootstrap* bootstrap) {
-  std::vector<std::string> names;
-  std::set<std::string> hosts;
-  for (const Peer& peer : peers) hosts.insert(peer.host);
-  if (size > 1 && options.transport != "auto") {
-    names = {options.transport};
-  } else if (size > 1) {
-    if (hosts.size() < peers.size()) names.push_back("shm");
-    if (hosts.size() > 1) names.push_back("tcp");
-  }
-  std::vector<Transport*> all;
-  lanes_ = UINT8_MAX;
-  eager_bytes_ = UINT64_MAX;
-  for (const std::string& transport_name : names) {
-    Result<std::unique_ptr<Transport>> made = find_transport(transport_name)->create(config);
-    if (!made) return made.status();
-    Result<std::vector<std::string>> addresses = bootstrap->all_gather((*made)->address());
-    if (!addresses) return addresses.status();
-    const Status started = (*made)->start(*addresses);
-    if (!started) return started;
-    epoll_event event{};
-    event.events = EPOLLIN;
-    if (epoll_ctl(sleep_fd_, EPOLL_CTL_ADD, (*made)->wait_fd(), &event) != 0) {
-      return Status::error(Code::kSystem, fmt::format("epoll_ctl: {}", system_text(errno)));
-    }
-    lanes_ = std::min(lanes_, (*made)->limits().lanes);
-    eager_bytes_ = std::min(eager_bytes_, (*made)->limits().eager_bytes);
-    waiting_.spins = std::min(waiting_.spins, (*made)->limits().spins);
-    waiting_.awake = std::min(waiting_.awake, (*made)->limits().awake);
-    all.push_back(made->get());
-    transports_.push_back(std::move(made).value());
-  }
-  if (names.empty()) {
-    lanes_ = 1;
-    eager_bytes_ = 0;
-  }
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (epoll_ctl(sleep_fd_, EPOLL_CTL_ADD, wake_fd_, &event) != 0) {
-    return Status::error(Code::kSystem, fmt::format("epoll_ctl: {}", system_text(errno)));
-  }
-  std::vector<Transport*> transport_of(static_cast<size_t>(size), nullptr);
-  const std::string& here = peers[static_cast<size_t>(rank)].host;
-  for (Rank r = 0; r < size; ++r) {
-    if (r == rank) continue;
-    const bool near = peers[static_cast<size_t>(r)].host == here;
-    transport_of[static_cast<size_t>(r)] = all.size() == 1 || near ? all.front() : all.back();
-  }
-  transport_name_ = names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
-  arrange(peers, names.empty() ? "shm" : names.front());
-  engine_ = std::make_unique<Engine>(rank, std::move(transport_of), std::move(all));
-  log_line(LogLevel::kInfo, identity_,
-           fmt::format("joined: {} hosts, {} ranks here, {} cores, transport {}", hosts.size(),
-                       std::count_if(peers.begin(), peers.end(),
-                                     [&](const Peer& p) { return p.host == here; }),
-                       machine_.cores_per_host, transport_name_));
-  return Status::ok();
-}
-
 // Renumbers ranks so that those of a host adjoin, and makes the machine that prices are about.
-void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::string& transport) {
+void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::string& inside,
+                                 const std::string& between) {
   std::vector<std::string> hosts;
   HostSize least = peers.front().size;
   for (const Peer& peer : peers) {
@@ -263,7 +161,7 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
     least.cores = std::min(least.cores, peer.size.cores);
     least.cache_bytes = std::min(least.cache_bytes, peer.size.cache_bytes);
   }
-  const std::vector<Rank> by_rank = machine_of(hosts, least, transport).host_of;
+  const std::vector<Rank> by_rank = machine_of(hosts, least, inside, between).host_of;
   order_.resize(peers.size());
   std::iota(order_.begin(), order_.end(), 0);
   const auto host_of = [&](Rank r) { return by_rank[static_cast<size_t>(r)]; };
@@ -272,7 +170,7 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
   renumbered_ = !std::is_sorted(order_.begin(), order_.end());
   std::vector<std::string> ordered;
   for (Rank r : order_) ordered.push_back(hosts[static_cast<size_t>(r)]);
-  machine_ = machine_of(ordered, least, transport);
+  machine_ = machine_of(ordered, least, inside, between);
   position_ = static_cast<Rank>(std::find(order_.begin(), order_.end(), rank) - order_.begin());
   const auto here = std::count(hosts.begin(), hosts.end(), hosts[static_cast<size_t>(rank)]);
   // The one waited for may need this core: yield at once.

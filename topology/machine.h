@@ -22,12 +22,12 @@ struct HostSize {
 };
 HostSize this_host();
 
-// `ranks` on this one host over `transport` ("shm", "tcp", "loopback").
+// `ranks` on this one host over `transport` ("shm", "tcp", "ucx", "verbs", "loopback").
 Machine default_machine(Rank ranks, const std::string& transport = "shm");
 
 // One entry per rank, in rank order: on which host it runs. Hosts are numbered in order of their
-// first rank.
+// first rank. `inside` and `between` hosts: the transports.
 Machine machine_of(const std::vector<std::string>& host_per_rank, const HostSize& host,
-                   const std::string& transport);
+                   const std::string& inside, const std::string& between);
 
 }  // namespace gossamer

@@ -6,7 +6,7 @@
 #include "gossamer/transport.h"
 
 #define GOSSAMER_TRANSPORTS(ENTRY) \
-  ENTRY(loopback) ENTRY(tcp) ENTRY(sim) ENTRY(faulty) ENTRY(shm) ENTRY(ucx)
+  ENTRY(loopback) ENTRY(tcp) ENTRY(sim) ENTRY(faulty) ENTRY(shm) ENTRY(ucx) ENTRY(verbs)
 
 namespace gossamer {
 

@@ -91,9 +91,9 @@ class RegistrationCache {
   Registrar* const registrar_;
   MemoryWatch* const watch_;
   const Bounds bounds_;
-  Entries entries_;                                  // by begin
+  Entries entries_;                                   // by begin
   std::vector<std::unique_ptr<Registration>> dying_;  // gone and in use
-  uintptr_t longest_ = 0;                            // bytes of the longest entry there ever was
+  uintptr_t longest_ = 0;                             // bytes of the longest entry there ever was
   uint64_t bytes_ = 0;
   uint64_t clock_ = 0;
   uint64_t next_id_ = 1;

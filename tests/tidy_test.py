@@ -24,7 +24,8 @@ KERNELS = r"src/(reduce\w*|narrow|reduce_lanes-inl)\.h"
 MAY_INCLUDE = [
     (r"algorithms/", rf"gossamer/(schedule|types)\.h|algorithms/|{TOOLS}"),
     (r"transports/", rf"gossamer/(transport|schedule|status|types|memory|export)\.h|transports/"
-                     rf"|src/(auth|net|window|wire)\.h|{KERNELS}|{TOOLS}"),
+                     rf"|src/(auth|memory_watch|net|registration_cache|window|wire)\.h"
+                     rf"|{KERNELS}|{TOOLS}"),
     (r"src/(reduce|narrow|stream_copy)", rf"gossamer/types\.h|{KERNELS}|{TOOLS}"),
     (r"src/(engine|program)", rf"gossamer/(schedule|transport|status|types|codec)\.h"
                               rf"|src/(engine|program|window|fingerprint|patience|plan|price)\.h"

@@ -121,10 +121,11 @@ Status Devices::open(Rank rank) {
       *library_, std::span<ibv_device*>(list, static_cast<size_t>(count)), *selection, &seen);
   Status status = Status::ok();
   if (found.empty()) {
-    status = Status::error(
-        wanted.empty() ? Code::kUnavailable : Code::kInvalidArgument,
-        "no port of an RDMA device is up" + (wanted.empty() ? "" : " that GOSSAMER_IB_HCA=\"" +
-        wanted + "\" takes") + "; there is " + (seen.empty() ? "none" : seen));
+    status =
+        Status::error(wanted.empty() ? Code::kUnavailable : Code::kInvalidArgument,
+                      "no port of an RDMA device is up" +
+                          (wanted.empty() ? "" : " that GOSSAMER_IB_HCA=\"" + wanted + "\" takes") +
+                          "; there is " + (seen.empty() ? "none" : seen));
   } else if (spread == "rank") {
     found = {found[static_cast<size_t>(rank) % found.size()]};
   }
@@ -216,8 +217,8 @@ Result<CompletionQueue*> Devices::queue_for(Device* device, int entries) {
   const int all = std::min(entries * static_cast<int>(kPairsPerQueue), device->cqe_max);
   ibv_cq* const cq = library_->create_cq(device->context, all, nullptr, device->channel, 0);
   if (cq == nullptr) {
-    return Status::error(Code::kSystem, registration_refusal(
-                                            device->name, static_cast<uint64_t>(all) * 64, errno));
+    return Status::error(
+        Code::kSystem, registration_refusal(device->name, static_cast<uint64_t>(all) * 64, errno));
   }
   device->queues.push_back(std::make_unique<CompletionQueue>());
   CompletionQueue* const queue = device->queues.back().get();

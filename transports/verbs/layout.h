@@ -1,7 +1,8 @@
 // What two ends of a queue pair share: records in landing rings, notes in receive slots, and the
 // words that set a pair up.
 //
-//   Ring     per pair and direction, in the receiver's memory; the sender writes records there, with
+//   Ring     per pair and direction, in the receiver's memory; the sender writes records there,
+//   with
 //            immediate data that says where. A record begins on a page, never wraps, and holds a
 //            header and a run of a message's bytes.
 //   Note     64 bytes sent into a receive slot: what a receiver tells its sender.

@@ -21,7 +21,7 @@ namespace {
 constexpr std::chrono::milliseconds kKnockAfter{50};
 // How long a broken pair waits for the control connection to say why.
 constexpr std::chrono::milliseconds kGrace{200};
-constexpr size_t kWordsMax = 64;      // ranks without a link that a failing one tells why
+constexpr size_t kWordsMax = 64;       // ranks without a link that a failing one tells why
 constexpr std::byte kReadyByte{0x52};  // follows the setup: our pairs are connected
 
 // Finds a host that has vanished within about 2 seconds while something is under way to it, within
@@ -174,8 +174,8 @@ Code Verbs::read_setup(Rank rank, Peer* peer, std::span<const std::byte>* bytes,
   *bytes = bytes->subspan(run);
   if (!peer->connected && peer->setup.size() >= wanted - 1) {
     std::vector<PairSetup> setups;
-    Status status = decode_setup(std::span(peer->setup).first(wanted - 1), shared_.ring_bytes,
-                                 &setups);
+    Status status =
+        decode_setup(std::span(peer->setup).first(wanted - 1), shared_.ring_bytes, &setups);
     for (size_t lane = 0; lane < setups.size() && status; ++lane) {
       status = peer->pairs[lane]->connect(setups[lane]);
     }

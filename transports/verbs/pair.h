@@ -31,12 +31,12 @@
 
 namespace gossamer::verbs {
 
-inline constexpr uint32_t kWindow = 64;           // operations each way
-inline constexpr uint64_t kEagerBytes = 8192;     // longer messages wait for their receiver
+inline constexpr uint32_t kWindow = 64;             // operations each way
+inline constexpr uint64_t kEagerBytes = 8192;       // longer messages wait for their receiver
 inline constexpr uint64_t kChunkBytes = 64 * 1024;  // of the ring, at most, for one record
-inline constexpr uint32_t kReceives = 512;        // receive slots
-inline constexpr uint32_t kSends = 128;           // requests that may be outstanding
-inline constexpr uint32_t kRegions = 1024;        // named at a time in one direction
+inline constexpr uint32_t kReceives = 512;          // receive slots
+inline constexpr uint32_t kSends = 128;             // requests that may be outstanding
+inline constexpr uint32_t kRegions = 1024;          // named at a time in one direction
 
 // What all pairs of a transport share.
 struct Shared {
@@ -74,6 +74,8 @@ class Pair {
   void abandon();
   // Has what was sent so far confirmed, so that flushed() comes true.
   void flush();
+  // Finds out whether the peer's device still answers, if something is awaited from it.
+  void probe();
   bool flushed() const { return broken_ || completed_ == posted_; }
 
   bool needs() const { return !outgoing_.empty() || !flying_.empty() || !sinks_.empty(); }
@@ -214,7 +216,7 @@ class Pair {
   uint64_t consumed_ = 0;
   uint64_t told_ = 0;  // how much of it the peer knows
   uint32_t next_recv_ = 0;
-  uint64_t arrived_ = 0;  // bytes of the first sink's message
+  uint64_t arrived_ = 0;          // bytes of the first sink's message
   std::vector<std::byte> carry_;  // its last bytes, where they are no whole granule
   uint32_t untold_ = 0;           // the first sink that may have to be told of, as an index
   Queue<Posted, kWindow> sinks_;

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kBatch = 32;  // completions per look
 constexpr int kEventsMax = 64;
+constexpr std::chrono::milliseconds kProbeEvery{500};
 // A port may go down and come back; requests under way are repeated for longer than that.
 constexpr std::chrono::milliseconds kPortGrace{1000};
 // What an epoll entry means: 0 a socket, 1 + 2d device d's channel, 2 + 2d its events.
@@ -196,6 +197,12 @@ Code Verbs::poll(std::vector<Token>* done, Fault* fault) noexcept {
   for (const auto& device : devices_.devices()) read_async_events(device.get());
   if (check_control(fault) != Code::kOk) return fail(fault);
   if (judge_ports(fault) != Code::kOk) return fail(fault);
+  if (const auto now = Clock::now(); now - probed_ > kProbeEvery) {
+    probed_ = now;
+    for (Pair* pair : pairs_) {
+      if (peers_[static_cast<size_t>(pair->peer())]->ready) pair->probe();
+    }
+  }
   return Code::kOk;
 }
 

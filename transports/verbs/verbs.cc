@@ -91,8 +91,7 @@ void Verbs::linger() {
 }
 
 std::string Verbs::address() const {
-  return greeter_.address() + " " +
-         std::to_string(const_cast<Devices&>(devices_).ports().size());
+  return greeter_.address() + " " + std::to_string(const_cast<Devices&>(devices_).ports().size());
 }
 
 Status Verbs::start(std::vector<std::string> addresses) {
@@ -173,8 +172,7 @@ Code Verbs::open(Rank rank, Fault* fault) noexcept {
   return Code::kAgain;
 }
 
-Code Verbs::send(Rank peer, Lane lane, const Message& message, Token token,
-                 Fault* fault) noexcept {
+Code Verbs::send(Rank peer, Lane lane, const Message& message, Token token, Fault* fault) noexcept {
   if (failure_.code != Code::kOk) {
     *fault = failure_;
     return fault->code;

@@ -127,6 +127,7 @@ class Verbs final : public Transport {
   bool abandoned_ = false;
   bool warned_ = false;  // that memory could not be registered
   time_t last_tick_ = 0;
+  Clock::time_point probed_{};
   std::vector<tcp::Welcome> welcomes_;
   Fault unreachable_;  // what a connection of ours failed with, until somebody tells why
   Clock::time_point unreachable_since_{};

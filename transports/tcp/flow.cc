@@ -106,7 +106,9 @@ Code Flow::send(const Message& message, Token token) {
   size_t progress = 0;
   if (sends_.empty() && !broken_) {
     const size_t all = kHeaderBytes + message.bytes;
-    while (progress < std::min(all, kTurnBytes)) {
+    // No more than the kernel hands on while it is in the cache: what is sent before anybody reads
+    // goes to memory and back.
+    while (progress < std::min(all, kWriteBytes)) {
       const size_t written = write_some(queued, progress);
       if (written == 0) break;
       progress += written;

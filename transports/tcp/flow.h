@@ -25,7 +25,7 @@ namespace gossamer::tcp {
 
 inline constexpr uint32_t kWindow = 64;
 inline constexpr size_t kOwnTileBytes = 16 * 1024;
-inline constexpr size_t kFoldTileBytes = 256 * 1024;
+inline constexpr size_t kFoldTileBytes = 64 * 1024;
 
 using FoldTile = std::unique_ptr<std::byte[]>;  // kFoldTileBytes, shared by all flows
 

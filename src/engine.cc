@@ -194,8 +194,16 @@ Code Engine::issue(uint32_t index) noexcept {
   const Op& op = program_->ops[index];
   Transport* transport = transport_of_[static_cast<size_t>(op.peer)];
   if (op.verb == Verb::kSend) {
-    const Message message{base_[static_cast<size_t>(op.from_buffer)] + op.from_offset,
-                          op.wire_bytes, fingerprint_, op.share, program_->whole_bytes};
+    Message message{base_[static_cast<size_t>(op.from_buffer)] + op.from_offset,
+                    op.wire_bytes,
+                    fingerprint_,
+                    op.share,
+                    program_->whole_bytes,
+                    nullptr};
+    if (op.answer != kNoStep) {
+      const Op& answer = program_->ops[op.answer];
+      message.answer = base_[static_cast<size_t>(answer.into_buffer)] + answer.into_offset;
+    }
     return transport->send(op.peer, op.lane, message, index, &fault_);
   }
   return transport->recv(op.peer, op.lane, make_sink(op), index, &fault_);

@@ -84,6 +84,17 @@ void find_answer(const Schedule& schedule, Program* program) {
                        std::find(after.begin(), after.end(), sends[1]) != after.end();
   if (!answers) return;
   program->ops[receives[0]].answer = sends[1];
+  // The peer's answer may come early where only the message that it answers holds its place.
+  const Step& answered = schedule.steps[sends[0]];
+  const Step& answer = schedule.steps[receives[1]];
+  const std::span<const uint32_t> next = schedule.dependents_of(sends[0]);
+  const bool vacant = schedule.waits[receives[1]] == 0 ||
+                      (schedule.waits[receives[1]] == 1 &&
+                       std::find(next.begin(), next.end(), receives[1]) != next.end());
+  if (vacant && answer.verb == Verb::kRecv && answer.into_buffer != Buffer::kWide &&
+      answer.count == answered.count && answer.lane == answered.lane) {
+    program->ops[sends[0]].answer = receives[1];
+  }
 }
 
 }  // namespace

@@ -37,7 +37,8 @@ struct Op {
   uint32_t queue = 0;                // messages: index of its (peer, lane, direction)
   uint32_t next_in_queue = kNoStep;  // messages: the one issued after it
   uint32_t share = 0;                // sends: Message::share
-  uint32_t answer = kNoStep;         // recv_reduce: the send that Sink::may_answer is about
+  uint32_t answer = kNoStep;         // recv_reduce: the send that Sink::may_answer is about; send:
+                                     // the recv that Message::answer is about
 };
 static_assert(sizeof(Op) <= 2 * 64);
 

@@ -1,55 +1,15 @@
-// Persistent collectives: bound once, run many times; what a run may cost; registered memory.
+// Persistent collectives: bound once, run many times, refused when misused.
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
-#include <numeric>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gossamer/communicator.h"
-#include "gossamer/memory.h"
 #include "tests/rank_group.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define GOSSAMER_TEST_COUNTS_ALLOCATIONS 0
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define GOSSAMER_TEST_COUNTS_ALLOCATIONS 0
-#endif
-#ifndef GOSSAMER_TEST_COUNTS_ALLOCATIONS
-#define GOSSAMER_TEST_COUNTS_ALLOCATIONS 1
-#endif
-
-namespace {
-thread_local uint64_t allocations = 0;  // by this thread
-}
-
-#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t count, size_t bytes);
-void* __libc_realloc(void* memory, size_t bytes);
-
-// Before those of the C library; operator new comes here too.
-void* malloc(size_t bytes) {
-  ++allocations;
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  ++allocations;
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* memory, size_t bytes) {
-  ++allocations;
-  return __libc_realloc(memory, bytes);
-}
-}
-#endif
 
 namespace gossamer {
 namespace {
@@ -67,28 +27,6 @@ PersistentCollective plan_sum(Communicator& comm, std::vector<int64_t>* values) 
   EXPECT_TRUE(made) << made.status().to_string();
   return made ? std::move(*made) : PersistentCollective();
 }
-
-// int64 values in memory from allocate_memory().
-class Shared {
- public:
-  explicit Shared(uint64_t count) : count_(count) {
-    const Result<void*> made = allocate_memory(count * sizeof(int64_t));
-    EXPECT_TRUE(made) << made.status().to_string();
-    data_ = made ? static_cast<int64_t*>(*made) : nullptr;
-  }
-  ~Shared() { EXPECT_TRUE(free_memory(data_)); }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-  int64_t* data() const { return data_; }
-  void fill(int64_t value) const { std::fill_n(data_, count_, value); }
-  bool all(int64_t value) const {
-    return std::all_of(data_, data_ + count_, [=](int64_t x) { return x == value; });
-  }
-
- private:
-  uint64_t count_;
-  int64_t* data_ = nullptr;
-};
 
 class PersistentOver : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Transports, PersistentOver, testing::Values("loopback", "shm", "tcp"),
@@ -388,81 +326,6 @@ TEST(Persistent, DifferentCallsAreAMismatchOnBothEnds) {
     EXPECT_EQ(status.code(), Code::kMismatch) << status.to_string();
   });
 }
-
-// --- what it costs -------------------------------------------------------------------------------
-
-struct Cost {
-  uint64_t allocated = 0;
-  Traffic traffic;
-};
-
-// What `run` costs this rank.
-template <class Run>
-Cost cost_of(Communicator& comm, Run run) {
-  const Traffic before = comm.counters().traffic;
-  const uint64_t allocated = allocations;
-  run();
-  Cost cost;
-  cost.allocated = allocations - allocated;
-  const Traffic after = comm.counters().traffic;
-  cost.traffic.copies = after.copies - before.copies;
-  cost.traffic.bytes_copied = after.bytes_copied - before.bytes_copied;
-  cost.traffic.registrations = after.registrations - before.registrations;
-  cost.traffic.exchanges = after.exchanges - before.exchanges;
-  cost.traffic.inline_messages = after.inline_messages - before.inline_messages;
-  cost.traffic.staged_messages = after.staged_messages - before.staged_messages;
-  cost.traffic.direct_messages = after.direct_messages - before.direct_messages;
-  return cost;
-}
-
-TEST_P(PersistentOver, ASecondRunAllocatesAndExchangesNothing) {
-  for (const uint64_t count : {1, 100, 5000, 300'000}) {
-    RankGroup group(3, GetParam());
-    group.each([count](Communicator& comm) {
-      std::vector<int64_t> values = filled(0, count);
-      PersistentCollective sum = plan_sum(comm, &values);
-      const auto run = [&] {
-        ASSERT_TRUE(sum.start());
-        ASSERT_TRUE(sum.wait());
-      };
-      run();
-      run();
-      const Cost cost = cost_of(comm, [&] {
-        for (int i = 0; i < 20; ++i) run();
-      });
-#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
-      EXPECT_EQ(cost.allocated, 0U) << count;
-#endif
-      EXPECT_EQ(cost.traffic.registrations, 0U);
-      EXPECT_EQ(cost.traffic.exchanges, 0U);
-      EXPECT_EQ(cost.traffic.inline_messages + cost.traffic.staged_messages +
-                    cost.traffic.direct_messages,
-                20 * comm.counters().messages_sent / comm.counters().operations);
-    });
-  }
-}
-
-#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
-TEST_P(PersistentOver, AStartedCallAllocatesNothingOnceWarm) {
-  RankGroup group(2, GetParam());
-  group.each([](Communicator& comm) {
-    std::vector<int64_t> values = filled(0, 3000), other = filled(0, 100);
-    const auto run = [&] {
-      Work first = comm.start_all_reduce(values.data(), values.data(), values.size(),
-                                         DataType::kInt64, ReduceOp::kSum);
-      Work second = comm.start_all_reduce(other.data(), other.data(), other.size(),
-                                          DataType::kInt64, ReduceOp::kSum);
-      ASSERT_TRUE(first.wait());
-      ASSERT_TRUE(second.wait());
-    };
-    for (int i = 0; i < 3; ++i) run();
-    const Cost cost = cost_of(comm, [&] {
-      for (int i = 0; i < 20; ++i) run();
-    });
-    EXPECT_EQ(cost.allocated, 0U);
-  });
-}
-#endif
 
 }  // namespace
 }  // namespace gossamer

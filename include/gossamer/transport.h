@@ -41,6 +41,10 @@ struct Message {
   // value carry the same bytes from the same address, so a transport that stages may stage once.
   uint32_t share = 0;
   uint64_t whole_bytes = 0;  // of the buffer that this is a part of; 0: unknown
+  // Not null: the answer to this message (see Sink::may_answer) has as many bytes and will be
+  // received here, and until then nothing else touches this place but the message, if it lies here
+  // itself. A transport may write the answer as soon as it has read what it answers.
+  std::byte* answer = nullptr;
 };
 
 // Where arriving bytes go.

@@ -5,7 +5,9 @@
 // that are in its cache already cost less to write than lines the peer has read meanwhile (32 KiB
 // each way between two cores: 1.85 us against 2.33 us), and a reduction goes back where it came
 // from (two-shot of 64 KiB: 1.60 us against 2.18 us). A confused peer can so garble what it sends,
-// never what is not in a slot it was given.
+// never what is not in a slot it was given. Windows are the caller's to share: with a message from
+// one its sender may name a place in another for the answer, and who folds the message writes the
+// result there.
 //
 //   Pool   one per rank: header, then slots for staging, read by every peer on the host.
 //   Area   one per direction of a link: a ring of cells with a block of bytes each, a few slots of
@@ -39,6 +41,7 @@ enum class CellKind : uint8_t {
   kTravellingSlot,  // the same, and the slot is the receiver's now, until it sends something in it
   kReturningSlot,   // a run in the receiver's pool, in a slot that has travelled and is home again
   kWindow,          // the message where the sender's caller keeps it: memory from allocate_memory()
+  kAnswered,        // the message is where the receiver wanted the answer
 };
 
 // A run of one message. Filled first, then `sequence` is stored with release: flag in data.
@@ -48,6 +51,9 @@ struct alignas(kLine) Cell {
     uint64_t run_bytes;      // in this cell; the message's next run is in the next cell
     uint64_t offset;         // of the run within the area, pool or window
     uint32_t window;
+    uint32_t answer_window;  // kWindow: where the answer is to be written; 0: nowhere
+    uint64_t answer_offset;
+    uint32_t all_travel;  // kTravellingSlot, a message's first run: so do all of them
   };
   std::atomic<uint32_t> sequence;  // position in the stream of cells plus one
   CellKind kind;
@@ -63,6 +69,10 @@ static_assert(sizeof(Cell) == kLine);
 
 struct Area {
   alignas(kLine) std::atomic<uint32_t> consumed;  // cells taken from the peer's area
+  // While the owner writes an answer into the peer's window, and once the owner wants none written
+  // into its own any more: it waits until the peer does not write.
+  alignas(kLine) std::atomic<uint32_t> writing;
+  std::atomic<uint32_t> revoked;
   alignas(kLine) Cell cells[kCells];
   alignas(kPage) std::byte blocks[kCells][kBlockBytes];
   // then kOwnSlots slots

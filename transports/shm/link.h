@@ -99,10 +99,11 @@ struct Link {
   uint32_t own_slots_used = 0;                 // bit mask
   Fifo<Outgoing> outgoing;
   Fifo<Lent> lent;
-  uint32_t travellers = 0;       // bit mask of our pool's slots that are away at the peer
-  std::vector<uint64_t> guests;  // offsets of slots of the peer's pool that we write next
-  bool answering = false;        // the current message is being answered in place
-  bool answered = false;         // the next send is in the peer's hands already
+  uint32_t travellers = 0;           // bit mask of our pool's slots that are away at the peer
+  std::vector<uint64_t> guests;      // offsets of slots of the peer's pool that we write next
+  bool answering = false;            // the current message is being answered in place
+  bool answered = false;             // the next send is in the peer's hands already
+  std::byte* answer_here = nullptr;  // where the peer was last told to write an answer
   std::vector<uint32_t> windows_announced;  // ids, sorted
 
   // Inbound: the peer's area and pool, our count.

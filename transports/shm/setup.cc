@@ -216,7 +216,7 @@ void ShmTransport::on_packet(Rank peer, const Packet& packet, std::span<int> des
       break;
     case PacketKind::kWindow:
       if (descriptors.size() == 1 && known == link.peer_windows.end()) {
-        Mapping memory = map_peer(descriptors[0], packet.bytes);
+        Mapping memory = map_peer(descriptors[0], packet.bytes, PROT_READ | PROT_WRITE);
         if (memory.base == nullptr) break;
         link.peer_windows.push_back({packet.id, std::move(memory)});
         ++traffic_.registrations;

@@ -28,7 +28,6 @@ namespace shm {
 namespace {
 
 constexpr uint32_t kPollsPerClock = 64;
-constexpr uint64_t kAnswerTileBytes = 4096;
 constexpr int64_t kControlIntervalNs = 2'000'000;  // between looks at the control sockets
 
 // Folds an arriving run. Runs end where slots do, which need not be the end of a granule: the rest
@@ -50,15 +49,6 @@ void fold_run(Link* link, const Sink& sink, const std::byte* arrived, uint64_t b
   const uint64_t rest = bytes % sink.granule;
   if (bytes > rest) sink.combine(sink, offset, arrived, bytes - rest);
   if (rest != 0) carry.assign(arrived + bytes - rest, arrived + bytes);
-}
-
-// Folds a run and writes the result back over it, tile by tile while both are in the first cache.
-void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, uint64_t bytes) {
-  for (uint64_t at = 0; at < bytes; at += kAnswerTileBytes) {
-    const uint64_t n = std::min(kAnswerTileBytes, bytes - at);
-    sink.combine(sink, offset + at, arrived + at, n);
-    std::memcpy(arrived + at, sink.target + offset + at, n);
-  }
 }
 
 }  // namespace
@@ -141,18 +131,7 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
       copied(message.bytes);
       return Pushed::kDone;
     }
-    const Window* window = windows_.find(message.data, message.bytes);
-    if (windows_.any_gone()) announce_gone();
-    if (window != nullptr && message.bytes >= window_bytes_min_ &&
-        std::max(message.whole_bytes, message.bytes) >= window_whole_bytes_min_ &&
-        !link->lent.full() && window_announced(link, *window)) {
-      cell.run = {message.bytes, message.bytes, static_cast<uint64_t>(message.data - window->base),
-                  window->id};
-      link->lent.push({link->head, out->token});
-      publish(link, CellKind::kWindow, message, -1);
-      ++traffic_.direct_messages;
-      return Pushed::kLent;
-    }
+    if (push_window(link, out)) return Pushed::kLent;
   }
   return push_staged(link, out);
 }
@@ -181,13 +160,18 @@ bool ShmTransport::stage(Link* link, const Message& message, uint64_t from, uint
 ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) noexcept {
   const Message& message = out->message;
   const uint64_t slot_bytes = std::min(staging_.slot_bytes(), link->peer_slot_bytes);
+  const uint64_t runs = (message.bytes + slot_bytes - 1) / slot_bytes;
+  const bool all_travel = out->sent == 0 && slots_travel_ && message.share == 0 &&
+                          link->guests.empty() && staging_.may_travel(*link, runs) &&
+                          kCells - (link->head - link->consumed_seen) >= runs;
   while (out->sent < message.bytes) {
     if (!cell_free(link)) return Pushed::kPartial;
     const uint64_t run = std::min(slot_bytes, message.bytes - out->sent);
     Staging::Place place;
     if (!stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
     if (place.fresh) copied(run);
-    link->ours()->cells[link->head & (kCells - 1)].run = {message.bytes, run, place.offset, 0};
+    link->ours()->cells[link->head & (kCells - 1)].run = {message.bytes, run, place.offset, 0, 0, 0,
+                                                          all_travel};
     out->sent += run;
     publish(link, place.kind, message, place.slot);
   }
@@ -262,28 +246,14 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
   if (cell.kind == CellKind::kReturningSlot && staging_.traveller_at(*link, cell.run.offset) >= 0) {
     memory = &pool_;
   }
-  if (cell.kind == CellKind::kWindow) {
-    for (int attempt = 0; attempt < 2 && memory == nullptr; ++attempt) {
-      for (const PeerWindow& window : link->peer_windows) {
-        if (window.id == cell.run.window) memory = &window.memory;
-      }
-      // Announced before the cell was published, so it is in the socket already.
-      if (memory == nullptr && attempt == 0) control_.poll();
-    }
+  if (cell.kind == CellKind::kAnswered) {
+    const Sink& sink = link->posted.front().sink;
+    return sink.target == link->answer_here && sink.combine == nullptr ? link->answer_here
+                                                                       : nullptr;
   }
+  if (cell.kind == CellKind::kWindow) memory = peer_window(*link, cell.run.window);
   if (memory == nullptr || !memory->contains(cell.run.offset, cell.run.run_bytes)) return nullptr;
   return memory->base + cell.run.offset;
-}
-
-// Whether the message that begins with `cell` can be answered in place, all of it.
-bool ShmTransport::can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept {
-  if (cell.kind != CellKind::kTravellingSlot || !sink.may_answer || sink.combine == nullptr ||
-      kAnswerTileBytes % sink.granule != 0) {
-    return false;
-  }
-  release_consumed(link);
-  const uint64_t runs = (sink.bytes + link->peer_slot_bytes - 1) / link->peer_slot_bytes;
-  return link->outgoing.empty() && kCells - (link->head - link->consumed_seen) >= runs;
 }
 
 // Writes an arriving run to where the sink wants it.
@@ -321,11 +291,8 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
     }
     if (link->arrived == 0) link->answering = can_answer(link, cell, sink);
     if (link->answering) {
-      deliver_and_answer(sink, link->arrived, const_cast<std::byte*>(bytes), run);
-      copied(run);
-      link->ours()->cells[link->head & (kCells - 1)].run = cell.run;
-      publish(link, CellKind::kReturningSlot, {.fingerprint = sink.fingerprint}, -1);
-    } else if (run != 0) {
+      link->answering = answer_run(link, sink, cell, const_cast<std::byte*>(bytes));
+    } else if (run != 0 && cell.kind != CellKind::kAnswered) {
       deliver(link, sink, cell.kind, bytes, run);
       if (cell.kind == CellKind::kTravellingSlot && link->guests.size() < kTravellersMax) {
         link->guests.push_back(cell.run.offset);
@@ -340,10 +307,7 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
     link->arrived += run;
     if (link->arrived == message) {
       link->arrived = 0;
-      if (std::exchange(link->answering, false)) {
-        link->answered = true;
-        ++traffic_.staged_messages;
-      }
+      if (std::exchange(link->answering, false)) link->answered = true;
       *complete = true;
       return Code::kOk;
     }
@@ -418,6 +382,7 @@ void ShmTransport::abandon() noexcept {
     link.lent.clear();
     link.answered = false;
     link.listed = false;
+    revoke_answer(&link);
   }
   active_.clear();
   control_.stop_listening();

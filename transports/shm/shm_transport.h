@@ -1,4 +1,5 @@
-// The shared memory transport's state; the data path is in shm.cc, opening and control in setup.cc.
+// The shared memory transport's state; the data path is in shm.cc and answer.cc, opening and
+// control in setup.cc.
 //
 // Threads    Driving thread, as transport.h says.
 
@@ -85,7 +86,14 @@ class ShmTransport final : public Transport, private ControlEvents {
              Staging::Place* place) noexcept;
   void advance_out(Link* link, std::vector<Token>* done) noexcept;
   Code pull(Link* link, bool* complete, Fault* fault) noexcept;
+  bool push_window(Link* link, Link::Outgoing* out) noexcept;
   bool can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept;
+  std::byte* place_of_answer(Link* link, const Cell& cell) noexcept;
+  bool fold_into_both(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes,
+                      std::byte* answer) noexcept;
+  const Mapping* peer_window(const Link& link, uint32_t id) noexcept;
+  bool answer_run(Link* link, const Sink& sink, const Cell& cell, std::byte* arrived) noexcept;
+  void revoke_answer(Link* link) noexcept;
   const std::byte* locate(Link* link, const Cell& cell, uint64_t* message, uint64_t* run) noexcept;
   bool something_new(const Link& link) const noexcept;
 

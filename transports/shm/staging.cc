@@ -36,10 +36,14 @@ bool Staging::stage(Link* link, const Message& message, uint64_t from, uint64_t 
   return true;
 }
 
+bool Staging::may_travel(const Link& link, uint64_t slots) const {
+  const auto away = static_cast<uint32_t>(std::popcount(link.travellers));
+  return slots <= free_count_ && away + slots <= kTravellersMax;
+}
+
 bool Staging::stage_travelling(Link* link, const Message& message, uint64_t from, uint64_t bytes,
                                Place* place) {
-  const auto away = static_cast<uint32_t>(std::popcount(link->travellers));
-  if (free_count_ == 0 || away >= kTravellersMax) return false;
+  if (!may_travel(*link, 1)) return false;
   take(message, 0, from, bytes, place);
   link->travellers |= 1U << static_cast<uint32_t>(place->slot);
   *place = {-1, CellKind::kTravellingSlot, place->offset};  // consuming the cell frees nothing

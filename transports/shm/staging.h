@@ -35,6 +35,8 @@ class Staging {
   // Stages message bytes [from, from + bytes) for `link`, or finds them staged already. False: no
   // slot is free.
   bool stage(Link* link, const Message& message, uint64_t from, uint64_t bytes, Place* place);
+  // Whether `slots` more may travel to `link`'s peer now.
+  bool may_travel(const Link& link, uint64_t slots) const;
   // As stage(), into a pool slot that travels to `link`'s peer. False: none may.
   bool stage_travelling(Link* link, const Message& message, uint64_t from, uint64_t bytes,
                         Place* place);

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "gossamer/memory.h"
+#include "gossamer/transport.h"
 #include "tests/process_ranks.h"
 
 namespace gossamer {
@@ -186,6 +187,33 @@ TEST(Killed, IsNamedToAllOverSharedMemory) {
 
 TEST(Killed, IsNamedToAllOverTcp) {
   kill_many("tcp");
+}
+
+// Found out in a process of its own: ranks are forked from one that has not loaded UCX.
+bool ucx_works() {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const TransportFactory* const ucx = find_transport("ucx");
+    ::_exit(ucx != nullptr && ucx->create({}).is_ok() ? 0 : 1);
+  }
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && status == 0;
+}
+
+void kill_many_over_ucx(const char* tls) {
+  if (!ucx_works()) GTEST_SKIP() << "skipped: UCX is not installed, or was not at build time";
+  ASSERT_EQ(::setenv("UCX_TLS", tls, 1), 0);  // NOLINT(concurrency-mt-unsafe)
+  kill_many("ucx");
+  if (!testing::Test::HasFailure()) kill_before_links("ucx");
+  ::unsetenv("UCX_TLS");  // NOLINT(concurrency-mt-unsafe)
+}
+
+TEST(Killed, IsNamedToAllOverUcxOnTcp) {
+  kill_many_over_ucx("tcp,self");
+}
+
+TEST(Killed, IsNamedToAllOverUcxInSharedMemory) {
+  kill_many_over_ucx("posix,sysv,cma,self");
 }
 
 }  // namespace

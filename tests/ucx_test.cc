@@ -1,13 +1,11 @@
-// The transport suite over UCX's tcp and over its shared memory, each also with one-sided writes
-// where UCX would not choose them by itself.
+// The transport suite over UCX's tcp and over its shared memory.
+//
+// ctest: TIMEOUT 300
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include "transports/ucx/ucx.h"
 
 #include "tests/transport_suite.h"
 #include "transports/list.h"
-#include "transports/ucx/ucx.h"
 
 namespace gossamer::suite {
 

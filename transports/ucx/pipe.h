@@ -28,7 +28,7 @@ inline constexpr uint32_t kWindow = 64;   // operations queued each way
 inline constexpr uint32_t kCredits = 64;  // unconsumed records each way
 // With both headers one segment of UCX's shared memory and of its tcp (8 KiB); whole elements.
 inline constexpr uint64_t kFragmentBytes = 8064;
-inline constexpr uint64_t kChunkBytes = 256 * 1024;
+inline constexpr uint64_t kChunkBytes = 512 * 1024;
 static_assert(kFragmentBytes % 192 == 0);
 static_assert(std::endian::native == std::endian::little, "UCX itself needs equal byte orders");
 
@@ -148,6 +148,7 @@ struct Link {
   ucp_ep* endpoint = nullptr;
   uint64_t proof_out = 0;
   uint64_t proof_in = 0;
+  bool same_host = false;
   bool used = false;  // something has been sent
   bool broken = false;
   const char* why = "";  // UCX's reason

@@ -7,8 +7,12 @@ namespace gossamer::ucx {
 
 namespace {
 
-// Longer messages are fetched by their receiver in chunks.
-constexpr uint64_t kEagerBytesMax = 4 * kFragmentBytes;
+// Longer messages are fetched by their receiver in chunks. Within a host a fragment is one copy
+// into a page that the receiver folds from; a chunk costs the kernel a look at every page.
+// All-reduce of 256 KiB, 2 ranks of 2 cores: 35 us by fragments, 57 us by chunks. Over tcp on
+// loopback it is 204 us against 130 us.
+constexpr uint64_t kHostEagerMax = 64 * kFragmentBytes;
+constexpr uint64_t kNetworkEagerMax = 2 * kFragmentBytes;
 
 void sent(void* request, ucs_status_t status, void* out) {
   auto* const outgoing = static_cast<Outgoing*>(out);
@@ -47,7 +51,7 @@ void Ucx::fill(Pipe* pipe, Kind kind, Header* header) {
 // Hands the next record of `out` to UCX. False: the endpoint is broken.
 bool Ucx::issue_record(Pipe* pipe, Outgoing* out) {
   const Message& message = out->message;
-  const bool eager = message.bytes <= kEagerBytesMax;
+  const bool eager = message.bytes <= (pipe->link->same_host ? kHostEagerMax : kNetworkEagerMax);
   const uint64_t run = std::min(message.bytes - out->issued, eager ? kFragmentBytes : kChunkBytes);
   Header& header = pipe->headers[pipe->position % kCredits];
   fill(pipe, Kind::kData, &header);

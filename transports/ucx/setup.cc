@@ -125,6 +125,7 @@ Link& Ucx::link_at(Rank peer) {
   slot->proof_out = proof_of(config_, config_.rank, peer);
   slot->proof_in = proof_of(config_, peer, config_.rank);
   const Fabric* const fabric = places_[static_cast<size_t>(peer)].fabric;
+  slot->same_host = fabric != nullptr && fabric == host_.get();
   slot->worker = fabric != nullptr ? fabric->worker() : nullptr;
   for (Lane lane = 0; lane < limits().lanes; ++lane) {
     auto pipe = std::make_unique<Pipe>();

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,8 +20,9 @@ namespace gossamer::tcp {
 
 namespace {
 
-// With this many flows waiting or fewer, trying each is cheaper than asking epoll.
-constexpr size_t kDirectFlowsMax = 4;
+// With this many flows waiting or fewer, poll() is cheaper than epoll_wait(), which has to keep its
+// list of ready sockets.
+constexpr size_t kPolledFlowsMax = 4;
 // How long a broken data connection waits for the control connection to say why.
 constexpr std::chrono::milliseconds kGrace{200};
 constexpr int kEventsMax = 64;
@@ -115,12 +117,39 @@ bool Tcp::arm() noexcept {
   return true;
 }
 
+// Asks which flows are ready. Trying them would do, but a fruitless recv() holds the socket's lock,
+// and what arrives meanwhile has to wait for it.
+void Tcp::poll_few() {
+  std::array<pollfd, kPolledFlowsMax> asked;
+  std::array<Flow*, kPolledFlowsMax> flows;
+  nfds_t count = 0;
+  for (Flow* flow : reading_) {
+    if (flow->readable || !flow->wants_read()) continue;
+    asked[count] = {flow->socket(), POLLIN | POLLRDHUP, 0};
+    flows[count++] = flow;
+  }
+  const nfds_t readers = count;
+  for (Flow* flow : writing_) {
+    if (flow->writable) continue;
+    asked[count] = {flow->socket(), POLLOUT, 0};
+    flows[count++] = flow;
+  }
+  if (count == 0 || ::poll(asked.data(), count, 0) <= 0) return;
+  for (nfds_t i = 0; i < count; ++i) {
+    if (asked[i].revents == 0) continue;
+    (i < readers ? flows[i]->readable : flows[i]->writable) = true;
+  }
+}
+
 Code Tcp::poll_flows(std::vector<Token>* done, Fault* fault) {
-  const bool direct = reading_.size() + writing_.size() <= kDirectFlowsMax;
-  if (!direct) collect_events();
+  if (reading_.size() + writing_.size() <= kPolledFlowsMax) {
+    poll_few();
+  } else {
+    collect_events();
+  }
   for (size_t i = 0; i < reading_.size();) {
     Flow* const flow = reading_[i];
-    if ((direct || flow->readable) && flow->wants_read()) {
+    if (flow->readable && flow->wants_read()) {
       const Code code = flow->receive(tile_, done, fault);
       if (code != Code::kOk) return code;
       if (flow->broken()) urgent_ = true;
@@ -135,7 +164,7 @@ Code Tcp::poll_flows(std::vector<Token>* done, Fault* fault) {
   }
   for (size_t i = 0; i < writing_.size();) {
     Flow* const flow = writing_[i];
-    if (direct || flow->writable) flow->transmit(done);
+    if (flow->writable) flow->transmit(done);
     if (flow->broken()) urgent_ = true;
     if (flow->wants_write()) {
       ++i;

@@ -5,8 +5,8 @@
 //              for it, and a rank that is not there any more is found out.
 //              A link is one data connection per lane (Flow) and one control connection, which
 //              carries notices and goodbyes and whose end tells that a process is gone.
-//   Polling    poll() reads and writes the flows that have something posted, directly; with more
-//              than a few it asks epoll which are ready. Control connections and the listening
+//   Polling    poll() reads and writes the flows that have something posted and are ready: it asks
+//              poll(2) about a few, epoll about more. Control connections and the listening
 //              socket are looked at every few milliseconds, and at once when something is odd.
 //   Half-open  Control connections are always drained, so keepalive and the user timeout on them
 //              find hosts that vanished without disturbing slow readers of data.
@@ -83,6 +83,7 @@ class Tcp final : public Transport {
   void list(Flow* flow);
 
   Code poll_flows(std::vector<Token>* done, Fault* fault);
+  void poll_few();
   void collect_events();
   bool due();
   Code greet(Fault* fault);

@@ -75,30 +75,33 @@ bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_
   record.message_bytes = header.bytes;
   record.bytes = data_bytes;
   record.data = data;
-  // Most often it is the next one, and a sink awaits it.
-  if (header.position == pipe->next && !pipe->posted.empty() && carries != Carries::kDescriptor) {
-    record.state = Arrived::State::kHeld;
+  return keep_or_take(pipe, &record, carries);
+}
+
+// Takes a record at once, which most often is the next one and awaited by a sink; else keeps it.
+bool Ucx::keep_or_take(Pipe* pipe, Arrived* record, Carries carries) {
+  const auto* const data = static_cast<const std::byte*>(record->data);
+  if (record->position == pipe->next && !pipe->posted.empty() && carries != Carries::kDescriptor) {
     const Sink& sink = pipe->posted.front().sink;
-    if (!take(pipe, sink, &record)) return false;
-    deliver(pipe, sink, static_cast<const std::byte*>(data), data_bytes);
-    record.state = Arrived::State::kNone;
+    if (!take(pipe, sink, record)) return false;
+    deliver(pipe, sink, data, record->bytes);
     ++pipe->next;
     finish_message(pipe);
     if (pipe->here(pipe->next) || pipe->next - pipe->told >= kCredits / 2) activate(pipe);
     return false;
   }
   if (carries == Carries::kBytes) {
-    if (record.own == nullptr) {
-      record.own = std::make_unique_for_overwrite<std::byte[]>(kFragmentBytes);
+    if (record->own == nullptr) {
+      record->own = std::make_unique_for_overwrite<std::byte[]>(kFragmentBytes);
     }
-    if (data_bytes > 0) std::memcpy(record.own.get(), data, data_bytes);
-    record.state = Arrived::State::kCopied;
+    if (record->bytes > 0) std::memcpy(record->own.get(), data, record->bytes);
+    record->state = Arrived::State::kCopied;
     ++traffic_.copies;
-    traffic_.bytes_copied += data_bytes;
+    traffic_.bytes_copied += record->bytes;
   } else if (carries == Carries::kHoldableBytes) {
-    record.state = Arrived::State::kHeld;
+    record->state = Arrived::State::kHeld;
   } else {
-    record.state = Arrived::State::kAnnounced;
+    record->state = Arrived::State::kAnnounced;
     ++pipe->announced;
   }
   if (!pipe->posted.empty()) activate(pipe);

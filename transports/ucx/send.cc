@@ -71,6 +71,7 @@ bool Ucx::issue_record(Pipe* pipe, Outgoing* out) {
     return false;
   }
   if (request != nullptr) ++out->unfinished;
+  if (!eager) ++traffic_.exchanges;
   ++pipe->position;
   out->issued += run;
   out->all_issued = out->issued == message.bytes;

@@ -10,15 +10,8 @@
 
 namespace gossamer::ucx {
 
-// Whether large messages that repeat are written by the sender into the receiver's memory.
-enum class OneSided : uint8_t {
-  kWhereNative,  // where a device does it; elsewhere UCX would emulate it by copies
-  kAlways,       // for tests
-};
-
 struct Options {
   std::string tls;  // overrides UCX_TLS; empty: as the environment says, else all
-  OneSided one_sided = OneSided::kWhereNative;
 };
 
 //   kUnavailable  built without UCX, UCX is not installed, or it finds no device to use

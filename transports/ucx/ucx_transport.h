@@ -1,6 +1,9 @@
 // The state of the ucx transport. Setting up is in setup.cc, sending in send.cc, receiving in
 // receive.cc, and what the rest of the library calls in ucx.cc.
 //
+//   Memory     UCX registers what it moves, through its own cache. Its rendezvous describes a
+//   chunk's
+//              memory in every announcement: each counts as an exchange in Traffic.
 //   Faults     A broken endpoint alone is no fault: the peer's control connection knows better what
 //              has happened and has kGrace to tell.
 //   Abandoned  UCX is not driven any more, so nothing of it reads or writes a buffer.
@@ -79,6 +82,7 @@ class Ucx final : public Transport {
   void fill(Pipe* pipe, Kind kind, Header* header);
 
   // receive.cc
+  bool keep_or_take(Pipe* pipe, Arrived* record, Carries carries);
   void consume(Pipe* pipe);
   bool take(Pipe* pipe, const Sink& sink, Arrived* record);
   void deliver(Pipe* pipe, const Sink& sink, const std::byte* data, uint64_t bytes);

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "perf/rdma_findings.h"
 #include "perf/table.h"
 #include "src/env.h"
 #include "src/net.h"
@@ -204,19 +205,23 @@ Finding settings() {
 }  // namespace
 
 std::vector<Finding> examine_machine() {
-  return {cores(),
-          governor(),
-          shared_memory(),
-          huge_pages(),
-          cross_memory(),
-          locked_memory(),
-          memory_limit(),
-          open_files(),
-          interfaces(),
-          settings(),
-          library("rdma-core", "libibverbs.so.1", "RDMA devices", "libibverbs1 ibverbs-providers"),
-          library("UCX", "libucp.so.0", "UCX devices", "libucx0"),
-          library("CUDA driver", "libcuda.so.1", "GPU buffers", "NVIDIA's driver")};
+  std::vector<Finding> all = {
+      cores(),
+      governor(),
+      shared_memory(),
+      huge_pages(),
+      cross_memory(),
+      locked_memory(),
+      memory_limit(),
+      open_files(),
+      interfaces(),
+      settings(),
+      library("rdma-core", "libibverbs.so.1", "RDMA devices", "libibverbs1 ibverbs-providers"),
+  };
+  for (Finding& finding : rdma_findings()) all.push_back(std::move(finding));
+  all.push_back(library("UCX", "libucp.so.0", "UCX devices", "libucx0"));
+  all.push_back(library("CUDA driver", "libcuda.so.1", "GPU buffers", "NVIDIA's driver"));
+  return all;
 }
 
 }  // namespace gossamer

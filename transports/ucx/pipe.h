@@ -146,6 +146,9 @@ struct Link {
   Rank peer = -1;
   ucp_worker* worker = nullptr;  // that reaches the peer
   ucp_ep* endpoint = nullptr;
+  void* connecting = nullptr;  // UCX's request that ends when all of the endpoint is connected
+  bool ready = false;
+  std::chrono::steady_clock::time_point opened{};
   uint64_t proof_out = 0;
   uint64_t proof_in = 0;
   bool same_host = false;

@@ -18,6 +18,8 @@ namespace gossamer::ucx {
 namespace {
 
 constexpr int kLandings = 6;
+// How long a failed connection waits for somebody to say why.
+constexpr std::chrono::milliseconds kOpenGrace{300};
 constexpr size_t kPartBytesMax = 64 * 1024;  // of an address
 // What a leaving rank waits for its last records to be on their way.
 constexpr std::chrono::milliseconds kFarewellTime{100};
@@ -146,9 +148,45 @@ Code Ucx::connect(Link* link, Fault* fault) {
     return fault->code;
   }
   const Status connected = place.fabric->connect(place.address, config_.rank, link);
-  if (connected) return Code::kOk;
-  fault->set(connected.code(), link->peer, "%s", connected.message().c_str());
-  return fault->code;
+  if (!connected) {
+    fault->set(connected.code(), link->peer, "%s", connected.message().c_str());
+    return fault->code;
+  }
+  link->opened = Control::Clock::now();
+  const ucp_request_param_t flush{};
+  link->connecting = ucp().ucp_ep_flush_nbx(link->endpoint, &flush);
+  return Code::kOk;
+}
+
+// UCX connects in the background. A link is ready when that is over: what cannot be reached shows
+// here, and nothing wakes a sleeper later.
+Code Ucx::await_connection(Link* link, Fault* fault) {
+  const auto waited = Control::Clock::now() - link->opened;
+  if (UCS_PTR_IS_PTR(link->connecting)) {
+    const ucs_status_t status = ucp().ucp_request_check_status(link->connecting);
+    if (status == UCS_INPROGRESS && !link->broken) {
+      if (waited <= config_.timeout) return Code::kAgain;
+      fault->set(Code::kTimeout, link->peer,
+                 "UCX did not connect rank %d to rank %d in time; it is late, or UCX_NET_DEVICES "
+                 "must name networks that reach it",
+                 config_.rank, link->peer);
+      return fault->code;
+    }
+    if (status != UCS_OK) on_broken(link, ucp().ucs_status_string(status));
+    ucp().ucp_request_free(std::exchange(link->connecting, nullptr));
+  } else if (UCS_PTR_IS_ERR(link->connecting)) {
+    on_broken(link, ucp().ucs_status_string(UCS_PTR_STATUS(link->connecting)));
+    link->connecting = nullptr;
+  }
+  link->ready = !link->broken;
+  if (link->ready) return Code::kOk;
+  // Its control connection may know better what has happened to it.
+  if (!link->suspect) {
+    link->suspect = true;
+    link->suspected = Control::Clock::now();
+  }
+  if (Control::Clock::now() - link->suspected <= kOpenGrace) return Code::kAgain;
+  return control_.lost(link->peer, std::string("cannot be reached by UCX: ") + link->why, fault);
 }
 
 // Tells every peer where our records end, and gives all of them time to get out.
@@ -200,6 +238,11 @@ Ucx::~Ucx() {
   control_.say_goodbye();
   abandoned_ = true;
   release_records();
+  for (const auto& link : links_) {
+    if (link != nullptr && UCS_PTR_IS_PTR(link->connecting)) {
+      ucp().ucp_request_free(link->connecting);
+    }
+  }
   for (Fabric* const fabric : {host_.get(), network_.get()}) {
     std::vector<ucp_ep*> endpoints;
     for (const auto& link : links_) {

@@ -31,7 +31,7 @@ Limits Ucx::limits() const noexcept {
 
 Pipe& Ucx::pipe_at(Rank peer, Lane lane) {
   const auto& link = links_[static_cast<size_t>(peer)];
-  GOSSAMER_CHECK(link != nullptr && link->endpoint != nullptr && lane < link->pipes.size());
+  GOSSAMER_CHECK(link != nullptr && link->ready && lane < link->pipes.size());
   return *link->pipes[lane];
 }
 
@@ -55,11 +55,14 @@ Code Ucx::open(Rank peer, Fault* fault) noexcept {
     return fault->code;
   }
   Link& link = link_at(peer);
-  if (link.endpoint != nullptr) return Code::kOk;
-  const Code code = control_.open(peer, fault);
-  if (code == Code::kAgain) return code;
-  if (code != Code::kOk) return fail(fault);
-  return connect(&link, fault) == Code::kOk ? Code::kOk : fail(fault);
+  if (link.ready) return Code::kOk;
+  Code code = Code::kOk;
+  if (link.endpoint == nullptr) {
+    code = control_.open(peer, fault);
+    if (code == Code::kOk) code = connect(&link, fault);
+  }
+  if (code == Code::kOk) code = await_connection(&link, fault);
+  return code == Code::kOk || code == Code::kAgain ? code : fail(fault);
 }
 
 void Ucx::activate(Pipe* pipe) {
@@ -116,7 +119,7 @@ Code Ucx::poll(std::vector<Token>* done, Fault* fault) noexcept {
 Code Ucx::judge(Link* link, Fault* fault) {
   const bool left = control_.left(link->peer);
   if ((!link->broken && !left) || !link->needed()) {
-    link->suspect = false;
+    if (link->ready) link->suspect = false;
     return Code::kOk;
   }
   bool over = left && link->broken;

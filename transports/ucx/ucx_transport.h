@@ -64,6 +64,7 @@ class Ucx final : public Transport {
   // setup.cc
   Link& link_at(Rank peer);
   Code connect(Link* link, Fault* fault);
+  Code await_connection(Link* link, Fault* fault);
   void say_farewell();
   void release_records();
 

@@ -36,6 +36,7 @@ struct Flags {
   int ranks = 0;
   std::string direction = "both";
   std::string memory = "host";
+  bool registered = false;
   PerfOptions rest;
 };
 
@@ -119,7 +120,15 @@ Status read_rest(const Flags& f, PerfOptions* o) {
   o->out_of_place = f.direction != "in";
   if (f.memory != "host" && f.memory != "registered")
     return bad("--memory wants host or registered");
-  o->registered = f.memory == "registered";
+  o->registered = f.registered || f.memory == "registered";
+  const bool compares = !o->baseline.empty();
+  if (compares && o->baseline != "rpc" && o->baseline != "push")
+    return bad("--baseline wants rpc or push");
+  if (compares && (f.collective != "all_reduce" || f.type != "float32" || f.op != "sum"))
+    return bad("--baseline times all_reduce of float32 (sum) only");
+  if (compares && (!o->csv.empty() || !o->json.empty() || !o->plot.empty()))
+    return bad("--baseline prints a table only; leave --csv, --json and --plot out");
+  if (o->touch && !compares) return bad("--touch goes with --baseline");
   if (f.iterations < 0 || f.warmup < 0) return bad("-n and -w cannot be negative");
   if (f.check < 0) return bad("-c wants 0 or 1");
   if (f.ranks < 0 || f.ranks > kRanksMax)
@@ -191,10 +200,21 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   command->add_option("-o,--op", f.op, "a reduction, or all")->capture_default_str();
   command->add_option("--ranks", f.ranks, "local processes to start (default: one per core)");
   command->add_option("--algorithm", f.rest.algorithm, "this one instead of the cheapest");
-  command->add_option("--transport", f.rest.transport, "auto, shm or tcp")->capture_default_str();
+  command->add_option("--transport", f.rest.transport, "auto, shm, verbs, ucx or tcp")
+      ->capture_default_str();
   command->add_option("--place", f.direction, "in, out or both")->capture_default_str();
   command->add_option("--memory", f.memory, "host, or registered: from the library's allocator")
       ->capture_default_str();
+  command->add_flag("--registered", f.registered, "the same as --memory registered");
+  command->add_flag("--persistent", f.rest.persistent,
+                    "bind each collective to its buffers once, then start and wait");
+  command->add_flag("--counters", f.rest.counters,
+                    "print what was copied, registered, exchanged and sent how");
+  command->add_option("--baseline", f.rest.baseline,
+                      "compare with all-reduces made of remote procedure calls: rpc; push: without "
+                      "replies to small ones");
+  command->add_flag("--touch", f.rest.touch,
+                    "with --baseline: ranks write their buffers before each operation");
   command->add_option("--seconds", f.rest.seconds, "time per size")->capture_default_str();
   command->add_option("--timeout", f.rest.timeout_s, "seconds for joining and for one operation")
       ->capture_default_str();

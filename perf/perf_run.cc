@@ -1,7 +1,6 @@
 #include "perf/perf_run.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
@@ -10,57 +9,18 @@
 #include <memory>
 #include <utility>
 
-#include "gossamer/memory.h"
 #include "perf/commands.h"
 #include "perf/communicator_group.h"
 #include "perf/pattern.h"
+#include "perf/persistent_run.h"
 #include "perf/plot.h"
+#include "perf/region.h"
 #include "topology/machine.h"
 
 namespace gossamer {
 namespace {
 
 constexpr uint64_t kBandwidthBytesMin = 1 << 20;  // below, latency decides and not bandwidth
-
-// Page-aligned memory for the longest message, ordinary or from the library.
-class Region {
- public:
-  Region() = default;
-  Region(const Region&) = delete;
-  Region& operator=(const Region&) = delete;
-  ~Region() {
-    if (data_ == nullptr) return;
-    if (registered_)
-      static_cast<void>(free_memory(data_));
-    else
-      munmap(data_, bytes_);
-  }
-
-  Status allocate(uint64_t bytes, bool registered) {
-    bytes_ = std::max<uint64_t>(bytes, 4096);
-    registered_ = registered;
-    if (registered) {
-      const Result<void*> made = allocate_memory(bytes_);
-      if (!made) return made.status();
-      data_ = *made;
-    } else {
-      void* made =
-          mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      if (made == MAP_FAILED)
-        return Status::error(Code::kSystem, "not enough memory for a buffer of " +
-                                                bytes_text(bytes_) + "; lower -e");
-      data_ = made;
-    }
-    std::memset(data_, 0, bytes_);
-    return Status::ok();
-  }
-  std::byte* data() const { return static_cast<std::byte*>(data_); }
-
- private:
-  void* data_ = nullptr;
-  uint64_t bytes_ = 0;
-  bool registered_ = false;
-};
 
 // Measures cells of one communicator.
 class Runner {
@@ -117,7 +77,25 @@ class Runner {
     return {input, output, cell.bytes};
   }
 
+  // Binds a persistent collective to what call() will be called with.
+  Status bind(const Cell& cell, const Buffers& buffers, const Reduction& reduction) {
+    plan_ = {};
+    if (!options_.persistent) return Status::ok();
+    Result<PersistentCollective> made =
+        cell.collective == Collective::kAllGather
+            ? communicator_.plan_all_gather(buffers.input, buffers.output, cell.count, cell.type)
+            : communicator_.plan_all_reduce(buffers.input, buffers.output, cell.count, cell.type,
+                                            reduction);
+    if (!made) return made.status();
+    plan_ = std::move(*made);
+    return Status::ok();
+  }
+
   Status call(const Cell& cell, const Buffers& buffers, const Reduction& reduction) {
+    if (options_.persistent) {
+      if (Status s = plan_.start(); !s) return s;
+      return plan_.wait();
+    }
     if (cell.collective == Collective::kAllGather)
       return communicator_.all_gather(buffers.input, buffers.output, cell.count, cell.type);
     return communicator_.all_reduce(buffers.input, buffers.output, cell.count, cell.type,
@@ -126,6 +104,7 @@ class Runner {
 
   Status time(Cell* cell, const Reduction& reduction) {
     const Buffers buffers = place(*cell);
+    if (Status s = bind(*cell, buffers, reduction); !s) return s;
     Pattern pattern(
         {cell->collective, cell->type, cell->op, cell->ranks, cell->count, cell->in_place});
     Measured measured;
@@ -183,12 +162,25 @@ class Runner {
   const PerfOptions& options_;
   Region input_;
   Region output_;
+  PersistentCollective plan_;
 };
+
+// What the engine and the transports of this rank have counted.
+void print_counters(const Communicator::Counters& c) {
+  fmt::print("# counters of rank 0, warm-up and checks included:\n");
+  fmt::print("#   {} operations, {} plans built, {} steps, {} messages of {} bytes, {} wakeups\n",
+             c.operations, c.plans_built, c.steps_run, c.messages_sent, c.bytes_sent, c.wakeups);
+  const Traffic& t = c.traffic;
+  fmt::print("#   {} messages inline, {} staged, {} direct; {} copies of {} bytes\n",
+             t.inline_messages, t.staged_messages, t.direct_messages, t.copies, t.bytes_copied);
+  fmt::print("#   {} registrations, {} exchanges of addresses\n", t.registrations, t.exchanges);
+}
 
 void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
   fmt::print("# gossamer {}: {} ranks on {} host{} ({}), {} cores\n", GOSSAMER_VERSION, ranks,
              where.hosts, where.hosts == 1 ? "" : "s", where.host, usable_cores());
-  fmt::print("# transport {}, algorithm {}, {} buffers, {}\n", o.transport,
+  fmt::print("# {}transport {}, algorithm {}, {} buffers, {}\n",
+             o.persistent ? "persistent collectives, " : "", o.transport,
              o.algorithm.empty() ? "by price" : o.algorithm,
              o.registered ? "library-allocated" : "ordinary",
              o.check ? "every element of every rank checked" : "results not checked");
@@ -306,6 +298,10 @@ int run_perf(const PerfOptions& o, int ranks_wanted) {
   auto group = meet(communicator, &where);
   if (!group) return complain(group.status());
   if (reports) print_preamble(o, ranks, where);
+  if (!o.baseline.empty()) {
+    const Status compared = compare_with_rpc(communicator, **group, o);
+    return compared ? 0 : complain(compared);
+  }
   Runner runner(communicator, **group, o);
   if (Status s = runner.allocate(); !s) return complain(s);
   std::vector<Cell> cells;
@@ -314,6 +310,7 @@ int run_perf(const PerfOptions& o, int ranks_wanted) {
   uint64_t wrong = 0;
   for (const Cell& cell : cells) wrong += cell.timing.wrong;
   if (reports) {
+    if (o.counters) print_counters(communicator.counters());
     if (o.check) fmt::print("# {} wrong elements in {} measurements\n", wrong, cells.size());
     std::fflush(stdout);
     const std::string title =

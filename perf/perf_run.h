@@ -19,6 +19,10 @@ struct PerfOptions {
   bool in_place = true;
   bool check = true;
   bool registered = false;  // buffers from allocate_memory()
+  bool persistent = false;  // collectives bound to their buffers once per cell
+  bool counters = false;    // printed at the end
+  std::string baseline;     // "rpc" or "push": compare with all-reduces made of such; else empty
+  bool touch = false;       // then: each rank writes its buffer before every operation, timed
   int iterations = 0;       // 0: by time
   int warmup = 5;
   double seconds = 0.5;  // per cell

@@ -79,9 +79,11 @@ struct Operation {
     const State now = state.load(std::memory_order_acquire);
     return now == kStarted || now == kAsked;
   }
+  // Nobody restarts it while somebody else is still in wait() or test().
   void see() {
-    State expected = kDone;
-    (void)state.compare_exchange_strong(expected, kSeen);
+    if (state.load(std::memory_order_acquire) == kDone) {
+      state.store(kSeen, std::memory_order_relaxed);
+    }
   }
 
   Communicator::Impl* owner = nullptr;  // null: gone, or there never was one

@@ -269,6 +269,46 @@ static void test_asynchronous_calls(gossamerComm_t comm, int rank) {
   for (i = 0; i < kCount; ++i) REQUIRE(x[i] == 3 * i + 3);
 }
 
+static void test_persistent_calls(gossamerComm_t comm, int rank) {
+  static int64_t x[kCount], all[kRanks * kCount];
+  gossamerPlan_t sum = NULL, gather = NULL, none = NULL;
+  void* handle = NULL;
+  int done = 0, round, i;
+  REFUSED(gossamerAllReduceInit(x, x, kCount, gossamerInt64, gossamerSum, NULL, &sum),
+          "communicator is null");
+  REFUSED(gossamerAllReduceInit(x, x, kCount, gossamerInt64, gossamerSum, comm, NULL), "null");
+  REFUSED(gossamerAllReduceInit(NULL, x, kCount, gossamerInt64, gossamerSum, comm, &none),
+          "buffer is null");
+  REQUIRE(none == NULL);
+  REFUSED(gossamerStart(NULL), "plan is null");
+  REFUSED(gossamerWait(NULL, -1), "plan is null");
+  REFUSED(gossamerTest(NULL, &done), "plan is null");
+  REQUIRE(gossamerPlanFree(NULL) == gossamerSuccess);
+  REFUSED(gossamerCommRegister(comm, NULL, 8, &handle), "null");
+  REFUSED(gossamerCommDeregister(comm, NULL), "registration");
+  if (rank == 0) {
+    REQUIRE(gossamerCommRegister(comm, x, sizeof(x), &handle) == gossamerSuccess);
+    REQUIRE(handle != NULL);
+  }
+  REQUIRE(gossamerAllReduceInit(x, x, kCount, gossamerInt64, gossamerSum, comm, &sum) ==
+          gossamerSuccess);
+  REQUIRE(gossamerAllGatherInit(x, all, kCount, gossamerInt64, comm, &gather) == gossamerSuccess);
+  for (round = 0; round < 5; ++round) {
+    for (i = 0; i < kCount; ++i) x[i] = rank + round;
+    REQUIRE(gossamerStart(sum) == gossamerSuccess);
+    REFUSED(gossamerStart(sum), "wait()");
+    REQUIRE(gossamerStart(gather) == gossamerSuccess);
+    REQUIRE(gossamerWait(gather, -1) == gossamerSuccess);
+    REQUIRE(gossamerTest(sum, &done) == gossamerSuccess && done == 1);
+    REQUIRE(gossamerWait(sum, 0) == gossamerSuccess);
+    for (i = 0; i < kCount; ++i) REQUIRE(x[i] == kRanks * round + kRanks * (kRanks - 1) / 2);
+    for (i = 0; i < kRanks * kCount; ++i) REQUIRE(all[i] == x[0]);
+  }
+  REQUIRE(gossamerPlanFree(sum) == gossamerSuccess);
+  REQUIRE(gossamerPlanFree(gather) == gossamerSuccess);
+  if (rank == 0) REQUIRE(gossamerCommDeregister(comm, handle) == gossamerSuccess);
+}
+
 static void test_library_memory(gossamerComm_t comm, int rank) {
   void* memory = NULL;
   float* x;
@@ -355,6 +395,7 @@ static void run_rank(int rank, const int* ends, const char* place) {
   test_blocking_calls(comm, rank);
   test_bad_calls(comm);
   test_asynchronous_calls(comm, rank);
+  test_persistent_calls(comm, rank);
   test_library_memory(comm, rank);
   test_abort(comm, rank);
   REQUIRE(gossamerCommDestroy(comm) == gossamerSuccess);

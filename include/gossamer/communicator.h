@@ -82,8 +82,9 @@ class GOSSAMER_API Work {
 //     everywhere if (Status s = sum->wait(); !s) ...    // read x
 //   }
 //
-// Movable. One run at a time, started by one thread at a time. Destroying one that runs waits for
-// it (within its deadline). It may outlive its Communicator, and is of no use then.
+// Movable. One run at a time; several threads may wait for it, and all of them have returned before
+// it is started again. Destroying one that runs waits for it (within its deadline). It may outlive
+// its Communicator, and is of no use then.
 class GOSSAMER_API PersistentCollective {
  public:
   PersistentCollective() = default;  // of no use

@@ -68,8 +68,7 @@ void Pair::receive_immediate(uint32_t immediate) {
   if (offset != expected_ % ring) return nonsense("a record out of place");
   RecordHeader header;
   std::memcpy(&header, memory_ + offset, sizeof header);
-  if (header.run_bytes > kChunkBytes - kHeaderBytes ||
-      header.run_bytes > ring - offset - kHeaderBytes) {
+  if (header.run_bytes > kChunkBytes || header.run_bytes > ring - offset - kHeaderBytes) {
     return nonsense("a record longer than its place");
   }
   if (header.consumed > peer_consumed_ && header.consumed <= head_) {

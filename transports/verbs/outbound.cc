@@ -39,10 +39,7 @@ Pair::Pushed Pair::push(Outgoing* out) {
   if (broken_) return Pushed::kBlocked;
   if (out->message.bytes <= kEagerBytes) return push_short(*out);
   const Grant* const grant = grant_for(*out);
-  if (grant == nullptr) {
-    announce(out);
-    return Pushed::kBlocked;
-  }
+  if (grant == nullptr) return Pushed::kBlocked;
   if (!out->looked_up) {
     out->memory = shared_.cache->acquire(out->message.data, out->message.bytes);
     out->looked_up = true;
@@ -102,13 +99,19 @@ ibv_send_wr* Pair::write_record(uint64_t position, uint64_t bytes_in_mirror) {
   return request;
 }
 
-void Pair::announce(Outgoing* out) {
+void Pair::announce_late() {
   uint64_t position = 0;
-  if (out->announced || !claim(kHeaderBytes, &position)) return;
-  out->announced = true;
-  begin_record(position, RecordKind::kAnnounce, *out, 0);
+  if (broken_ || outgoing_.empty()) return;
+  Outgoing& out = outgoing_.front();
+  if (out.announced || out.message.bytes <= kEagerBytes || grant_for(out) != nullptr ||
+      !claim(kHeaderBytes, &position)) {
+    return;
+  }
+  out.announced = true;
+  begin_record(position, RecordKind::kAnnounce, out, 0);
   ibv_send_wr* const request = write_record(position, kHeaderBytes);
   if (inline_max_ >= kHeaderBytes) request->send_flags |= IBV_SEND_INLINE;
+  post();
 }
 
 Pair::Pushed Pair::push_short(const Outgoing& out) {
@@ -169,7 +172,7 @@ Pair::Pushed Pair::push_stream(Outgoing* out) {
   const Message& message = out->message;
   const bool lent = out->memory != nullptr;
   while (out->sent < message.bytes) {
-    const uint64_t run = std::min(kChunkBytes - kHeaderBytes, message.bytes - out->sent);
+    const uint64_t run = std::min(kChunkBytes, message.bytes - out->sent);
     uint64_t position = 0;
     if (!claim(kHeaderBytes + run, &position)) return Pushed::kBlocked;
     const std::byte* const from = message.data + out->sent;

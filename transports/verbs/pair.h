@@ -7,8 +7,8 @@
 //              sink in registered memory says where: the bytes are written straight there, and a
 //              flag after them. Any other says "stream": runs go through the ring, from the
 //              caller's memory where that is registered, and are folded straight from it.
-//   Announce   a long message whose note is not there yet is announced, so that a receiver that
-//              expects another finds out.
+//   Announce   a long message whose note has not come for some milliseconds is announced, so that
+//              a receiver that expects another finds out.
 //   Credits    a record takes whole pages of the ring, so the ring bounds how many there are.
 //              Consumed positions travel with every record and note the other way, and alone when
 //              a quarter of the ring is owed.
@@ -33,7 +33,7 @@ namespace gossamer::verbs {
 
 inline constexpr uint32_t kWindow = 64;             // operations each way
 inline constexpr uint64_t kEagerBytes = 8192;       // longer messages wait for their receiver
-inline constexpr uint64_t kChunkBytes = 64 * 1024;  // of the ring, at most, for one record
+inline constexpr uint64_t kChunkBytes = 64 * 1024;  // of a message, at most, in one record
 inline constexpr uint32_t kReceives = 512;          // receive slots
 inline constexpr uint32_t kSends = 128;             // requests that may be outstanding
 inline constexpr uint32_t kRegions = 1024;          // named at a time in one direction
@@ -74,6 +74,8 @@ class Pair {
   void abandon();
   // Has what was sent so far confirmed, so that flushed() comes true.
   void flush();
+  // Announces the first outgoing message if it waits for its receiver.
+  void announce_late();
   // Finds out whether the peer's device still answers, if something is awaited from it.
   void probe();
   bool flushed() const { return broken_ || completed_ == posted_; }
@@ -155,7 +157,6 @@ class Pair {
   bool claim(uint64_t bytes, uint64_t* position);
   void begin_record(uint64_t position, RecordKind kind, const Outgoing& out, uint64_t run);
   ibv_send_wr* write_record(uint64_t position, uint64_t bytes_in_mirror);
-  void announce(Outgoing* out);
   void fly(Outgoing* out);
   void advance_sends(std::vector<Token>* done);
 

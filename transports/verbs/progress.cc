@@ -197,6 +197,7 @@ Code Verbs::poll(std::vector<Token>* done, Fault* fault) noexcept {
   for (const auto& device : devices_.devices()) read_async_events(device.get());
   if (check_control(fault) != Code::kOk) return fail(fault);
   if (judge_ports(fault) != Code::kOk) return fail(fault);
+  for (Pair* pair : pairs_) pair->announce_late();
   if (const auto now = Clock::now(); now - probed_ > kProbeEvery) {
     probed_ = now;
     for (Pair* pair : pairs_) {
@@ -211,7 +212,10 @@ bool Verbs::arm() noexcept {
   collect_events();
   if (urgent_) return false;
   bool sends = false;
-  for (const Pair* pair : pairs_) sends = sends || pair->waits_for_sends();
+  for (Pair* pair : pairs_) {
+    pair->announce_late();
+    sends = sends || pair->waits_for_sends();
+  }
   for (const auto& device : devices_.devices()) {
     for (const auto& queue : device->queues) {
       if (ibv_req_notify_cq(queue->cq, sends ? 0 : 1) != 0) return false;

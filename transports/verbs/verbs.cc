@@ -20,8 +20,8 @@ namespace {
 constexpr uint32_t kPurpose = 0x56455200;
 constexpr uint8_t kLanesMax = 4;
 // A link has two rings and two mirrors; with many links they are smaller.
-constexpr uint32_t kRingBytes = 512 * 1024;
-constexpr uint32_t kSmallRingBytes = 256 * 1024;
+constexpr uint32_t kRingBytes = 1024 * 1024;
+constexpr uint32_t kSmallRingBytes = 512 * 1024;
 constexpr Rank kFewRanks = 16;
 // How long a rank that leaves waits for what it has sent to be confirmed.
 constexpr std::chrono::milliseconds kLinger{1000};

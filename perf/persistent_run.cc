@@ -55,8 +55,9 @@ class Comparison {
     if (group_.rank() != 0 || sizes_ == 0) return Status::ok();
     fmt::print("# geometric mean: {} / persistent {:.2f}, ordinary call / persistent {:.2f}\n",
                options_.baseline, std::exp(log_rpc_ / sizes_), std::exp(log_call_ / sizes_));
-    fmt::print("# ratios: {} and call on ordinary memory, persistent on {}\n", options_.baseline,
-               best_ == kPersistent ? "ordinary memory" : "the library's");
+    fmt::print(
+        "# ratios: median of the rounds'; {} and call on ordinary memory, persistent on {}\n",
+        options_.baseline, best_ == kPersistent ? "ordinary memory" : "the library's");
     std::fflush(stdout);
     return Status::ok();
   }
@@ -124,7 +125,8 @@ class Comparison {
     Pace pace = pace_for(bytes, 0, 0, options_.seconds / kRounds / kAll);
     pace.groups_warm = 1;
     for (int round = 0; round < kRounds; ++round) {
-      for (int who = 0; who < kAll; ++who) {
+      for (int turn = 0; turn < kAll; ++turn) {
+        const int who = round % 2 == 0 ? turn : kAll - 1 - turn;
         Measured measured;
         measured.prepare = [&](int) { touch(values(who), count); };
         measured.run = [&](int) { return call(who, count, options_.touch); };
@@ -138,11 +140,19 @@ class Comparison {
     return Status::ok();
   }
 
+  // Median over the rounds: a round's contestants met the same machine, and two rounds may not
+  // have.
+  static double ratio(const std::vector<double>& slow, const std::vector<double>& fast) {
+    std::vector<double> ratios;
+    for (size_t i = 0; i < slow.size(); ++i) ratios.push_back(slow[i] / fast[i]);
+    return summarize(ratios).median_us;
+  }
+
   void report(uint64_t bytes, std::array<std::vector<double>, kAll>* medians) {
     std::array<double, kAll> us{};
     for (size_t who = 0; who < kAll; ++who) us[who] = summarize((*medians)[who]).median_us;
-    const double over_rpc = us[kRpc] / us[best_];
-    const double over_call = us[kOrdinary] / us[best_];
+    const double over_rpc = ratio((*medians)[kRpc], (*medians)[best_]);
+    const double over_call = ratio((*medians)[kOrdinary], (*medians)[best_]);
     log_rpc_ += std::log(over_rpc);
     log_call_ += std::log(over_call);
     ++sizes_;

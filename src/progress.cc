@@ -20,6 +20,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::chrono::hours kWaitMax{24 * 365};
+constexpr milliseconds kLookAgain{20};
 constexpr milliseconds kLookMin{1};
 constexpr milliseconds kLookMax{8};
 constexpr int kQuietLooksMax = 16;  // then it sleeps until it is called
@@ -162,7 +163,10 @@ bool Communicator::Impl::run_next(bool overlapping) {
   dequeue(operation);
   ended_.store(ended_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   if (!result) operation->result = std::move(result);
-  if (operation->state.exchange(Operation::kDone) == Operation::kAsked) {
+  // Not an exchange, which would cost every run: who asks just now is not notified and looks again.
+  const bool asked = operation->state.load(std::memory_order_acquire) == Operation::kAsked;
+  operation->state.store(Operation::kDone, std::memory_order_release);
+  if (asked) {
     const std::lock_guard lock(mutex_);
     finished_.notify_all();
   }
@@ -243,10 +247,14 @@ Status Communicator::Impl::wait(Operation* operation) {
 Status Communicator::Impl::wait_for(Operation* operation, std::chrono::nanoseconds timeout) {
   ask(operation);
   // More than the clock can add to now would count as past.
-  timeout = std::min<std::chrono::nanoseconds>(timeout, kWaitMax);
+  const auto end = Clock::now() + std::min<std::chrono::nanoseconds>(timeout, kWaitMax);
   std::unique_lock lock(mutex_);
-  const bool done = finished_.wait_for(lock, timeout, [operation] { return operation->done(); });
-  if (done) return operation->result;
+  for (;;) {
+    const auto until = std::min(end, Clock::now() + kLookAgain);
+    const auto done = [operation] { return operation->done(); };
+    if (finished_.wait_until(lock, until, done)) return operation->result;
+    if (until == end) break;
+  }
   return Status::error(
       Code::kTimeout, "the operation has not finished within the time given to wait(); it goes on");
 }

@@ -1,8 +1,10 @@
-// The transport suite over UCX's tcp and over its shared memory.
+// The transport suite over UCX's tcp, its shared memory and, where there are devices, RDMA.
 //
 // ctest: TIMEOUT 300
 
 #include "transports/ucx/ucx.h"
+
+#include <filesystem>
 
 #include "tests/transport_suite.h"
 #include "transports/list.h"
@@ -12,6 +14,7 @@ namespace gossamer::suite {
 namespace {
 
 constexpr const char* kTcp = "tcp,self";
+constexpr const char* kRdma = "rc_verbs,ud_verbs,self";
 constexpr const char* kSharedMemory = "posix,sysv,cma,self";
 
 TransportCase over(const char* name, const ucx::Options& options) {
@@ -28,7 +31,15 @@ std::string unavailable() {
 
 std::vector<TransportCase> cases() {
   if (!unavailable().empty()) return {};
-  return {over("tcp", {.tls = kTcp}), over("shm", {.tls = kSharedMemory})};
+  std::vector<TransportCase> all = {over("tcp", {.tls = kTcp}),
+                                    over("shm", {.tls = kSharedMemory})};
+  // Only where there are RDMA devices, such as in tests/rdma-vm.
+  std::error_code none;
+  const std::filesystem::directory_iterator devices("/sys/class/infiniband", none);
+  if (!none && devices != std::filesystem::directory_iterator()) {
+    all.push_back(over("rc", {.tls = kRdma}));
+  }
+  return all;
 }
 
 }  // namespace

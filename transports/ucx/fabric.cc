@@ -30,8 +30,8 @@ void endpoint_failed(void* link, ucp_ep_h /*endpoint*/, ucs_status_t status) {
   broken->owner->on_broken(broken, ucp().ucs_status_string(status));
 }
 
-Status failed(Code code, const std::string& what, ucs_status_t status, Rank rank = -1) {
-  return Status::error(code, what + ": " + ucp().ucs_status_string(status), rank);
+Status failed(Code code, const std::string& what, ucs_status_t status) {
+  return Status::error(code, what + ": " + ucp().ucs_status_string(status));
 }
 
 bool within_host(const std::string& name) {
@@ -153,7 +153,7 @@ std::string Fabric::address() const {
   return text;
 }
 
-Status Fabric::connect(const std::string& address, Rank self, Link* link) {
+bool Fabric::connect(const std::string& address, Link* link, const char** why) {
   ucp_ep_params_t params{};
   params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
                       UCP_EP_PARAM_FIELD_ERR_HANDLER;
@@ -162,12 +162,10 @@ Status Fabric::connect(const std::string& address, Rank self, Link* link) {
       reach_ == Reach::kNetwork ? UCP_ERR_HANDLING_MODE_PEER : UCP_ERR_HANDLING_MODE_NONE;
   params.err_handler = {&endpoint_failed, link};
   const ucs_status_t status = ucp().ucp_ep_create(worker_, &params, &link->endpoint);
-  if (status == UCS_OK) return Status::ok();
+  if (status == UCS_OK) return true;
   link->endpoint = nullptr;
-  return failed(Code::kUnavailable,
-                "UCX has no way from rank " + std::to_string(self) + " to rank " +
-                    std::to_string(link->peer) + "; UCX_TLS must allow one that both can use",
-                status, link->peer);
+  *why = ucp().ucs_status_string(status);
+  return false;
 }
 
 void Fabric::close(std::span<ucp_ep* const> endpoints) {

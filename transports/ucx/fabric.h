@@ -45,7 +45,8 @@ class Fabric {
   Fabric& operator=(const Fabric&) = delete;
 
   std::string address() const;
-  Status connect(const std::string& address, Rank self, Link* link);
+  // Begins to connect the link's endpoint. False: UCX has no way there, *why is its reason.
+  bool connect(const std::string& address, Link* link, const char** why);
   // Ends these endpoints without asking their peers.
   void close(std::span<ucp_ep* const> endpoints);
 

@@ -33,7 +33,7 @@ static_assert(kFragmentBytes % 192 == 0);
 static_assert(std::endian::native == std::endian::little, "UCX itself needs equal byte orders");
 
 inline constexpr unsigned kRecordId = 1;  // of our active messages
-enum class Kind : uint8_t { kData = 1, kCredit, kFarewell };
+enum class Kind : uint8_t { kData = 1, kCredit, kFarewell, kHello };
 
 // In front of every record, as it lies in memory.
 struct Header {

@@ -55,7 +55,7 @@ bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_
     pipe->acknowledged = header.consumed;
     if (pipe->issuing < pipe->outgoing.size()) activate(pipe);
   }
-  if (header.kind == Kind::kCredit) return false;
+  if (header.kind == Kind::kCredit || header.kind == Kind::kHello) return false;
   if (header.kind == Kind::kFarewell) {
     pipe->ended = true;
     pipe->end = header.position;

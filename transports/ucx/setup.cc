@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
 
 #include "src/auth.h"
 #include "src/env.h"
@@ -21,6 +22,7 @@ constexpr int kLandings = 6;
 // How long a failed connection waits for somebody to say why.
 constexpr std::chrono::milliseconds kOpenGrace{300};
 constexpr size_t kPartBytesMax = 64 * 1024;  // of an address
+constexpr std::chrono::milliseconds kDrainTime{10};
 // What a leaving rank waits for its last records to be on their way.
 constexpr std::chrono::milliseconds kFarewellTime{100};
 
@@ -147,12 +149,23 @@ Code Ucx::connect(Link* link, Fault* fault) {
                config_.rank, link->peer);
     return fault->code;
   }
-  const Status connected = place.fabric->connect(place.address, config_.rank, link);
-  if (!connected) {
-    fault->set(connected.code(), link->peer, "%s", connected.message().c_str());
-    return fault->code;
-  }
   link->opened = Control::Clock::now();
+  const char* why = "";
+  if (!place.fabric->connect(place.address, link, &why)) {
+    on_broken(link, why);  // a peer that has failed cannot be reached either, and may tell why
+    return Code::kOk;
+  }
+  // UCX exchanges what it needs for rendezvous when that is first asked for. Ask now: such a
+  // message that cannot leave, because its reader has died, aborts the process when the worker
+  // goes.
+  Pipe& pipe = *link->pipes.front();
+  fill(&pipe, Kind::kHello, &pipe.credit);
+  ucp_request_param_t hello{};
+  hello.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  hello.flags = UCP_AM_SEND_FLAG_EAGER | UCP_AM_SEND_FLAG_REPLY;
+  const ucs_status_ptr_t sent = ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe.credit,
+                                                      sizeof(Header), nullptr, 0, &hello);
+  if (UCS_PTR_IS_PTR(sent)) ucp().ucp_request_free(sent);
   const ucp_request_param_t flush{};
   link->connecting = ucp().ucp_ep_flush_nbx(link->endpoint, &flush);
   return Code::kOk;
@@ -186,7 +199,10 @@ Code Ucx::await_connection(Link* link, Fault* fault) {
     link->suspected = Control::Clock::now();
   }
   if (Control::Clock::now() - link->suspected <= kOpenGrace) return Code::kAgain;
-  return control_.lost(link->peer, std::string("cannot be reached by UCX: ") + link->why, fault);
+  return control_.lost(link->peer,
+                       std::string("cannot be reached by UCX (") + link->why +
+                           "); if it lives, UCX_TLS must allow what both can use",
+                       fault);
 }
 
 // Tells every peer where our records end, and gives all of them time to get out.
@@ -232,25 +248,55 @@ void Ucx::release_records() {
   }
 }
 
+// Takes in what survivors of a failure have on its way here, so that they can leave too.
+void Ucx::drain() {
+  const auto end = std::chrono::steady_clock::now() + kDrainTime;
+  while (std::chrono::steady_clock::now() < end) {
+    (void)ucp().ucp_worker_progress(host_->worker());
+    std::this_thread::yield();
+  }
+}
+
+void Ucx::close_endpoints(Fabric* fabric) {
+  if (fabric == nullptr) return;
+  std::vector<ucp_ep*> endpoints;
+  for (const auto& link : links_) {
+    if (link == nullptr || link->endpoint == nullptr || link->worker != fabric->worker()) continue;
+    endpoints.push_back(std::exchange(link->endpoint, nullptr));
+    link->broken = true;
+  }
+  fabric->close(endpoints);
+}
+
+// Whether a device may be reading or writing a caller's memory on its own.
+bool Ucx::in_flight() const {
+  for (const auto& link : links_) {
+    if (link == nullptr || link->same_host) continue;
+    for (const auto& pipe : link->pipes) {
+      if (!pipe->outgoing.empty()) return true;
+      for (const Arrived& record : pipe->arrived) {
+        if (record.state == Arrived::State::kFetching) return true;
+      }
+    }
+  }
+  return false;
+}
+
 Ucx::~Ucx() {
   leaving_ = true;
   if (!abandoned_ && failure_.code == Code::kOk) say_farewell();
+  const bool failed = abandoned_ || failure_.code != Code::kOk;
   control_.say_goodbye();
   abandoned_ = true;
+  if (failed && host_ != nullptr) drain();
   release_records();
   for (const auto& link : links_) {
     if (link != nullptr && UCS_PTR_IS_PTR(link->connecting)) {
       ucp().ucp_request_free(link->connecting);
     }
   }
-  for (Fabric* const fabric : {host_.get(), network_.get()}) {
-    std::vector<ucp_ep*> endpoints;
-    for (const auto& link : links_) {
-      if (fabric == nullptr || link == nullptr || link->endpoint == nullptr) continue;
-      if (link->worker == fabric->worker()) endpoints.push_back(link->endpoint);
-    }
-    if (fabric != nullptr) fabric->close(endpoints);
-  }
+  close_endpoints(host_.get());
+  close_endpoints(network_.get());
   host_.reset();
   network_.reset();
   links_.clear();  // UCX may have used them to the last

@@ -57,7 +57,7 @@ Code Ucx::open(Rank peer, Fault* fault) noexcept {
   Link& link = link_at(peer);
   if (link.ready) return Code::kOk;
   Code code = Code::kOk;
-  if (link.endpoint == nullptr) {
+  if (link.endpoint == nullptr && !link.broken) {
     code = control_.open(peer, fault);
     if (code == Code::kOk) code = connect(&link, fault);
   }
@@ -163,7 +163,9 @@ void Ucx::notify(const Fault& fault) noexcept {
 
 void Ucx::abandon() noexcept {
   control_.stop();
+  if (abandoned_) return;
   abandoned_ = true;
+  if (in_flight()) close_endpoints(network_.get());
   for (const auto& link : links_) {
     if (link == nullptr) continue;
     for (const auto& pipe : link->pipes) {

@@ -6,7 +6,8 @@
 //              memory in every announcement: each counts as an exchange in Traffic.
 //   Faults     A broken endpoint alone is no fault: the peer's control connection knows better what
 //              has happened and has kGrace to tell.
-//   Abandoned  UCX is not driven any more, so nothing of it reads or writes a buffer.
+//   Abandoned  UCX is not driven any more, and endpoints by which a device may still move bytes on
+//              its own are closed, so nothing reads or writes a buffer.
 //   Threads    driving thread.
 
 #pragma once
@@ -67,6 +68,9 @@ class Ucx final : public Transport {
   Code await_connection(Link* link, Fault* fault);
   void say_farewell();
   void release_records();
+  void close_endpoints(Fabric* fabric);
+  bool in_flight() const;
+  void drain();
 
   // ucx.cc
   Pipe& pipe_at(Rank peer, Lane lane);

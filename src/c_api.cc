@@ -99,7 +99,7 @@ DataType type_of(const gossamerDataType_t& type) {
 }
 
 Reduction reduction_of(gossamerRedOp_t op) {
-  return Reduction(static_cast<ReduceOp>(op));
+  return {static_cast<ReduceOp>(op)};
 }
 
 bool plain(const gossamerRedOp_t& op) {
@@ -438,7 +438,9 @@ gossamerResult_t gossamerCommRegister(gossamerComm_t comm, void* buff, size_t by
   return guarded([&] {
     Result<gossamer::RegistrationId> id = comm->communicator->register_memory(buff, bytes);
     if (!id) return finish(id.status());
-    *handle = reinterpret_cast<void*>(static_cast<uintptr_t>(*id));
+    // an opaque number, never followed
+    *handle =
+        reinterpret_cast<void*>(static_cast<uintptr_t>(*id));  // NOLINT(performance-no-int-to-ptr)
     return gossamerSuccess;
   });
 }

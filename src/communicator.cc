@@ -74,8 +74,8 @@ Communicator::Counters Communicator::counters() const {
 Status Communicator::all_reduce(const void* input, void* output, uint64_t count, DataType type,
                                 Reduction reduction) {
   PlanKey key;
-  const Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op),
-                                     input, output, reduction, &key);
+  Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op), input,
+                               output, reduction, &key);
   if (!status) return status;
   return impl_->run(key, input, output, reduction);
 }
@@ -91,8 +91,8 @@ Work Communicator::start_all_reduce(const void* input, void* output, uint64_t co
 
 Status Communicator::all_gather(const void* input, void* output, uint64_t count, DataType type) {
   PlanKey key;
-  const Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
-                                     input, output, {}, &key);
+  Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
+                               input, output, {}, &key);
   if (!status) return status;
   return impl_->run(key, input, output, {});
 }
@@ -165,7 +165,7 @@ Status Communicator::Impl::check_shape(const Call& call) const {
 Status Communicator::Impl::check(const Call& call, const void* input, const void* output,
                                  const Reduction& reduction, PlanKey* key) const {
   key->call = call;
-  const Status sound = check_shape(call);
+  Status sound = check_shape(call);
   if (!sound) return sound;
   const bool gathers = call.collective == Collective::kAllGather;
   const uint64_t shares = gathers ? static_cast<uint64_t>(size) : 1;
@@ -264,7 +264,7 @@ Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings, Patience*
     const Code code = engine_->open(plan->program);
     if (code == Code::kOk) {
       plan->open = true;
-    } else if (code != Code::kAgain) {
+    } else if (code != Code::kAgain) {  // NOLINT(bugprone-branch-clone): the last one, but first
       return fail(engine_->fault(), describe(call, sequence_));
     } else if (abort_.load(std::memory_order_relaxed)) {
       return give_up(Code::kAborted, call);

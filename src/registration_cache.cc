@@ -32,9 +32,7 @@ RegistrationCache::RegistrationCache(Registrar* registrar, MemoryWatch* watch, B
 }
 
 RegistrationCache::~RegistrationCache() {
-  for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-    registrar_->deregister_memory(it->second->handle);
-  }
+  for (const auto& entry : entries_) registrar_->deregister_memory(entry.second->handle);
   for (const auto& registration : dying_) registrar_->deregister_memory(registration->handle);
 }
 
@@ -100,7 +98,9 @@ Registration* RegistrationCache::add(uintptr_t begin, uintptr_t end, bool pinned
       break;
     }
   }
-  const std::span<std::byte> pages(reinterpret_cast<std::byte*>(begin), end - begin);
+  // whole pages around the memory asked for
+  auto* const first = reinterpret_cast<std::byte*>(begin);  // NOLINT(performance-no-int-to-ptr)
+  const std::span<std::byte> pages(first, end - begin);
   void* handle = nullptr;
   do {
     handle = registrar_->register_memory(pages, &refusal_);

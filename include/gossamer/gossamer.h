@@ -16,6 +16,8 @@
 #ifndef GOSSAMER_GOSSAMER_H
 #define GOSSAMER_GOSSAMER_H
 
+/* Read as C++ too, but written as C and named like NCCL. */
+/* NOLINTBEGIN(modernize-*,google-*,readability-identifier-naming) */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -205,4 +207,5 @@ GOSSAMER_API gossamerResult_t gossamerMemFree(void* ptr);
 }
 #endif
 
+/* NOLINTEND(modernize-*,google-*,readability-identifier-naming) */
 #endif /* GOSSAMER_GOSSAMER_H */

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "src/log.h"
 #include "src/process.h"
@@ -31,8 +32,8 @@ void prepare(int socket) {
 
 }  // namespace
 
-Greeter::Greeter(const TransportConfig& config, uint32_t purpose)
-    : config_(config), purpose_(purpose) {}
+Greeter::Greeter(TransportConfig config, uint32_t purpose)
+    : config_(std::move(config)), purpose_(purpose) {}
 
 Greeter::~Greeter() {
   stop();

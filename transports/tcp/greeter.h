@@ -39,7 +39,7 @@ struct Welcome {
 
 class Greeter {
  public:
-  explicit Greeter(const TransportConfig& config, uint32_t purpose = kTcpPurpose);
+  explicit Greeter(TransportConfig config, uint32_t purpose = kTcpPurpose);
   ~Greeter();
   Greeter(const Greeter&) = delete;
   Greeter& operator=(const Greeter&) = delete;

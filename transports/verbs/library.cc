@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cerrno>
+#include <cstddef>
 #include <string>
 
 namespace gossamer::verbs {
@@ -9,8 +11,11 @@ namespace gossamer::verbs {
 namespace {
 
 int query_port(ibv_context* context, uint8_t port, ibv_port_attr* attributes) {
-  verbs_context* const extended = verbs_get_ctx_op(context, query_port);
-  if (extended == nullptr) return ENOSYS;
+  verbs_context* const extended = verbs_get_ctx(context);
+  const bool has = extended != nullptr &&
+                   extended->sz >= sizeof *extended - offsetof(verbs_context, query_port) &&
+                   extended->query_port != nullptr;
+  if (!has) return ENOSYS;
   return extended->query_port(context, port, attributes, sizeof *attributes);
 }
 

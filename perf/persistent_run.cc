@@ -32,8 +32,7 @@ class Comparison {
     const std::string transport = options_.transport == "auto" ? "shm" : options_.transport;
     best_ = transport == "tcp" ? kPersistent : kPersistentRegistered;
     auto made = RpcBaseline::create(
-        communicator_, transport, longest / sizeof(float) + 1,
-        options_.baseline == options_.baseline,
+        communicator_, transport, longest / sizeof(float) + 1, options_.baseline == "rpc",
         std::chrono::milliseconds(static_cast<int64_t>(options_.timeout_s * 1000)));
     if (!made) return made.status();
     rpc_ = std::move(*made);

@@ -4,6 +4,7 @@
 
 #include "transports/ucx/ucx.h"
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/transport_suite.h"
@@ -12,6 +13,11 @@
 namespace gossamer::suite {
 
 namespace {
+
+#if defined(__SANITIZE_THREAD__)
+// UCX patches the calls that map memory, as the thread sanitizer does: one of the two crashes.
+[[maybe_unused]] const int kNoHooks = ::setenv("UCX_MEM_EVENTS", "no", 1);
+#endif
 
 constexpr const char* kTcp = "tcp,self";
 constexpr const char* kRdma = "rc_verbs,ud_verbs,self";

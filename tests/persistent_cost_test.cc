@@ -11,62 +11,14 @@
 
 #include "gossamer/communicator.h"
 #include "gossamer/memory.h"
-#include "tests/rank_group.h"
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define GOSSAMER_TEST_COUNTS_ALLOCATIONS 0
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define GOSSAMER_TEST_COUNTS_ALLOCATIONS 0
-#endif
-#ifndef GOSSAMER_TEST_COUNTS_ALLOCATIONS
-#define GOSSAMER_TEST_COUNTS_ALLOCATIONS 1
-#endif
-
-namespace {
-thread_local uint64_t allocations = 0;  // by this thread
-}
-
-#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
-extern "C" {
-void* __libc_malloc(size_t bytes);
-void* __libc_calloc(size_t count, size_t bytes);
-void* __libc_realloc(void* memory, size_t bytes);
-
-// Before those of the C library; operator new comes here too.
-void* malloc(size_t bytes) {
-  ++allocations;
-  return __libc_malloc(bytes);
-}
-void* calloc(size_t count, size_t bytes) {
-  ++allocations;
-  return __libc_calloc(count, bytes);
-}
-void* realloc(void* memory, size_t bytes) {
-  ++allocations;
-  return __libc_realloc(memory, bytes);
-}
-}
-#endif
+#include "tests/count_allocations.h"
+#include "tests/persistent_plans.h"
 
 namespace gossamer {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-std::vector<int64_t> filled(int64_t value, uint64_t count = 1000) {
-  return std::vector<int64_t>(count, value);
-}
-
-PersistentCollective plan_sum(Communicator& comm, std::vector<int64_t>* values) {
-  auto made = comm.plan_all_reduce(values->data(), values->data(), values->size(), DataType::kInt64,
-                                   ReduceOp::kSum);
-  EXPECT_TRUE(made) << made.status().to_string();
-  return made ? std::move(*made) : PersistentCollective();
-}
 
 // int64 values in memory from allocate_memory().
 class Shared {

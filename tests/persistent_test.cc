@@ -9,24 +9,13 @@
 #include <vector>
 
 #include "gossamer/communicator.h"
-#include "tests/rank_group.h"
+#include "tests/persistent_plans.h"
 
 namespace gossamer {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-std::vector<int64_t> filled(int64_t value, uint64_t count = 1000) {
-  return std::vector<int64_t>(count, value);
-}
-
-PersistentCollective plan_sum(Communicator& comm, std::vector<int64_t>* values) {
-  auto made = comm.plan_all_reduce(values->data(), values->data(), values->size(), DataType::kInt64,
-                                   ReduceOp::kSum);
-  EXPECT_TRUE(made) << made.status().to_string();
-  return made ? std::move(*made) : PersistentCollective();
-}
 
 class PersistentOver : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Transports, PersistentOver, testing::Values("loopback", "shm", "tcp"),

@@ -131,8 +131,6 @@ Status read_rest(const Flags& f, PerfOptions* o) {
   if (o->touch && !compares) return bad("--touch goes with --baseline");
   if (f.iterations < 0 || f.warmup < 0) return bad("-n and -w cannot be negative");
   if (f.check < 0) return bad("-c wants 0 or 1");
-  if (f.ranks < 0 || f.ranks > kRanksMax)
-    return bad("--ranks wants 1 to " + std::to_string(kRanksMax));
   if (!(o->seconds > 0)) return bad("--seconds must be positive");
   if (!(o->timeout_s > 0) || o->timeout_s > 1e6) return bad("--timeout must be positive");
   o->iterations = f.iterations;
@@ -198,7 +196,8 @@ void add_perf_command(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_option("-d,--datatype", f.type, "a type, or all")->capture_default_str();
   command->add_option("-o,--op", f.op, "a reduction, or all")->capture_default_str();
-  command->add_option("--ranks", f.ranks, "local processes to start (default: one per core)");
+  command->add_option("--ranks", f.ranks, "local processes to start (default: one per core)")
+      ->check(CLI::Range(1, kRanksMax));
   command->add_option("--algorithm", f.rest.algorithm, "this one instead of the cheapest");
   command->add_option("--transport", f.rest.transport, "auto, shm, verbs, ucx or tcp")
       ->capture_default_str();

@@ -97,6 +97,7 @@ TEST_F(Command, WrongUsageIsOneSentenceAndExitCodeTwo) {
                             "perf all_reduce -o summ",
                             "perf all_reduce --ranks 2x",
                             "perf all_reduce --ranks -3",
+                            "perf all_reduce --ranks 0",
                             "perf all_reduce --algorithm rong",
                             "perf all_reduce --frob",
                             "perf all_reduce -i 0",

@@ -32,6 +32,19 @@ void prepare(int socket) {
 
 }  // namespace
 
+void guard_against_silence(int socket) {
+  const int on = 1;
+  const int idle_s = 4;
+  const int interval_s = 2;
+  const int probes = 3;
+  const unsigned int silence_ms = 10'000;
+  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
+}
+
 Greeter::Greeter(TransportConfig config, uint32_t purpose)
     : config_(std::move(config)), purpose_(purpose) {}
 

@@ -37,6 +37,10 @@ struct Welcome {
   uint8_t lane = 0;
 };
 
+// Has the system find a host that has vanished in about 10 seconds, idle or not: for control
+// connections, which are always drained.
+void guard_against_silence(int socket);
+
 class Greeter {
  public:
   explicit Greeter(TransportConfig config, uint32_t purpose = kTcpPurpose);

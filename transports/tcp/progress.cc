@@ -10,7 +10,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 
 #include "src/check.h"
 #include "src/log.h"
@@ -29,20 +28,6 @@ constexpr int kEventsMax = 64;
 // Ranks without a link that a failing one tells why. All ranks do, so all hear in larger groups
 // too.
 constexpr size_t kWordsMax = 64;
-
-// Finds a host that has vanished in about 10 seconds, idle or not.
-void guard_against_silence(int socket) {
-  const int on = 1;
-  const int idle_s = 4;
-  const int interval_s = 2;
-  const int probes = 3;
-  const unsigned int silence_ms = 10'000;
-  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
-}
 
 }  // namespace
 
@@ -177,16 +162,10 @@ Code Tcp::poll_flows(std::vector<Token>* done, Fault* fault) {
   return Code::kOk;
 }
 
-// Whether it is time to look at the control connections: at every tick of the kernel's coarse clock
-// (1 to 10 ms), which costs less to read than a system call.
+// Whether it is time to look at the control connections: at every tick (1 to 10 ms).
 bool Tcp::due() {
   if (urgent_ || opening_ > 0 || greeter_.busy()) return true;
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  const time_t tick = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
-  if (tick == last_tick_) return false;
-  last_tick_ = tick;
-  return true;
+  return tick_.passed();
 }
 
 Code Tcp::poll(std::vector<Token>* done, Fault* fault) noexcept {

@@ -23,6 +23,7 @@
 
 #include "transports/tcp/flow.h"
 #include "transports/tcp/greeter.h"
+#include "transports/tcp/tick.h"
 
 namespace gossamer::tcp {
 
@@ -100,7 +101,7 @@ class Tcp final : public Transport {
   std::vector<Rank> linked_;                  // ranks with a control connection
   uint32_t opening_ = 0;                      // links asked for here that are not ready
   bool urgent_ = false;                       // look at the control connections now
-  time_t last_tick_ = 0;
+  Tick tick_;
 
   FoldTile tile_;
   std::vector<Flow*> reading_;  // have sinks posted; may hold some that have none any more

@@ -4,7 +4,6 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -23,20 +22,6 @@ constexpr std::chrono::milliseconds kKnockAfter{50};
 constexpr std::chrono::milliseconds kGrace{200};
 // Ranks without a link that a failing one tells why. All ranks do, so all hear in larger groups.
 constexpr size_t kWordsMax = 64;
-
-// Finds a host that has vanished in about 10 seconds, idle or not.
-void guard_against_silence(int socket) {
-  const int on = 1;
-  const int idle_s = 4;
-  const int interval_s = 2;
-  const int probes = 3;
-  const unsigned int silence_ms = 10'000;
-  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
-}
 
 }  // namespace
 
@@ -106,7 +91,7 @@ Code Control::admit(const tcp::Welcome& welcome, Fault* fault) {
     ::close(welcome.socket);
     return Code::kOk;
   }
-  guard_against_silence(welcome.socket);
+  tcp::guard_against_silence(welcome.socket);
   peer.socket = welcome.socket;
   linked_.push_back(welcome.peer);
   epoll_event event{};
@@ -119,12 +104,7 @@ Code Control::admit(const tcp::Welcome& welcome, Fault* fault) {
 
 bool Control::due() {
   if (urgent_ || opening_ > 0 || greeter_.busy()) return true;
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  const int64_t tick = int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
-  if (tick == last_tick_) return false;
-  last_tick_ = tick;
-  return true;
+  return tick_.passed();
 }
 
 // Moves connections on that are being made. kOk, or word that a rank without a link has left.

@@ -15,6 +15,7 @@
 
 #include "transports/tcp/frame.h"
 #include "transports/tcp/greeter.h"
+#include "transports/tcp/tick.h"
 
 namespace gossamer::ucx {
 
@@ -76,7 +77,7 @@ class Control {
   std::vector<Rank> linked_;
   uint32_t opening_ = 0;  // links asked for here that are not ready
   bool urgent_ = false;
-  int64_t last_tick_ = 0;
+  tcp::Tick tick_;
   std::vector<tcp::Welcome> welcomes_;
   Fault unreachable_;  // what a connection of ours failed with, until somebody tells why
   Clock::time_point unreachable_since_{};

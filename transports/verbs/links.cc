@@ -24,21 +24,6 @@ constexpr std::chrono::milliseconds kGrace{200};
 constexpr size_t kWordsMax = 64;       // ranks without a link that a failing one tells why
 constexpr std::byte kReadyByte{0x52};  // follows the setup: our pairs are connected
 
-// Finds a host that has vanished within about 2 seconds while something is under way to it, within
-// 10 when idle.
-void guard_against_silence(int socket) {
-  const int on = 1;
-  const int idle_s = 4;
-  const int interval_s = 2;
-  const int probes = 3;
-  const unsigned int silence_ms = 10'000;
-  (void)::setsockopt(socket, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
-  (void)::setsockopt(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof silence_ms);
-}
-
 bool send_all(int socket, std::span<const std::byte> bytes) {
   // A fresh connection takes far more than this at once.
   return ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) ==
@@ -83,7 +68,7 @@ Code Verbs::admit(const tcp::Welcome& welcome, Fault* fault) {
     ::close(welcome.socket);
     return Code::kOk;
   }
-  guard_against_silence(welcome.socket);
+  tcp::guard_against_silence(welcome.socket);
   peer.control = welcome.socket;
   linked_.push_back(welcome.peer);
   (void)watch(welcome.socket, 0);

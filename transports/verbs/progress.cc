@@ -1,7 +1,6 @@
 // Verbs' side of time: completions, sleeping, and what devices report.
 
 #include <sys/epoll.h>
-#include <time.h>
 
 #include <array>
 #include <cerrno>
@@ -156,16 +155,10 @@ Code Verbs::advance_pairs(std::vector<Token>* done, Fault* fault) {
   return Code::kOk;
 }
 
-// Whether it is time to look at the control connections: at every tick of the kernel's coarse clock
-// (1 to 10 ms), which costs less to read than a system call.
+// Whether it is time to look at the control connections: at every tick (1 to 10 ms).
 bool Verbs::due() {
   if (urgent_ || opening_ > 0 || greeter_.busy()) return true;
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  const time_t tick = now.tv_sec * 1000 + now.tv_nsec / 1'000'000;
-  if (tick == last_tick_) return false;
-  last_tick_ = tick;
-  return true;
+  return tick_.passed();
 }
 
 // A port that stays down is the end of what needs it.

@@ -21,6 +21,7 @@
 #include "gossamer/transport.h"
 #include "src/registration_cache.h"
 #include "transports/tcp/greeter.h"
+#include "transports/tcp/tick.h"
 #include "transports/verbs/device.h"
 #include "transports/verbs/pair.h"
 
@@ -126,7 +127,7 @@ class Verbs final : public Transport {
   bool ports_down_ = false;                   // some port of ours is
   bool abandoned_ = false;
   bool warned_ = false;  // that memory could not be registered
-  time_t last_tick_ = 0;
+  tcp::Tick tick_;
   Clock::time_point probed_{};
   std::vector<tcp::Welcome> welcomes_;
   Fault unreachable_;  // what a connection of ours failed with, until somebody tells why

@@ -9,6 +9,8 @@
 #include <charconv>
 #include <cstdlib>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <numeric>
 #include <string_view>
 
@@ -44,6 +46,16 @@ constexpr std::array kVariables{
         "what transport \"faulty\" does, for tests: tcp:delay_us=50,loss=0.01,cut_after=100"},
     EnvVariable{"GOSSAMER_VERIFY", "0", "1: prove each schedule before its first run"},
     EnvVariable{"GOSSAMER_DEBUG", "WARN", "what is logged to stderr: NONE, WARN, INFO or TRACE"},
+};
+
+// Never destroyed: other threads may still read settings while the process ends.
+struct Fallbacks {
+  static Fallbacks& instance() {
+    static auto* const kInstance = new Fallbacks;
+    return *kInstance;
+  }
+  std::mutex mutex;
+  std::map<std::string, std::string, std::less<>> values;  // guarded by mutex
 };
 
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -91,13 +103,25 @@ std::vector<std::string> unknown_env_variables() {
   return sentences;
 }
 
+void set_env_fallback(const std::string& name, const std::string& value) {
+  Fallbacks& fallbacks = Fallbacks::instance();
+  const std::lock_guard lock(fallbacks.mutex);
+  fallbacks.values[name] = value;
+}
+
 bool env_is_set(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
-  return value != nullptr && *value != '\0';
+  return !env_string(name).empty();
 }
 
 std::string env_string(const char* name, const std::string& fallback) {
-  return env_is_set(name) ? std::getenv(name) : fallback;  // NOLINT(concurrency-mt-unsafe)
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  if (value != nullptr && *value != '\0') {
+    return value;
+  }
+  Fallbacks& fallbacks = Fallbacks::instance();
+  const std::lock_guard lock(fallbacks.mutex);
+  const auto found = fallbacks.values.find(name);
+  return found != fallbacks.values.end() && !found->second.empty() ? found->second : fallback;
 }
 
 Result<int64_t> parse_int(const std::string& text, int64_t lowest, int64_t highest,

@@ -29,6 +29,10 @@ std::span<const EnvVariable> env_variables();
 // closest known name.
 std::vector<std::string> unknown_env_variables();
 
+// What `name` is, for this process, where the environment does not set it: how a boundary hands on
+// another library's variables and files. The functions below read it like the environment.
+void set_env_fallback(const std::string& name, const std::string& value);
+
 bool env_is_set(const char* name);
 std::string env_string(const char* name, const std::string& fallback = "");
 // A whole decimal number in [lowest, highest].

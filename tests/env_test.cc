@@ -104,6 +104,31 @@ TEST(EnvTable, SuggestsTheNameThatWasMeant) {
   EXPECT_TRUE(unknown_env_variables().empty());
 }
 
+TEST(EnvFallback, HoldsUntilTheEnvironmentSaysOtherwise) {
+  set_env_fallback(kName, "2s");
+  EXPECT_TRUE(env_is_set(kName));
+  EXPECT_EQ(*env_duration(kName, std::chrono::milliseconds(1)), std::chrono::seconds(2));
+  ::setenv(kName, "300", 1);
+  EXPECT_EQ(*env_duration(kName, std::chrono::milliseconds(1)), std::chrono::milliseconds(300));
+  ::unsetenv(kName);
+  set_env_fallback(kName, "");
+  EXPECT_FALSE(env_is_set(kName));
+}
+
+TEST(Log, HandsItsLinesToASink) {
+  static std::string taken;
+  set_log_sink([](LogLevel level, const LogIdentity& who, std::string_view message) {
+    EXPECT_EQ(level, LogLevel::kWarn);
+    taken += std::to_string(who.rank) + ":" + std::string(message);
+  });
+  testing::internal::CaptureStderr();
+  log_line(LogLevel::kWarn, {3, 8, ""}, "hello");
+  log_line(LogLevel::kTrace, {3, 8, ""}, "below the level");
+  set_log_sink(nullptr);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(taken, "3:hello");
+}
+
 TEST(Log, SaysWhoSpeaks) {
   EXPECT_EQ(format_log_line({3, 8, "trainer"}, "hello"), "gossamer rank 3 of 8 [trainer]: hello\n");
   EXPECT_EQ(format_log_line({3, 8, ""}, "hello"), "gossamer rank 3 of 8: hello\n");

@@ -24,6 +24,7 @@ constexpr std::array<std::pair<std::string_view, LogLevel>, 4> kLevels{{
 
 constexpr int kUnread = -1;
 std::atomic<int> level_now{kUnread};
+std::atomic<LogSink> sink_now{nullptr};
 
 bool same_word(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) {
@@ -75,9 +76,18 @@ void set_log_level(LogLevel level) {
 }
 
 void log_line(LogLevel level, const LogIdentity& who, std::string_view message) {
-  if (log_enabled(level)) {
+  if (!log_enabled(level)) {
+    return;
+  }
+  if (const LogSink sink = sink_now.load(std::memory_order_acquire); sink != nullptr) {
+    sink(level, who, message);
+  } else {
     write_line(format_log_line(who, message));
   }
+}
+
+void set_log_sink(LogSink sink) {
+  sink_now.store(sink, std::memory_order_release);
 }
 
 std::string format_log_line(const LogIdentity& who, std::string_view message) {

@@ -26,6 +26,11 @@ bool log_enabled(LogLevel level);
 void set_log_level(LogLevel level);  // overrides the environment; for tests and the command line
 void log_line(LogLevel level, const LogIdentity& who, std::string_view message);
 
+// Takes every enabled line instead of stderr; null: stderr again. Any thread calls it, also at
+// once.
+using LogSink = void (*)(LogLevel level, const LogIdentity& who, std::string_view message);
+void set_log_sink(LogSink sink);
+
 // The line as written, newline included. Control characters become '?': text from a peer must not
 // forge lines or reach the terminal. Cut at 2000 bytes.
 std::string format_log_line(const LogIdentity& who, std::string_view message);

@@ -118,6 +118,7 @@ Status Communicator::Impl::connect(const Options& options) {
     meeting.interfaces = env_string("GOSSAMER_SOCKET_IFNAME");
     meeting.port_range = env_string("GOSSAMER_PORT_RANGE");
     meeting.timeout = options.timeout;
+    meeting.aborted = options.cancelled;
     Result<std::unique_ptr<Bootstrap>> joined = Bootstrap::join(meeting);
     if (!joined) return joined.status();
     bootstrap = std::move(joined).value();

@@ -154,6 +154,22 @@ TEST_P(Abort, LeavesRoomForANewCommunicator) {
   run_group(2, GetParam(), [&](Communicator& comm) { EXPECT_TRUE(sum(comm)); });
 }
 
+TEST(AbortJoining, CancelsACreateThatWaits) {
+  const TemporaryFolder folder;
+  std::atomic<bool> cancelled{false};
+  Communicator::Options options = options_of(1, 2, folder.place("id"), "shm");
+  options.cancelled = &cancelled;
+  std::thread other([&] {
+    std::this_thread::sleep_for(milliseconds(30));
+    cancelled.store(true);
+  });
+  const int64_t start_us = now_us();
+  const auto comm = Communicator::create(options);
+  EXPECT_LT(now_us() - start_us, 2'000'000);
+  EXPECT_EQ(comm.status().code(), Code::kAborted) << comm.status().message();
+  other.join();
+}
+
 INSTANTIATE_TEST_SUITE_P(Over, Abort, testing::Values("shm", "tcp"),
                          [](const auto& made) { return std::string(made.param); });
 

@@ -22,6 +22,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -127,6 +128,9 @@ class GOSSAMER_API Communicator {
     std::string algorithm;           // empty: by price; else a name, for experiments
     // For create() and for each collective; 0: GOSSAMER_TIMEOUT_MS, or 30 s.
     std::chrono::milliseconds timeout{0};
+    // Ends create() with kAborted soon after another thread has set it. May be null; must outlive
+    // create().
+    const std::atomic<bool>* cancelled = nullptr;
   };
 
   // Joins the group. Returns when every rank has joined.
@@ -134,6 +138,7 @@ class GOSSAMER_API Communicator {
   //   kUnavailable      the transport was not built in
   //   kTimeout          a rank did not join in time; the message names the lowest one
   //   kMismatch         ranks disagree on the size, or two claim the same rank
+  //   kAborted          *options.cancelled became true
   static Result<std::unique_ptr<Communicator>> create(const Options& options);
   // Takes rank, size and rendezvous from the launcher: mpirun (Open MPI, MPICH), srun, torchrun, or
   // GOSSAMER_RANK, GOSSAMER_SIZE and GOSSAMER_RENDEZVOUS. One rank alone when there is no launcher.

@@ -16,7 +16,13 @@
   ENTRY(direct_all_gather)         \
   ENTRY(bruck_all_gather)          \
   ENTRY(ring_all_gather)           \
-  ENTRY(hierarchical_all_gather)
+  ENTRY(hierarchical_all_gather)   \
+  ENTRY(direct_broadcast)          \
+  ENTRY(direct_reduce)             \
+  ENTRY(direct_reduce_scatter)     \
+  ENTRY(direct_all_to_all)         \
+  ENTRY(direct_gather)             \
+  ENTRY(direct_scatter)
 // clang-format on
 
 namespace gossamer {

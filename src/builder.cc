@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "gossamer/schedule.h"
+#include "src/call_buffers.h"
 #include "src/check.h"
 #include "src/edges.h"
 
@@ -34,6 +35,14 @@ Slice Shape::share(int64_t index) const {
 
 Builder::Builder(const Options& options) : options_(options) {
   GOSSAMER_CHECK(options.size >= 1 && options.rank >= 0 && options.rank < options.size);
+  const CallBuffers buffers = buffers_of({.collective = options.collective,
+                                          .count = options.count,
+                                          .in_place = options.in_place,
+                                          .root = options.root},
+                                         options.rank, options.size);
+  in_place_ = buffers.in_place;
+  input_first_ = buffers.input_first;
+  output_first_ = buffers.output_first;
 }
 
 void Builder::send(Rank to, Slice from) {
@@ -75,7 +84,7 @@ Slice Builder::scratch(uint64_t count, int index) {
       return {Buffer::kScratch, region.first, count};
     }
   }
-  scratch_.push_back({piece_first_, nest_output_.first, 0, count, index, schedule_.scratch_count});
+  scratch_.push_back({piece_first_, nest_output_.first, count, index, schedule_.scratch_count});
   schedule_.scratch_count += count;
   return {Buffer::kScratch, scratch_.back().first, count};
 }
@@ -83,13 +92,11 @@ Slice Builder::scratch(uint64_t count, int index) {
 Slice Builder::accumulator(Slice result) {
   if (!options_.wide) return result;
   const Slice at = place(result);
-  GOSSAMER_CHECK(at.buffer == Buffer::kOutput);
-  for (const Region& region : accumulators_) {
-    if (region.result == at.first && region.count == at.count) {
-      return {Buffer::kWide, region.first, at.count};
-    }
+  GOSSAMER_CHECK(at.buffer == Buffer::kOutput || at.buffer == Buffer::kScratch);
+  for (const Accumulator& known : accumulators_) {
+    if (known.result == at) return {Buffer::kWide, known.first, at.count};
   }
-  accumulators_.push_back({piece_first_, 0, at.first, at.count, 0, schedule_.wide_count});
+  accumulators_.push_back({at, schedule_.wide_count});
   schedule_.wide_count += at.count;
   return {Buffer::kWide, accumulators_.back().first, at.count};
 }
@@ -113,7 +120,7 @@ Schedule Builder::finish() {
 }
 
 // From an algorithm's point of view to the call's: out of the nested algorithm, into the piece, and
-// from the input to the output where they are the same memory.
+// into the memory of both where input and output share it.
 Slice Builder::place(Slice slice) const {
   if (!nest_ranks_.empty()) {
     if (slice.buffer == Buffer::kInput) {
@@ -124,11 +131,9 @@ Slice Builder::place(Slice slice) const {
   }
   if (slice.buffer == Buffer::kScratch || slice.buffer == Buffer::kWide) return slice;
   slice.first += piece_first_;
-  if (slice.buffer == Buffer::kInput && options_.in_place) {
+  if (in_place_) {
+    slice.first += slice.buffer == Buffer::kInput ? input_first_ : output_first_;
     slice.buffer = Buffer::kOutput;
-    if (options_.collective == Collective::kAllGather) {
-      slice.first += static_cast<uint64_t>(options_.rank) * options_.count;
-    }
   }
   return slice;
 }

@@ -1,4 +1,4 @@
-// Calls: from validated arguments to a plan that runs. Who waits, drives.
+// Runs: from a call's key to a plan that is driven to its end. Who waits, drives.
 
 #include "gossamer/communicator.h"
 
@@ -13,26 +13,6 @@
 #include "src/reduce.h"
 
 namespace gossamer {
-namespace {
-
-Call make_call(Collective collective, uint64_t count, DataType type, ReduceOp op) {
-  Call call;
-  call.collective = collective;
-  call.count = count;
-  call.type = type;
-  call.op = op;
-  return call;
-}
-
-Status invalid(std::string message) {
-  return Status::error(Code::kInvalidArgument, std::move(message));
-}
-
-bool overlap(const std::byte* a, uint64_t a_bytes, const std::byte* b, uint64_t b_bytes) {
-  return a < b + b_bytes && b < a + a_bytes;
-}
-
-}  // namespace
 
 // --- the public face -----------------------------------------------------------------------------
 
@@ -71,126 +51,6 @@ Communicator::Counters Communicator::counters() const {
   return impl_->counters();
 }
 
-Status Communicator::all_reduce(const void* input, void* output, uint64_t count, DataType type,
-                                Reduction reduction) {
-  PlanKey key;
-  Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op), input,
-                               output, reduction, &key);
-  if (!status) return status;
-  return impl_->run(key, input, output, reduction);
-}
-
-Work Communicator::start_all_reduce(const void* input, void* output, uint64_t count, DataType type,
-                                    Reduction reduction) {
-  PlanKey key;
-  const Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op),
-                                     input, output, reduction, &key);
-  if (!status) return Work(Operation::failed(status));
-  return Work(impl_->start(key, input, output, reduction));
-}
-
-Status Communicator::all_gather(const void* input, void* output, uint64_t count, DataType type) {
-  PlanKey key;
-  Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
-                               input, output, {}, &key);
-  if (!status) return status;
-  return impl_->run(key, input, output, {});
-}
-
-Work Communicator::start_all_gather(const void* input, void* output, uint64_t count,
-                                    DataType type) {
-  PlanKey key;
-  const Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
-                                     input, output, {}, &key);
-  if (!status) return Work(Operation::failed(status));
-  return Work(impl_->start(key, input, output, {}));
-}
-
-Result<PersistentCollective> Communicator::plan_all_reduce(const void* input, void* output,
-                                                           uint64_t count, DataType type,
-                                                           Reduction reduction) {
-  PlanKey key;
-  const Status status = impl_->check(make_call(Collective::kAllReduce, count, type, reduction.op),
-                                     input, output, reduction, &key);
-  if (!status) return status;
-  Result<Operation*> made = impl_->make_persistent(key, input, output, reduction);
-  if (!made) return made.status();
-  return PersistentCollective(*made);
-}
-
-Result<PersistentCollective> Communicator::plan_all_gather(const void* input, void* output,
-                                                           uint64_t count, DataType type) {
-  PlanKey key;
-  const Status status = impl_->check(make_call(Collective::kAllGather, count, type, ReduceOp::kSum),
-                                     input, output, {}, &key);
-  if (!status) return status;
-  Result<Operation*> made = impl_->make_persistent(key, input, output, {});
-  if (!made) return made.status();
-  return PersistentCollective(*made);
-}
-
-Result<Communicator::Choice> Communicator::explain(Collective collective, uint64_t count,
-                                                   DataType type, Reduction reduction,
-                                                   bool in_place) {
-  PlanKey key;
-  key.call = make_call(collective, count, type, reduction.op);
-  key.call.in_place = in_place || reduction.op == ReduceOp::kPreMulSum;
-  const Status sound = impl_->check_shape(key.call);
-  if (!sound) return sound;
-  return impl_->explain(key);
-}
-
-// --- checking ------------------------------------------------------------------------------------
-
-// What can be said of a call before its buffers and its function are known.
-Status Communicator::Impl::check_shape(const Call& call) const {
-  const uint64_t element = size_of(call.type);
-  if (element == 0) return invalid("the element type is none of gossamer::DataType");
-  if (static_cast<int>(call.collective) >= kCollectiveCount) {
-    return invalid("the collective is none of gossamer::Collective");
-  }
-  if (static_cast<int>(call.op) >= kReduceOpCount) {
-    return invalid("the operation is none of gossamer::ReduceOp");
-  }
-  const uint64_t shares = call.collective == Collective::kAllGather ? size : 1;
-  if (call.count > INT64_MAX / element / shares) {
-    return invalid(
-        fmt::format("count {} of {} overflows; counts are elements, not bytes, and never "
-                    "negative",
-                    call.count, name_of(call.type)));
-  }
-  return Status::ok();
-}
-
-Status Communicator::Impl::check(const Call& call, const void* input, const void* output,
-                                 const Reduction& reduction, PlanKey* key) const {
-  key->call = call;
-  Status sound = check_shape(call);
-  if (!sound) return sound;
-  const bool gathers = call.collective == Collective::kAllGather;
-  const uint64_t shares = gathers ? static_cast<uint64_t>(size) : 1;
-  if (call.op == ReduceOp::kUser && reduction.function == nullptr) {
-    return invalid("ReduceOp::kUser needs a function; use Reduction::user(function, context)");
-  }
-  const uint64_t bytes = call.count * size_of(call.type);
-  if (call.count > 0 && (input == nullptr || output == nullptr)) {
-    return invalid(fmt::format("the {} buffer is null but count is {}",
-                               input == nullptr ? "input" : "output", call.count));
-  }
-  const auto* in = static_cast<const std::byte*>(input);
-  const auto* out = static_cast<const std::byte*>(output);
-  const std::byte* mine = gathers ? out + static_cast<uint64_t>(rank) * bytes : out;
-  key->call.in_place = in == mine;
-  if (!key->call.in_place && bytes > 0 && overlap(in, bytes, out, bytes * shares)) {
-    return invalid(gathers
-                       ? "input and output overlap; in place means input == output + rank * count"
-                       : "input and output overlap; in place means input == output");
-  }
-  // The input is scaled into the output first; from there on it is in place.
-  if (call.op == ReduceOp::kPreMulSum) key->call.in_place = true;
-  return Status::ok();
-}
-
 // --- running -------------------------------------------------------------------------------------
 
 Status Communicator::Impl::run(const PlanKey& key, const void* input, void* output,
@@ -225,14 +85,16 @@ Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte
   if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, key.call);
   ++sequence_;
   const Program& program = plan->program;
-  if (reduction.op == ReduceOp::kPreMulSum) {
-    program.kernels.scale(output, input, key.call.count, reduction.scalar);
-    input = output;
+  if (plan->scaled_count > 0) {
+    std::byte* const scaled = key.call.in_place ? output : scaled_.data();
+    program.kernels.scale(scaled, input, plan->scaled_count, reduction.scalar);
+    input = scaled;
   }
   if (program.ops.empty()) return Status::ok();
   Bindings bindings;
   bindings.input = input;
-  bindings.output = output;
+  // In place, Buffer::kOutput is the memory of both, which may begin before the output.
+  bindings.output = output - plan->output_offset_bytes;
   bindings.scratch = scratch_.data();
   bindings.wide = wide_.data();
   bindings.fingerprint = with_sequence(plan->fingerprint, sequence_ & 0xfff);

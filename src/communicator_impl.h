@@ -37,7 +37,7 @@ struct PlanKey {
   friend bool operator==(const PlanKey& a, const PlanKey& b) {
     return a.call.count == b.call.count && a.call.collective == b.call.collective &&
            a.call.type == b.call.type && a.call.op == b.call.op &&
-           a.call.in_place == b.call.in_place;
+           a.call.in_place == b.call.in_place && a.call.root == b.call.root;
   }
 };
 
@@ -46,7 +46,8 @@ struct PlanKeyHash {
     const auto small = static_cast<uint64_t>(key.call.collective) << 16 |
                        static_cast<uint64_t>(key.call.type) << 8 |
                        static_cast<uint64_t>(key.call.op) << 1 | (key.call.in_place ? 1 : 0);
-    return std::hash<uint64_t>{}(key.call.count * 0x9E3779B97F4A7C15ULL ^ small);
+    const auto root = static_cast<uint64_t>(key.call.root) << 24;
+    return std::hash<uint64_t>{}(key.call.count * 0x9E3779B97F4A7C15ULL ^ small ^ root);
   }
 };
 
@@ -55,8 +56,10 @@ struct Plan {
   PlanKey key;
   Program program;
   Communicator::Choice choice;
-  Fingerprint fingerprint = 0;  // without the sequence number
-  bool open = false;            // all of its links are
+  Fingerprint fingerprint = 0;       // without the sequence number
+  uint64_t output_offset_bytes = 0;  // in place: where the output begins in the memory of both
+  uint64_t scaled_count = 0;         // kPreMulSum: elements of the input that are scaled first
+  bool open = false;                 // all of its links are
 };
 
 // One that was started and not driven by its caller: behind a Work, or a persistent collective,
@@ -128,9 +131,11 @@ class Communicator::Impl {
   Counters counters();
 
   Status check_shape(const Call& call) const;
+  Call call_of(const CollectiveCall& asked) const;
+  void place(bool in_place, Call* call) const;
   // Validates a call and makes its key.
-  Status check(const Call& call, const void* input, const void* output, const Reduction& reduction,
-               PlanKey* key) const;
+  Status check(const CollectiveCall& asked, PlanKey* key) const;
+  CollectiveCall barrier_call();
 
   // constant after join()
   Rank rank = 0;
@@ -157,6 +162,9 @@ class Communicator::Impl {
                                                 const TransportConfig& config,
                                                 class Bootstrap* bootstrap) const;
 
+  // collectives.cc
+  Status check_buffers(const CollectiveCall& asked, Call* call) const;
+
   // communicator.cc
   Status execute(const PlanKey& key, const std::byte* input, std::byte* output,
                  const Reduction& reduction);
@@ -170,7 +178,7 @@ class Communicator::Impl {
   // plans.cc
   Result<std::shared_ptr<Plan>> plan_for(const PlanKey& key);
   Result<std::shared_ptr<Plan>> build(const PlanKey& key) const;
-  Status verify_live(const PlanKey& key, const Algorithm& algorithm, uint32_t pieces,
+  Status verify_live(const Call& call, const Algorithm& algorithm, uint32_t pieces,
                      std::span<const Rank> hosts) const;
 
   // persistent.cc
@@ -220,6 +228,8 @@ class Communicator::Impl {
   Plan* last_plan_ = nullptr;
   std::vector<std::byte> scratch_;
   std::vector<std::byte> wide_;
+  std::vector<std::byte> scaled_;  // the input of a kPreMulSum that has no room for it elsewhere
+  std::byte barrier_{};            // what barriers reduce
   std::map<RegistrationId, std::span<std::byte>> registrations_;
   RegistrationId last_registration_ = 0;
   uint64_t sequence_ = 0;

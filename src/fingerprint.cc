@@ -7,12 +7,11 @@
 namespace gossamer {
 namespace {
 
-constexpr uint64_t kCountMask = (uint64_t{1} << 34) - 1;
+constexpr uint64_t kCountMask = (uint64_t{1} << 33) - 1;
 
 std::string call_text(Collective collective, uint64_t count, DataType type, ReduceOp op,
                       uint64_t sequence) {
-  const std::string reduction =
-      collective == Collective::kAllReduce ? fmt::format(" ({})", name_of(op)) : "";
+  const std::string reduction = reduces(collective) ? fmt::format(" ({})", name_of(op)) : "";
   return fmt::format("{} of {} {}{}, call {}", name_of(collective), count, name_of(type), reduction,
                      sequence);
 }
@@ -21,12 +20,13 @@ std::string call_text(Collective collective, uint64_t count, DataType type, Redu
 
 Fingerprint make_fingerprint(const Call& call, uint8_t plan_hash, uint64_t sequence) {
   return (sequence << 52) | (uint64_t{plan_hash} << 44) |
-         (static_cast<uint64_t>(call.collective) << 41) | (static_cast<uint64_t>(call.type) << 37) |
-         (static_cast<uint64_t>(call.op) << 34) | (call.count & kCountMask);
+         (static_cast<uint64_t>(call.collective) << 40) | (static_cast<uint64_t>(call.type) << 36) |
+         (static_cast<uint64_t>(call.op) << 33) | (call.count & kCountMask);
 }
 
-uint8_t hash_plan(const char* algorithm, uint32_t pieces) {
+uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root) {
   uint32_t hash = 2166136261U + pieces;  // FNV-1a
+  hash = (hash ^ static_cast<uint32_t>(root)) * 16777619U;
   for (const char* c = algorithm; *c != '\0'; ++c) {
     hash = (hash ^ static_cast<uint8_t>(*c)) * 16777619U;
   }
@@ -38,9 +38,9 @@ std::string describe(const Call& call, uint64_t sequence) {
 }
 
 std::string describe(Fingerprint f) {
-  const auto collective = static_cast<Collective>((f >> 41) & 7);
-  const auto type = static_cast<DataType>((f >> 37) & 15);
-  const auto op = static_cast<ReduceOp>((f >> 34) & 7);
+  const auto collective = static_cast<Collective>((f >> 40) & 15);
+  const auto type = static_cast<DataType>((f >> 36) & 15);
+  const auto op = static_cast<ReduceOp>((f >> 33) & 7);
   if (static_cast<int>(collective) >= kCollectiveCount ||
       static_cast<int>(type) >= kDataTypeCount || static_cast<int>(op) >= kReduceOpCount) {
     return "an unknown operation";
@@ -61,8 +61,8 @@ void explain_mismatch(Rank self, Fault* fault) {
                        fault->expected_bytes, peer, fault->arrived_bytes, describe(mine));
   } else if ((mine | kPlanMask) == (theirs | kPlanMask)) {
     text = fmt::format(
-        "ranks {} and {} chose different algorithms for {}; set GOSSAMER_ALGORITHM alike on all "
-        "ranks",
+        "ranks {} and {} have different roots or algorithms for {}; give all ranks the same root, "
+        "and set GOSSAMER_ALGORITHM alike",
         self, peer, describe(mine));
   } else {
     text += "; all ranks must make the same calls in the same order";

@@ -1,10 +1,10 @@
 // What a message carries to prove that both ends are in the same operation.
 //
 // 64 bits that can be read back, so that an error can name what each side called:
-//   sequence 12 | plan 8 | collective 3 | type 4 | operation 3 | count 34
-// `plan` is a hash of the algorithm's name and its pieces: ranks that chose differently must not
-// mix. The communicator itself needs no bits: links belong to one communicator and authenticate for
-// it.
+//   sequence 12 | plan 8 | collective 4 | type 4 | operation 3 | count 33
+// `plan` is a hash of the algorithm's name, its pieces and the root: ranks that chose differently
+// must not mix. Collective 15 is a message from one rank to another outside any collective. The
+// communicator itself needs no bits: links belong to one communicator and authenticate for it.
 
 #pragma once
 
@@ -27,7 +27,7 @@ inline bool is_later(Fingerprint a, Fingerprint b) {
   return ahead > 0 && ahead < 0x800;
 }
 
-uint8_t hash_plan(const char* algorithm, uint32_t pieces);
+uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root);
 
 // "all_reduce of 100 float32 (sum), call 7".
 std::string describe(const Call& call, uint64_t sequence);

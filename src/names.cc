@@ -54,8 +54,17 @@ constexpr Named<ReduceOp> kReduceOps[] = {
 constexpr Named<Collective> kCollectives[] = {
     {"all_reduce", Collective::kAllReduce},
     {"all_gather", Collective::kAllGather},
+    {"broadcast", Collective::kBroadcast},
+    {"reduce", Collective::kReduce},
+    {"reduce_scatter", Collective::kReduceScatter},
+    {"all_to_all", Collective::kAllToAll},
+    {"gather", Collective::kGather},
+    {"scatter", Collective::kScatter},
     {"allreduce", Collective::kAllReduce},
     {"allgather", Collective::kAllGather},
+    {"bcast", Collective::kBroadcast},
+    {"reducescatter", Collective::kReduceScatter},
+    {"alltoall", Collective::kAllToAll},
 };
 
 constexpr Named<Code> kCodes[] = {

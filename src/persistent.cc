@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "src/call_buffers.h"
 #include "src/communicator_impl.h"
 #include "src/fingerprint.h"
 
@@ -49,9 +50,7 @@ void PersistentCollective::release() {
 
 Status PersistentCollective::start() {
   if (operation_ == nullptr) {
-    return invalid(
-        "this persistent collective is empty; plan_all_reduce() and plan_all_gather() "
-        "make one");
+    return invalid("this persistent collective is empty; plan_all_reduce() and its like make one");
   }
   if (operation_->owner == nullptr) {
     return invalid("the communicator of this persistent collective is gone; make both anew");
@@ -91,12 +90,16 @@ Result<Operation*> Communicator::Impl::make_persistent(const PlanKey& key, const
   operation->input = static_cast<const std::byte*>(input);
   operation->output = static_cast<std::byte*>(output);
   operation->reduction = reduction;
-  const uint64_t bytes = key.call.count * size_of(key.call.type);
-  const uint64_t shares =
-      key.call.collective == Collective::kAllGather ? static_cast<uint64_t>(size) : 1;
-  operation->pinned[0] = {operation->output, bytes * shares};
-  // An all-gather's input in place is part of its output.
-  if (!key.call.in_place) operation->pinned[1] = {const_cast<std::byte*>(operation->input), bytes};
+  const CallBuffers buffers = buffers_of(key.call, rank, size);
+  const uint64_t element = size_of(key.call.type);
+  if (buffers.in_place) {
+    operation->pinned[0] = {operation->output - buffers.output_first * element,
+                            buffers.both_count() * element};
+  } else {
+    operation->pinned[0] = {operation->output, buffers.output_count * element};
+    operation->pinned[1] = {const_cast<std::byte*>(operation->input),
+                            buffers.input_count * element};
+  }
   driver_.lock();
   Status status = failed_.load(std::memory_order_relaxed) ? failure_ : Status::ok();
   if (status) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "src/call_buffers.h"
 #include "src/check.h"
 
 namespace gossamer {
@@ -18,7 +19,7 @@ Slice piece_of(uint64_t count, uint64_t granule, uint32_t pieces, uint32_t index
   return cutter.block(index);
 }
 
-// A group of one: the result is the input, whatever the algorithm.
+// A group of one: the result is the input, whatever the collective.
 void emit_alone(const Call& call, Builder& b) {
   b.copy({Buffer::kInput, 0, call.count}, {Buffer::kOutput, 0, call.count});
 }
@@ -28,22 +29,21 @@ void emit_alone(const Call& call, Builder& b) {
 bool accumulates_wide(const Algorithm& algorithm, const Call& call) {
   const bool rounds = call.op == ReduceOp::kSum || call.op == ReduceOp::kProd ||
                       call.op == ReduceOp::kAvg || call.op == ReduceOp::kPreMulSum;
-  return call.collective == Collective::kAllReduce && algorithm.rounds_once &&
-         is_narrow_float(call.type) && rounds;
+  return reduces(call.collective) && algorithm.rounds_once && is_narrow_float(call.type) && rounds;
 }
 
 Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank, Rank size,
                         std::span<const Rank> hosts, uint32_t pieces, uint8_t lanes) {
   GOSSAMER_CHECK(pieces >= 1 && lanes >= 1 && size_of(call.type) > 0);
   GOSSAMER_CHECK(hosts.empty() || hosts.size() == static_cast<size_t>(size));
-  const bool reduces = call.collective == Collective::kAllReduce;
   Builder b({.collective = call.collective,
              .rank = rank,
              .size = size,
+             .root = call.root,
              .count = call.count,
              .in_place = call.in_place,
              .wide = accumulates_wide(algorithm, call),
-             .finishes = reduces && call.op == ReduceOp::kAvg});
+             .finishes = reduces(call.collective) && call.op == ReduceOp::kAvg});
   if (size == 1) {
     emit_alone(call, b);
     return b.finish();
@@ -52,10 +52,11 @@ Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank,
   Shape shape;
   shape.rank = rank;
   shape.size = size;
+  shape.root = call.root;
   shape.wide = accumulates_wide(algorithm, call);
   shape.granule = std::max<uint64_t>(1, kGranuleBytes / size_of(call.type));
   shape.hosts = hosts;
-  shape.in_place = call.in_place;
+  shape.in_place = buffers_of(call, rank, size).in_place;
   shape.eager_count = call.eager_bytes / size_of(call.type);
   shape.stride = call.count;
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "src/call_buffers.h"
 #include "src/communicator_impl.h"
 #include "src/fingerprint.h"
 #include "src/plan.h"
@@ -33,6 +34,10 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::plan_for(const PlanKey& key) {
   const std::shared_ptr<Plan>& plan = plans_.front();
   if (scratch_.size() < plan->program.scratch_bytes) scratch_.resize(plan->program.scratch_bytes);
   if (wide_.size() < plan->program.wide_bytes) wide_.resize(plan->program.wide_bytes);
+  if (!key.call.in_place && plan->scaled_count > 0) {
+    const size_t bytes = plan->scaled_count * size_of(key.call.type);
+    if (scaled_.size() < bytes) scaled_.resize(bytes);
+  }
   built_.fetch_add(1, std::memory_order_relaxed);
   return plan;
 }
@@ -40,14 +45,19 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::plan_for(const PlanKey& key) {
 Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) const {
   Call call = key.call;
   call.eager_bytes = eager_bytes_;
-  // Shares of an all-gather lie in rank order, so its positions are the ranks themselves; where
-  // ranks of a host do not adjoin, only algorithms that do not ask for hosts fit.
-  const bool gathers = call.collective == Collective::kAllGather;
-  const bool reordered = renumbered_ && !gathers;
+  // Shares lie in rank order, so the positions of a collective of shares are the ranks themselves;
+  // where ranks of a host do not adjoin, only algorithms that do not ask for hosts fit.
+  const bool in_shares = is_in_shares(call.collective);
+  const bool reordered = renumbered_ && !in_shares;
   const std::span<const Rank> hosts =
-      renumbered_ && gathers ? std::span<const Rank>() : std::span<const Rank>(machine_.host_of);
+      renumbered_ && in_shares ? std::span<const Rank>() : std::span<const Rank>(machine_.host_of);
+  if (reordered && has_root(call.collective)) {
+    const auto at = std::find(order_.begin(), order_.end(), key.call.root);
+    call.root = static_cast<Rank>(at - order_.begin());
+  }
   Shape flat;
   flat.size = size;
+  flat.root = call.root;
   flat.count = call.count;
   const std::vector<Candidate> all = candidates(call, machine_, algorithm_);
   const auto chosen = std::find_if(all.begin(), all.end(), [&](const Candidate& c) {
@@ -61,7 +71,7 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
   }
   const Candidate& best = *chosen;
   if (verify_) {
-    const Status proved = verify_live(key, *best.algorithm, best.pieces, hosts);
+    const Status proved = verify_live(call, *best.algorithm, best.pieces, hosts);
     if (!proved) return proved;
   }
   const Rank position = reordered ? position_ : rank;
@@ -72,17 +82,19 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
   plan->program = lower(schedule, call, size,
                         reordered ? std::span<const Rank>(order_) : std::span<const Rank>());
   plan->choice = {best.algorithm->name, transport_name_, best.pieces, best.predicted_us};
-  plan->fingerprint = make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces), 0);
+  plan->fingerprint =
+      make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces, key.call.root), 0);
+  const CallBuffers buffers = buffers_of(key.call, rank, size);
+  plan->output_offset_bytes = buffers.output_first * size_of(call.type);
+  if (call.op == ReduceOp::kPreMulSum) plan->scaled_count = buffers.input_count;
   log_line(LogLevel::kInfo, identity_,
            fmt::format("{}: {} x{} over {}, predicted {:.1f} us", describe(call, sequence_ + 1),
                        best.algorithm->name, best.pieces, transport_name_, best.predicted_us));
   return plan;
 }
 
-Status Communicator::Impl::verify_live(const PlanKey& key, const Algorithm& algorithm,
+Status Communicator::Impl::verify_live(const Call& call, const Algorithm& algorithm,
                                        uint32_t pieces, std::span<const Rank> hosts) const {
-  Call call = key.call;
-  call.eager_bytes = eager_bytes_;
   const Verdict verdict = verify(algorithm, call, size, hosts, pieces, lanes_);
   if (verdict.proved()) return Status::ok();
   return Status::error(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "src/call_buffers.h"
 #include "src/check.h"
 #include "src/plan.h"
 #include "src/price_walk.h"
@@ -27,6 +28,7 @@ double bytes_of(const Call& call) {
 bool accepts(const Algorithm& algorithm, const Call& call, const Machine& machine) {
   Shape shape;
   shape.size = size_of_group(machine);
+  shape.root = call.root;
   shape.count = call.count;
   if (machine.host_of.back() > 0) shape.hosts = machine.host_of;
   return algorithm.collective == call.collective && algorithm.accepts(shape);
@@ -34,12 +36,13 @@ bool accepts(const Algorithm& algorithm, const Call& call, const Machine& machin
 
 // Bytes of the buffers that the ranks of the fullest host touch, input and output.
 double host_bytes(const Call& call, const Machine& machine) {
-  std::vector<double> ranks(static_cast<size_t>(machine.host_of.back()) + 1, 0);
-  for (Rank h : machine.host_of) ranks[static_cast<size_t>(h)] += 1;
-  const double per_rank = call.collective == Collective::kAllReduce
-                              ? 2
-                              : 1 + static_cast<double>(machine.host_of.size());
-  return *std::max_element(ranks.begin(), ranks.end()) * per_rank * bytes_of(call);
+  std::vector<double> elements(static_cast<size_t>(machine.host_of.back()) + 1, 0);
+  for (Rank r = 0; r < size_of_group(machine); ++r) {
+    const CallBuffers buffers = buffers_of(call, r, size_of_group(machine));
+    elements[static_cast<size_t>(machine.host_of[static_cast<size_t>(r)])] +=
+        static_cast<double>(buffers.input_count + buffers.output_count);
+  }
+  return *std::max_element(elements.begin(), elements.end()) * size_of(call.type);
 }
 
 bool rounds_at_every_fold(const Algorithm& algorithm, const Call& call) {

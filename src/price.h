@@ -61,6 +61,7 @@ struct Call {
   // Every link completes a send of at most this many bytes without its receive (the least over
   // all links, the same on every rank). In place, small exchanges then need no scratch.
   uint64_t eager_bytes = 0;
+  Rank root = 0;  // broadcast, reduce, gather, scatter
 };
 
 // Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.

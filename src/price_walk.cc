@@ -44,6 +44,7 @@ class Walk {
         in_cache_(in_cache),
         from_memory_(from_memory) {
     shape_.size = static_cast<Rank>(machine.host_of.size());
+    shape_.root = call.root;
     shape_.count = piece_count;
     shape_.wide = accumulates_wide(algorithm, call);
     shape_.stride = call.count;
@@ -51,6 +52,7 @@ class Walk {
     if (machine.host_of.back() > 0) shape_.hosts = machine.host_of;
     options_ = {.collective = call.collective,
                 .size = shape_.size,
+                .root = call.root,
                 .count = call.count,
                 .wide = shape_.wide,
                 .finishes = call.op == ReduceOp::kAvg};
@@ -98,8 +100,8 @@ class Walk {
   }
 
   // All ranks; or whole hosts, since places on a host differ, around those ranks whose places in
-  // rings and trees differ: 0, the middle, the end, the powers of two; fewer of them when each one
-  // takes many steps.
+  // rings and trees differ: the root, half way round, the last, the powers of two; fewer of them
+  // when each one takes many steps.
   void choose_ranks() {
     std::set<Rank> ranks;
     if (!sampled()) {
@@ -115,7 +117,7 @@ class Walk {
         places.insert(places.end(), {power - 1, power, shape_.size - power});
       }
       for (Rank place : places) {
-        if (ranks.size() < wanted) add_host_of(place, wanted, &ranks);
+        if (ranks.size() < wanted) add_host_of(shape_.rank_at(place), wanted, &ranks);
       }
     }
     for (Rank r : ranks) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "src/call_buffers.h"
 #include "src/check.h"
 
 namespace gossamer {
@@ -16,7 +17,7 @@ uint64_t bytes_per_element(Buffer buffer, uint32_t element_bytes) {
 Kernels kernels_for(const Call& call, Rank size) {
   Kernels k;
   k.element_bytes = size_of(call.type);
-  if (call.collective != Collective::kAllReduce) return k;
+  if (!reduces(call.collective)) return k;
   k.fold = fold_kernel(call.type, call.op);
   k.fold_wide = fold_wide_kernel(call.type, call.op);
   k.widen = widen_kernel(call.type);
@@ -148,8 +149,7 @@ Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<c
     p.peers.push_back(op.peer);
   }
   drop_single_shares(&p);
-  p.whole_bytes = call.count * element *
-                  (call.collective == Collective::kAllGather ? static_cast<uint64_t>(size) : 1);
+  p.whole_bytes = call.count * element * shares_of(call.collective, size);
   find_answer(schedule, &p);
   std::sort(p.peers.begin(), p.peers.end());
   p.peers.erase(std::unique(p.peers.begin(), p.peers.end()), p.peers.end());

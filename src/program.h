@@ -66,7 +66,7 @@ struct Program {
   Kernels kernels;
   uint64_t scratch_bytes = 0;
   uint64_t wide_bytes = 0;
-  uint64_t whole_bytes = 0;    // of the output
+  uint64_t whole_bytes = 0;    // of the largest buffer, on whichever rank
   uint64_t messages_sent = 0;  // by one run
   uint64_t bytes_sent = 0;     // by one run
 };

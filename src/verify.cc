@@ -7,12 +7,7 @@
 namespace gossamer {
 
 Memory::Memory(const Proof& proof, Rank rank)
-    : in_place(proof.call.in_place), input_count(proof.call.count), output_count(proof.call.count) {
-  if (proof.call.collective == Collective::kAllGather) {
-    output_count = proof.call.count * static_cast<uint64_t>(proof.size);
-    own_first = proof.call.count * static_cast<uint64_t>(rank);
-  }
-}
+    : CallBuffers(buffers_of(proof.call, rank, proof.size)) {}
 
 std::string name_step(Rank rank, uint32_t index, const Step& step) {
   static constexpr const char* kVerbs[] = {"send to", "recv from", "recv_reduce from",

@@ -6,24 +6,31 @@
 
 #include <string>
 
+#include "src/call_buffers.h"
 #include "src/verify.h"
 
 namespace gossamer {
 
-// The verifier's view of memory: kInput is part of kOutput when in place.
-struct Memory {
-  explicit Memory(const Proof& proof, Rank rank);
+// The verifier's view of memory: in place, kOutput is the memory of both and kInput a part of it.
+struct Memory : CallBuffers {
+  Memory(const Proof& proof, Rank rank);
 
   Slice at(Slice slice) const {
     if (slice.buffer != Buffer::kInput || !in_place) return slice;
-    return {Buffer::kOutput, slice.first + own_first, slice.count};
+    return {Buffer::kOutput, slice.first + input_first, slice.count};
   }
-
-  bool in_place;
-  uint64_t input_count;
-  uint64_t output_count;
-  uint64_t own_first = 0;  // where an in-place input begins in the output
+  uint64_t output_end() const { return in_place ? both_count() : output_count; }
 };
+
+// A run of a rank's kOutput memory and what the collective promises to leave there.
+struct Promise {
+  uint64_t first = 0;
+  uint64_t count = 0;
+  Rank from = -1;            // whose input, unchanged; -1: the sum over all ranks
+  uint64_t input_first = 0;  // the input element that element `first` comes from
+  bool is_kept = false;      // in place: input that is no output, and must be as it was
+};
+std::vector<Promise> promises_of(const Proof& proof, Rank rank);
 
 // "rank 2 step 7 (recv from 1)".
 std::string name_step(Rank rank, uint32_t index, const Step& step);

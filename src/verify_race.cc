@@ -17,7 +17,7 @@ constexpr uint32_t kNone = UINT32_MAX;
 
 std::string check_step(const Proof& proof, const Memory& memory, Rank rank,
                        const Schedule& schedule, const Step& step) {
-  const std::array<uint64_t, kBufferCount> ends = {memory.input_count, memory.output_count,
+  const std::array<uint64_t, kBufferCount> ends = {memory.input_count, memory.output_end(),
                                                    schedule.scratch_count, schedule.wide_count};
   const auto outside = [&](const Slice& slice) {
     const uint64_t end = ends[static_cast<size_t>(slice.buffer)];
@@ -93,7 +93,7 @@ class RaceCheck {
  public:
   RaceCheck(const Proof& proof, Rank rank, const Schedule& schedule)
       : memory_(proof, rank), schedule_(schedule) {
-    const std::array<uint64_t, kBufferCount> ends = {0, memory_.output_count,
+    const std::array<uint64_t, kBufferCount> ends = {0, memory_.output_end(),
                                                      schedule.scratch_count, schedule.wide_count};
     for (size_t b = 0; b < ends.size(); ++b) cells_[b].reset(ends[b], {});
     const size_t n = schedule.steps.size();

@@ -120,12 +120,12 @@ class Run {
     memories_.push_back(memory);
     auto& buffers = buffers_[static_cast<size_t>(r)];
     buffers[0].reset(memory.in_place ? 0 : memory.input_count, leaf(r, 0));
-    buffers[1].reset(memory.output_count, {});
+    buffers[1].reset(memory.output_end(), {});
     buffers[2].reset(schedule.scratch_count, {});
     buffers[3].reset(schedule.wide_count, {});
     if (memory.in_place && memory.input_count > 0) {
-      buffers[1].assign(memory.own_first, memory.own_first + memory.input_count,
-                        leaf(r, -static_cast<int64_t>(memory.own_first)));
+      buffers[1].assign(memory.input_first, memory.input_first + memory.input_count,
+                        leaf(r, -static_cast<int64_t>(memory.input_first)));
     }
   }
 
@@ -349,41 +349,41 @@ class Run {
   }
 
   bool check_outputs() {
-    const bool gathers = proof_.call.collective == Collective::kAllGather;
-    const uint64_t count = proof_.call.count;
     for (Rank r = 0; r < proof_.size; ++r) {
-      const auto& output = buffers_[static_cast<size_t>(r)][1];
-      if (!gathers) {
-        output.read(0, count,
-                    [&](uint64_t first, uint64_t, const Value& v) { check_sum(r, first, v); });
-        continue;
-      }
-      for (Rank share = 0; share < proof_.size; ++share) {
-        const uint64_t begin = static_cast<uint64_t>(share) * count;
-        output.read(begin, begin + count, [&](uint64_t first, uint64_t, const Value& v) {
-          const bool right =
-              v.defined && v.hash == leaf_hash(share) && v.shift == -static_cast<int64_t>(begin);
-          if (!right) reject_output(r, first, "is not what its rank put in");
-        });
+      for (const Promise& promise : promises_of(proof_, r)) {
+        buffers_[static_cast<size_t>(r)][1].read(
+            promise.first, promise.first + promise.count,
+            [&](uint64_t first, uint64_t, const Value& v) { check_value(r, first, promise, v); });
       }
     }
     return reason_.empty();
   }
 
-  void check_sum(Rank rank, uint64_t element, const Value& v) {
+  // `shift` of a value leads from where it lies to the input it comes from.
+  void check_value(Rank rank, uint64_t element, const Promise& promise, const Value& v) {
+    const bool in_place_of_it =
+        v.shift == static_cast<int64_t>(promise.input_first) - static_cast<int64_t>(promise.first);
+    const bool sums = promise.from < 0;
     const bool finishes = proof_.size > 1 && (proof_.wide || proof_.call.op == ReduceOp::kAvg);
     if (!v.defined) {
       reject_output(rank, element, "was never written");
-    } else if (v.contributors != everyone_ || v.shift != 0) {
+    } else if (!sums) {
+      if (v.hash != leaf_hash(promise.from) || !in_place_of_it) {
+        reject_output(
+            rank, element,
+            promise.is_kept ? "was input only, and is overwritten" : "is not what its rank put in");
+      }
+    } else if (v.contributors != everyone_ || !in_place_of_it) {
       reject_output(rank, element, "is not the sum over all ranks");
     } else if (finishes && !v.settled) {
       reject_output(rank, element, "was never settled");
     }
   }
 
-  // Equal trees on every rank, by walking rank 0's runs along every other rank's.
+  // Equal trees on every rank, by walking rank 0's runs along every other rank's. Other collectives
+  // leave each sum on one rank.
   bool check_bits() {
-    if (proof_.call.collective == Collective::kAllGather) return true;
+    if (proof_.call.collective != Collective::kAllReduce) return true;
     const auto& reference = buffers_[0][1];
     for (Rank r = 1; r < proof_.size; ++r) {
       for (const auto& run : reference.runs()) {

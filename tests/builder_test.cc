@@ -208,6 +208,7 @@ TEST(Plan, ALoneRankCopies) {
     ASSERT_EQ(apart.steps.size(), 1U);
     EXPECT_EQ(apart.steps[0].verb, Verb::kCopy);
     call.in_place = true;
+    if (algorithm->collective == Collective::kAllToAll) continue;  // never in place
     EXPECT_TRUE(build_schedule(*algorithm, call, 0, 1, {}, 1, 1).steps.empty());
   }
 }

@@ -28,8 +28,8 @@ std::vector<uint64_t> awkward_counts(Rank size) {
   return {0, 1, n - 1, n, n + 1, 1000};
 }
 
-// All counts x both collectives; types, operations, places and memory take turns, so that a few
-// sizes see every combination. `turn` differs from call to call of this.
+// All counts x all collectives; types, operations, roots, places and memory take turns, so that a
+// few sizes see every combination. `turn` differs from call to call of this.
 std::vector<ExactCall> calls_in_turn(Rank size, uint64_t turn, bool shared_too) {
   std::vector<ExactCall> calls;
   uint64_t k = turn;
@@ -46,32 +46,39 @@ std::vector<ExactCall> calls_in_turn(Rank size, uint64_t turn, bool shared_too) 
       call.seed = k;
       calls.push_back(call);
     }
-    ExactCall gather = calls.back();
-    gather.collective = Collective::kAllGather;
-    gather.op = ReduceOp::kSum;
-    gather.in_place = k % 2 == 0;
-    calls.push_back(gather);
+    for (int other = 1; other < kCollectiveCount; ++other) {
+      ExactCall call = calls.back();
+      call.collective = static_cast<Collective>(other);
+      if (!reduces(call.collective)) call.op = ReduceOp::kSum;
+      call.in_place = (k + static_cast<uint64_t>(other)) % 2 == 0;
+      call.root = static_cast<Rank>(k + static_cast<uint64_t>(other) / 2);
+      call.seed += 100;
+      calls.push_back(call);
+    }
   }
   return calls;
 }
 
-// Every type with every operation, in and out of place.
-std::vector<ExactCall> all_reductions(uint64_t count) {
+// Every collective and type with every operation, in and out of place.
+std::vector<ExactCall> all_calls(uint64_t count) {
   std::vector<ExactCall> calls;
   for (int type = 0; type < kDataTypeCount; ++type) {
-    for (int op = 0; op < kReduceOpCount; ++op) {
-      ExactCall call;
-      call.type = static_cast<DataType>(type);
-      call.op = static_cast<ReduceOp>(op);
-      call.count = count;
-      call.in_place = (type + op) % 2 == 0;
-      call.seed = static_cast<uint64_t>(type * 10 + op);
-      calls.push_back(call);
+    for (int c = 0; c < kCollectiveCount; ++c) {
+      const auto collective = static_cast<Collective>(c);
+      for (int op = 0; op < (reduces(collective) ? kReduceOpCount : 1); ++op) {
+        ExactCall call;
+        call.collective = collective;
+        call.type = static_cast<DataType>(type);
+        call.op = static_cast<ReduceOp>(op);
+        call.count = count;
+        call.root = static_cast<Rank>(type + op);
+        call.seed = static_cast<uint64_t>(type * 10 + op + c);
+        for (const bool in_place : {false, true}) {
+          call.in_place = in_place;
+          calls.push_back(call);
+        }
+      }
     }
-    ExactCall gather = calls.back();
-    gather.collective = Collective::kAllGather;
-    gather.op = ReduceOp::kSum;
-    calls.push_back(gather);
   }
   return calls;
 }
@@ -127,7 +134,7 @@ TEST(Communicator, E1_EveryTypeAndOperation) {
   for (const std::string name : {"", "ring", "two_shot", "one_shot", "recursive_doubling"}) {
     for (const Rank size : {1, 2, 5}) {
       RankGroup group(size, "shm", name);
-      check_calls(group, all_reductions(41));
+      check_calls(group, all_calls(41));
     }
   }
 }

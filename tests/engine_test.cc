@@ -11,8 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "src/call_buffers.h"
 #include "src/plan.h"
 #include "src/program.h"
+#include "tests/origin.h"
 #include "transports/sim.h"
 
 namespace gossamer {
@@ -88,30 +90,27 @@ class World {
     return static_cast<size_t>(options.size);
   }
   Seat& at(Rank r) { return seats_[static_cast<size_t>(r)]; }
-  bool gathers() const { return call_.collective == Collective::kAllGather; }
   static int64_t value(Rank r, uint64_t i, uint64_t round) {
     return static_cast<int64_t>((static_cast<uint64_t>(r) + 1) * 1'000'003 + i * 7919 + round);
   }
 
+  // In place, `output` is the memory of both.
   void fill(uint64_t round) {
     for (Rank r = 0; r < size(); ++r) {
       Seat& seat = at(r);
-      seat.output.assign(call_.count * (gathers() ? seats_.size() : 1), -1);
-      seat.input.resize(call_.count);
-      for (uint64_t i = 0; i < call_.count; ++i) seat.input[i] = value(r, i, round);
-      if (!call_.in_place) continue;
-      std::copy(seat.input.begin(), seat.input.end(), mine(r));
+      const CallBuffers buffers = buffers_of(call_, r, size());
+      seat.output.assign(buffers.in_place ? buffers.both_count() : buffers.output_count, -1);
+      seat.input.resize(buffers.input_count);
+      for (uint64_t i = 0; i < seat.input.size(); ++i) seat.input[i] = value(r, i, round);
+      if (!buffers.in_place) continue;
+      std::copy(seat.input.begin(), seat.input.end(),
+                seat.output.begin() + static_cast<ptrdiff_t>(buffers.input_first));
     }
-  }
-
-  int64_t* mine(Rank r) {
-    return at(r).output.data() + (gathers() ? static_cast<uint64_t>(r) * call_.count : 0);
   }
 
   void start(Rank r, uint64_t round) {
     Seat& seat = at(r);
-    const auto* const input = call_.in_place ? mine(r) : seat.input.data();
-    seat.bindings.input = reinterpret_cast<const std::byte*>(input);
+    seat.bindings.input = reinterpret_cast<const std::byte*>(seat.input.data());
     seat.bindings.output = reinterpret_cast<std::byte*>(seat.output.data());
     seat.bindings.scratch = seat.scratch.data();
     seat.bindings.fingerprint = (round + 1) << 52;
@@ -139,19 +138,26 @@ class World {
     seat.finished = code == Code::kOk;
   }
 
+  int64_t sum(uint64_t i, uint64_t round) const {
+    int64_t all = 0;
+    for (Rank r = 0; r < static_cast<Rank>(seats_.size()); ++r) all += value(r, i, round);
+    return all;
+  }
+
   void check(uint64_t round) {
-    std::vector<int64_t> expected;
-    if (gathers()) {
-      for (Rank r = 0; r < size(); ++r) {
-        for (uint64_t i = 0; i < call_.count; ++i) expected.push_back(value(r, i, round));
-      }
-    } else {
-      expected.assign(call_.count, 0);
-      for (uint64_t i = 0; i < call_.count; ++i) {
-        for (Rank r = 0; r < size(); ++r) expected[i] += value(r, i, round);
-      }
-    }
     for (Rank r = 0; r < size(); ++r) {
+      const CallBuffers buffers = buffers_of(call_, r, size());
+      std::vector<int64_t> expected = at(r).output;
+      if (buffers.in_place) {  // what is no output stays input
+        std::copy(at(r).input.begin(), at(r).input.end(),
+                  expected.begin() + static_cast<ptrdiff_t>(buffers.input_first));
+      }
+      for (uint64_t i = 0; i < buffers.output_count; ++i) {
+        const Origin origin = origin_of(call_, r, i);
+        expected[buffers.output_first + i] = origin.from < 0
+                                                 ? sum(origin.element, round)
+                                                 : value(origin.from, origin.element, round);
+      }
       ASSERT_TRUE(at(r).finished) << "rank " << r << " of " << size() << ": "
                                   << at(r).engine->position();
       ASSERT_EQ(at(r).output, expected) << "rank " << r << " of " << size();

@@ -11,7 +11,9 @@
 
 #include "gossamer/communicator.h"
 #include "gossamer/memory.h"
+#include "src/call_buffers.h"
 #include "src/reduce.h"
+#include "tests/origin.h"
 #include "tests/rank_group.h"
 
 namespace gossamer {
@@ -59,10 +61,20 @@ struct ExactCall {
   bool shared = false;  // memory from allocate_memory()
   uint64_t shift = 0;   // elements
   uint64_t seed = 0;
+  Rank root = 0;
 
+  Call call() const {
+    return {.collective = collective,
+            .type = type,
+            .op = op,
+            .count = count,
+            .in_place = in_place,
+            .root = root};
+  }
   std::string text() const {
     return std::string(name_of(collective)) + " " + std::string(name_of(type)) + " " +
            std::string(name_of(op)) + " x" + std::to_string(count) + (in_place ? " in place" : "") +
+           (has_root(collective) ? " root " + std::to_string(root) : "") +
            (shared ? " shared" : "") + " seed " + std::to_string(seed);
   }
 };
@@ -169,47 +181,73 @@ inline void xor_bytes(void* into, const void* from, uint64_t count, void* contex
 class ExactData {
  public:
   ExactData(const ExactCall& call, Rank size) : call_(call), size_(size) {
+    if (has_root(call.collective)) call_.root = call.root % size;
     const uint32_t element = size_of(call.type);
     for (Rank r = 0; r < size; ++r) {
-      std::vector<std::byte> input(call.count * element);
-      for (uint64_t i = 0; i < call.count; ++i) {
-        encode(call.type, value_of(call, r, size, i), &input[i * element]);
+      std::vector<std::byte> input(input_count(r) * element);
+      for (uint64_t i = 0; i < input_count(r); ++i) {
+        encode(call.type, value_of(call_, r, size, i), &input[i * element]);
       }
       inputs_.push_back(std::move(input));
     }
-    if (call.collective == Collective::kAllGather) {
-      for (const auto& input : inputs_) result_.insert(result_.end(), input.begin(), input.end());
-      return;
+    for (Rank r = 0; r < size; ++r) {
+      const bool known = r > 0 && call.collective == Collective::kAllReduce;
+      results_.push_back(known ? results_.front() : result_of(r));
     }
-    result_.resize(call.count * element);
-    for (uint64_t i = 0; i < call.count; ++i) reduce_serially(i, &result_[i * element]);
   }
 
-  // Makes the call as one rank and compares every byte, also of what must stay as it was.
+  // Makes the call as one rank and compares every byte, also of what must stay as it was. A buffer
+  // that the rank has no use for is null.
   void check(Communicator& comm) const {
-    const uint64_t bytes = inputs_[0].size();
-    const uint64_t shift = call_.shift * size_of(call_.type);
-    const auto r = static_cast<size_t>(comm.rank());
-    const bool gathers = call_.collective == Collective::kAllGather;
-    const CallMemory output(result_.size(), call_.shared, shift);
-    const CallMemory apart(bytes, call_.shared, shift);
+    const Rank rank = comm.rank();
+    const CallBuffers buffers = buffers_of(call_.call(), rank, size_);
+    const uint64_t element = size_of(call_.type);
+    const std::vector<std::byte>& in = inputs_[static_cast<size_t>(rank)];
+    const std::vector<std::byte>& result = results_[static_cast<size_t>(rank)];
+    const uint64_t in_bytes = buffers.input_count * element;
+    const uint64_t end_at = buffers.in_place ? buffers.both_count() * element : result.size();
+    const CallMemory memory(end_at, call_.shared, call_.shift * element);
+    const CallMemory apart(in_bytes, call_.shared, call_.shift * element);
     const std::byte end{0x5a};
-    output.data()[result_.size()] = end;
+    memory.data()[end_at] = end;
     std::byte* const input =
-        !call_.in_place ? apart.data() : output.data() + (gathers ? r * bytes : 0);
-    if (bytes > 0) std::memcpy(input, inputs_[r].data(), bytes);
-    const Status status = run(comm, input, output.data());
-    ASSERT_TRUE(status) << call_.text() << " on rank " << r << " of " << size_ << ": "
+        buffers.in_place ? memory.data() + buffers.input_first * element : apart.data();
+    std::byte* const output = memory.data() + buffers.output_first * element;
+    if (in_bytes > 0) std::memcpy(input, in.data(), in_bytes);
+    const Status status =
+        run(comm, in_bytes > 0 ? input : nullptr, buffers.output_count > 0 ? output : nullptr);
+    ASSERT_TRUE(status) << call_.text() << " on rank " << rank << " of " << size_ << ": "
                         << status.to_string();
-    EXPECT_EQ(output.data()[result_.size()], end) << call_.text();
-    if (!call_.in_place && bytes > 0) {
-      EXPECT_EQ(std::memcmp(input, inputs_[r].data(), bytes), 0)
-          << call_.text() << " on rank " << r << " changed its input";
+    EXPECT_EQ(memory.data()[end_at], end) << call_.text();
+    for (uint64_t i = 0; i < in_bytes; i += element) {
+      const bool is_output = input + i >= output && input + i < output + result.size();
+      if (is_output || std::memcmp(input + i, &in[i], element) == 0) continue;
+      ADD_FAILURE() << call_.text() << " on rank " << rank << " changed its input";
+      break;
     }
-    expect_result(output.data(), static_cast<Rank>(r));
+    expect_result(output, rank);
   }
 
  private:
+  uint64_t input_count(Rank rank) const {
+    return buffers_of(call_.call(), rank, size_).input_count;
+  }
+
+  std::vector<std::byte> result_of(Rank rank) const {
+    const uint64_t element = size_of(call_.type);
+    std::vector<std::byte> result(buffers_of(call_.call(), rank, size_).output_count * element);
+    for (uint64_t i = 0; i * element < result.size(); ++i) {
+      const Origin origin = origin_of(call_.call(), rank, i);
+      if (origin.from < 0) {
+        reduce_serially(origin.element, &result[i * element]);
+      } else {
+        std::memcpy(&result[i * element],
+                    &inputs_[static_cast<size_t>(origin.from)][origin.element * element], element);
+      }
+    }
+    return result;
+  }
+
   void reduce_serially(uint64_t i, std::byte* into) const {
     const uint32_t element = size_of(call_.type);
     int64_t total = value_of(call_, 0, size_, i);
@@ -246,22 +284,43 @@ class ExactData {
     }
   }
 
+  // As data, or by name.
   Status run(Communicator& comm, const std::byte* input, std::byte* output) const {
-    if (call_.collective == Collective::kAllGather) {
-      return comm.all_gather(input, output, call_.count, call_.type);
-    }
     Reduction reduction = call_.op;
     uint32_t element = size_of(call_.type);
     if (call_.op == ReduceOp::kPreMulSum)
       reduction = Reduction::pre_mul_sum(scalar_of(comm.rank()));
     if (call_.op == ReduceOp::kUser) reduction = Reduction::user(xor_bytes, &element);
-    return comm.all_reduce(input, output, call_.count, call_.type, reduction);
+    if (call_.seed % 2 == 0) {
+      return comm.run(
+          {call_.collective, input, output, call_.count, call_.type, reduction, call_.root});
+    }
+    switch (call_.collective) {
+      case Collective::kAllReduce:
+        return comm.all_reduce(input, output, call_.count, call_.type, reduction);
+      case Collective::kAllGather:
+        return comm.all_gather(input, output, call_.count, call_.type);
+      case Collective::kBroadcast:
+        return comm.broadcast(input, output, call_.count, call_.type, call_.root);
+      case Collective::kReduce:
+        return comm.reduce(input, output, call_.count, call_.type, reduction, call_.root);
+      case Collective::kReduceScatter:
+        return comm.reduce_scatter(input, output, call_.count, call_.type, reduction);
+      case Collective::kAllToAll:
+        return comm.all_to_all(input, output, call_.count, call_.type);
+      case Collective::kGather:
+        return comm.gather(input, output, call_.count, call_.type, call_.root);
+      case Collective::kScatter:
+        return comm.scatter(input, output, call_.count, call_.type, call_.root);
+    }
+    return Status::error(Code::kInvalidArgument, "no such collective");
   }
 
   void expect_result(const std::byte* output, Rank r) const {
-    if (result_.empty() || std::memcmp(output, result_.data(), result_.size()) == 0) return;
+    const std::vector<std::byte>& result = results_[static_cast<size_t>(r)];
+    if (result.empty() || std::memcmp(output, result.data(), result.size()) == 0) return;
     size_t at = 0;
-    while (output[at] == result_[at]) ++at;
+    while (output[at] == result[at]) ++at;
     ADD_FAILURE() << call_.text() << " on rank " << r << " of " << size_ << ": wrong from element "
                   << at / size_of(call_.type);
   }
@@ -269,7 +328,7 @@ class ExactData {
   ExactCall call_;
   Rank size_;
   std::vector<std::vector<std::byte>> inputs_;
-  std::vector<std::byte> result_;
+  std::vector<std::vector<std::byte>> results_;  // per rank
 };
 
 // Every rank makes the calls in order.

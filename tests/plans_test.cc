@@ -80,6 +80,13 @@ Traffic expected_traffic(const std::string& name, uint64_t n) {
   if (name == "double_tree") return {1, 8, 0, 2 * (n - 1) * n};
   if (name == "ring_all_gather" || name == "direct_all_gather") return {n - 1, n - 1, n - 1, 0};
   if (name == "bruck_all_gather") return {log, 2 * log, n - 1, 0};
+  if (name == "direct_broadcast") return {0, n - 1, 0, n * (n - 1)};
+  if (name == "direct_reduce") return {0, 1, 0, n * (n - 1)};
+  if (name == "direct_reduce_scatter" || name == "direct_all_to_all") {
+    return {n - 1, n - 1, n - 1, 0};
+  }
+  if (name == "direct_gather") return {0, 1, 0, n - 1};
+  if (name == "direct_scatter") return {0, n - 1, 0, n - 1};
   ADD_FAILURE() << "no formula for " << name;
   return {};
 }
@@ -91,25 +98,22 @@ TEST(Plans, E2_CountersMatchTheFormulas) {
     for (const Rank size : {2, 3, 4, 7, 8, 12}) {
       RankGroup group(size, "loopback", name);
       const auto n = static_cast<uint64_t>(size);
-      const bool gathers = algorithm->collective == Collective::kAllGather;
+      const bool in_shares = is_in_shares(algorithm->collective);
       const uint64_t block = 16 * 5;  // floats: blocks of equal length
       const Traffic expected = expected_traffic(name, n);
       std::vector<uint64_t> bytes(n);
       group.each([&](Communicator& comm) {
         std::vector<float> x(block * n, 1), y(block * n);
-        const auto choice = comm.explain(algorithm->collective, gathers ? block : block * n,
-                                         DataType::kFloat32, ReduceOp::kSum, false);
+        const uint64_t count = in_shares ? block : block * n;
+        const auto choice = comm.explain(algorithm->collective, count, DataType::kFloat32,
+                                         ReduceOp::kSum, false, size / 2);
         ASSERT_TRUE(choice.is_ok());
         EXPECT_EQ(choice->algorithm, name);
         EXPECT_EQ(choice->transport, "loopback");
         ASSERT_EQ(choice->pieces, 1U);
         EXPECT_GT(choice->predicted_us, 0);
-        if (gathers) {
-          ASSERT_TRUE(comm.all_gather(x.data(), y.data(), block, DataType::kFloat32));
-        } else {
-          ASSERT_TRUE(
-              comm.all_reduce(x.data(), y.data(), block * n, DataType::kFloat32, ReduceOp::kSum));
-        }
+        ASSERT_TRUE(comm.run({algorithm->collective, x.data(), y.data(), count, DataType::kFloat32,
+                              ReduceOp::kSum, size / 2}));
         const Communicator::Counters counters = comm.counters();
         EXPECT_EQ(counters.plans_built, 1U);  // explain()'s is the one that ran
         EXPECT_EQ(counters.operations, 1U);

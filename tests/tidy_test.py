@@ -29,9 +29,10 @@ MAY_INCLUDE = [
     (r"src/(reduce|narrow|stream_copy)", rf"gossamer/types\.h|{KERNELS}|{TOOLS}"),
     (r"src/(engine|program)", rf"gossamer/(schedule|transport|status|types|codec)\.h"
                               rf"|src/(engine|program|window|fingerprint|patience|plan|price)\.h"
-                              rf"|{KERNELS}|{TOOLS}"),
-    (r"src/(verify|price)", rf"gossamer/(schedule|types|status)\.h"
-                            rf"|src/(verify\w*|price\w*|plan|edges|intervals)\.h|{TOOLS}"),
+                              rf"|src/call_buffers\.h|{KERNELS}|{TOOLS}"),
+    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status)\.h"
+                            rf"|src/(verify\w*|price\w*|plan|edges|intervals)\.h"
+                                         rf"|src/call_buffers\.h|{TOOLS}"),
     (r"topology/", rf"gossamer/(types|status)\.h|topology/|src/price\.h|{TOOLS}"),
     (r"gossip/", rf"gossamer/|gossip/|{TOOLS}"),
     (r"include/", r"gossamer/"),

@@ -47,6 +47,17 @@ struct GOSSAMER_API UniqueId {
   static Result<UniqueId> create();
 };
 
+// A collective as data: what the named calls of Communicator are made of.
+struct CollectiveCall {
+  Collective collective = Collective::kAllReduce;
+  const void* input = nullptr;
+  void* output = nullptr;
+  uint64_t count = 0;  // elements: of the buffers, or of one rank's share of them
+  DataType type = DataType::kFloat32;
+  Reduction reduction = ReduceOp::kSum;  // of those that reduce
+  Rank root = 0;                         // of those that have one
+};
+
 struct Operation;
 
 // A running asynchronous operation. Movable; must not outlive its Communicator. Destroying an
@@ -72,7 +83,7 @@ class GOSSAMER_API Work {
 };
 
 // A collective bound to its buffers, to be run again and again: what MPI-4 calls a persistent
-// operation. Made by Communicator::plan_all_reduce() and plan_all_gather(). The schedule is built
+// operation. Made by Communicator::plan() and the plan_ calls. The schedule is built
 // and the buffers are registered when it is made; links open, and transports exchange addresses,
 // during its first run. A later run allocates, registers and exchanges nothing.
 //
@@ -153,29 +164,84 @@ class GOSSAMER_API Communicator {
   Rank size() const;
   const std::string& name() const;
 
+  // Any collective. The named calls below say what each does; they differ in nothing else. run()
+  // returns when this rank's part is done, start() at once, and plan() binds the call to its
+  // buffers and runs nothing (local: no other rank is asked; every rank makes and starts the same
+  // ones in the same order). A transport that cannot register a plan's buffers (memlock limit) is
+  // no error: it is logged, and the plan runs as ordinary calls do.
+  //   kInvalidArgument  a buffer that this rank uses is null with count > 0; partial overlap;
+  //                     unknown collective, type or operation; a root that is no rank
+  //   kMismatch         ranks called with different count, type, operation, root or order
+  //   kPeerLost, kTimeout, kAborted   output is unspecified; input is intact unless it was output
+  Status run(const CollectiveCall& call);
+  Work start(const CollectiveCall& call);
+  Result<PersistentCollective> plan(const CollectiveCall& call);
+
   // output[i] = op over all ranks of their input[i], for i in [0, count): the same bits everywhere.
   // In place when input == output; no other overlap.
-  //   kInvalidArgument  null buffer with count > 0, partial overlap, unknown type or operation
-  //   kMismatch         ranks called with different count, type, operation or order
-  //   kPeerLost, kTimeout, kAborted   output is unspecified; input is intact unless it was output
   Status all_reduce(const void* input, void* output, uint64_t count, DataType type,
                     Reduction reduction);
   Work start_all_reduce(const void* input, void* output, uint64_t count, DataType type,
                         Reduction reduction);
-
-  // output[r * count + i] = rank r's input[i], for i in [0, count). In place when input ==
-  // output + rank * count elements; no other overlap. Errors as for all_reduce.
-  Status all_gather(const void* input, void* output, uint64_t count, DataType type);
-  Work start_all_gather(const void* input, void* output, uint64_t count, DataType type);
-
-  // The same collectives, bound to their buffers; local: no other rank is asked. Every rank makes
-  // and starts them in the same order. Errors as for the ordinary call; a transport that cannot
-  // register the buffers (memlock limit) is no error, it is logged and the plan runs as ordinary
-  // calls do.
   Result<PersistentCollective> plan_all_reduce(const void* input, void* output, uint64_t count,
                                                DataType type, Reduction reduction);
+
+  // output[r * count + i] = rank r's input[i], for i in [0, count). In place when input ==
+  // output + rank * count elements; no other overlap.
+  Status all_gather(const void* input, void* output, uint64_t count, DataType type);
+  Work start_all_gather(const void* input, void* output, uint64_t count, DataType type);
   Result<PersistentCollective> plan_all_gather(const void* input, void* output, uint64_t count,
                                                DataType type);
+
+  // output[i] = the root's input[i], for i in [0, count). Other ranks' input is not looked at and
+  // may be null. In place at the root when input == output.
+  Status broadcast(const void* input, void* output, uint64_t count, DataType type, Rank root);
+  Work start_broadcast(const void* input, void* output, uint64_t count, DataType type, Rank root);
+  Result<PersistentCollective> plan_broadcast(const void* input, void* output, uint64_t count,
+                                              DataType type, Rank root);
+
+  // The root's output[i] = op over all ranks of their input[i], for i in [0, count). Other ranks'
+  // output is not touched and may be null. In place at the root when input == output.
+  Status reduce(const void* input, void* output, uint64_t count, DataType type, Reduction reduction,
+                Rank root);
+  Work start_reduce(const void* input, void* output, uint64_t count, DataType type,
+                    Reduction reduction, Rank root);
+  Result<PersistentCollective> plan_reduce(const void* input, void* output, uint64_t count,
+                                           DataType type, Reduction reduction, Rank root);
+
+  // output[i] = op over all ranks of their input[rank * count + i], for i in [0, count): every rank
+  // gets its share of the sum. In place when output == input + rank * count elements; the rest of
+  // the input is left as it was.
+  Status reduce_scatter(const void* input, void* output, uint64_t count, DataType type,
+                        Reduction reduction);
+  Work start_reduce_scatter(const void* input, void* output, uint64_t count, DataType type,
+                            Reduction reduction);
+  Result<PersistentCollective> plan_reduce_scatter(const void* input, void* output, uint64_t count,
+                                                   DataType type, Reduction reduction);
+
+  // output[r * count + i] = rank r's input[rank * count + i], for i in [0, count). Never in place.
+  Status all_to_all(const void* input, void* output, uint64_t count, DataType type);
+  Work start_all_to_all(const void* input, void* output, uint64_t count, DataType type);
+  Result<PersistentCollective> plan_all_to_all(const void* input, void* output, uint64_t count,
+                                               DataType type);
+
+  // The root's output[r * count + i] = rank r's input[i], for i in [0, count). Other ranks' output
+  // is not touched and may be null. In place at the root when input == output + root * count.
+  Status gather(const void* input, void* output, uint64_t count, DataType type, Rank root);
+  Work start_gather(const void* input, void* output, uint64_t count, DataType type, Rank root);
+  Result<PersistentCollective> plan_gather(const void* input, void* output, uint64_t count,
+                                           DataType type, Rank root);
+
+  // output[i] = the root's input[rank * count + i], for i in [0, count). Other ranks' input is not
+  // looked at and may be null. In place at the root when output == input + root * count.
+  Status scatter(const void* input, void* output, uint64_t count, DataType type, Rank root);
+  Work start_scatter(const void* input, void* output, uint64_t count, DataType type, Rank root);
+  Result<PersistentCollective> plan_scatter(const void* input, void* output, uint64_t count,
+                                            DataType type, Rank root);
+
+  // Returns when every rank has called it.
+  Status barrier();
+  Work start_barrier();
 
   // Tells the transports that collectives will use [memory, memory + bytes) again and again, so
   // that they register it now and keep it registered. Local: ranks need not do the same, each
@@ -208,7 +274,7 @@ class GOSSAMER_API Communicator {
     double predicted_us = 0;
   };
   Result<Choice> explain(Collective collective, uint64_t count, DataType type, Reduction reduction,
-                         bool in_place);
+                         bool in_place, Rank root = 0);
 
   // Since creation, this rank: what a schedule promises, counted by the engine, and what came of
   // it, counted by the transports. Never waits: while another thread drives an operation, `traffic`

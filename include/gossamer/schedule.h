@@ -92,41 +92,53 @@ struct Schedule {
 
 // What an algorithm may know: numbers only.
 //
-// All-reduce: input and output are `count` elements. All-gather: input is `count` elements, output
-// `size` shares of `count` elements in rank order. Algorithms are handed one piece of the whole at
-// a time; they see counts of the piece and never where the piece lies (Builder adds that).
+// A buffer is `count` elements, or `size` shares of `count` elements in rank order: the output of
+// an all-gather and a gather, the input of a reduce-scatter and a scatter, both of an all-to-all. A
+// broadcast and a scatter have an input at the root alone, a reduce and a gather an output.
+// Algorithms are handed one piece of the whole at a time; they see counts of the piece and never
+// where the piece lies (Builder adds that).
 struct GOSSAMER_API Shape {
   Rank rank = 0;
   Rank size = 1;
+  Rank root = 0;  // broadcast, reduce, gather, scatter
   uint64_t count = 0;
   bool wide = false;                 // accumulate in Buffer::kWide (16- and 8-bit floats)
   uint64_t granule = 1;              // block boundaries are multiples of this where count allows
   std::span<const Rank> hosts = {};  // host index of each rank, ascending from 0; empty: one host
   // Local matters: what goes over the wire must not depend on them, since ranks may differ.
-  bool in_place = false;  // Buffer::kInput names the same memory as (its part of) kOutput
+  bool in_place = false;  // input and output are the same memory, or one is a part of the other
   // Messages of at most this many elements are complete when sent, however late their receive.
   // Then a rank may overwrite what it sends with what it receives from the same peer.
   uint64_t eager_count = 0;
-  uint64_t stride = 0;  // all-gather: elements from one share to the next; 0: count
+  uint64_t stride = 0;  // elements from one share to the next; 0: count
 
   Rank next() const { return (rank + 1) % size; }
   Rank prev() const { return (rank + size - 1) % size; }
   Rank wrap(int64_t r) const { return static_cast<Rank>(((r % size) + size) % size); }
 
-  // All-reduce. Block `index` (wrapping: -1 is size - 1) of [0, count) cut into `size` nearly equal
+  bool is_root() const { return rank == root; }
+  // Distance from the root, going up and round: the root has place 0.
+  Rank place() const { return wrap(static_cast<int64_t>(rank) - root); }
+  Rank rank_at(int64_t place) const { return wrap(root + place); }
+
+  // Block `index` (wrapping: -1 is size - 1) of [0, count) cut into `size` nearly equal
   // blocks; lengths differ by at most one granule, blocks may be empty.
   Slice block(int64_t index) const { return range(index, 1); }
   // `blocks` consecutive blocks from `index` that do not wrap: index + blocks <= size.
   Slice range(int64_t index, Rank blocks) const;
   Slice whole() const { return {Buffer::kOutput, 0, count}; }
 
-  // All-gather. Share of rank `index` (wrapping) in the output.
+  // Share of rank `index` (wrapping) in the output, and in the input.
   Slice share(int64_t index) const;
+  Slice input_share(int64_t index) const {
+    const Slice there = share(index);
+    return {Buffer::kInput, there.first, there.count};
+  }
   // Whether neighbouring shares touch, so that several fit one slice (not so for a piece).
   bool shares_touch() const { return stride == 0 || stride == count; }
 };
 
-// `slice` of the caller's input at the same place (all-reduce).
+// `slice` of the caller's input at the same place.
 constexpr Slice input_of(Slice slice) {
   return {Buffer::kInput, slice.first, slice.count};
 }
@@ -141,8 +153,9 @@ class GOSSAMER_API Builder {
     Collective collective = Collective::kAllReduce;
     Rank rank = 0;
     Rank size = 1;
-    uint64_t count = 0;     // of the whole operation, per rank
-    bool in_place = false;  // Buffer::kInput names the same memory as (its part of) kOutput
+    Rank root = 0;
+    uint64_t count = 0;     // of the whole operation, per rank or per share
+    bool in_place = false;  // kOutput names the memory of both; each lies somewhere in it
     bool wide = false;      // accumulator() gives kWide slices
     bool finishes = false;  // the reduction has a final step (kAvg)
   };
@@ -162,8 +175,8 @@ class GOSSAMER_API Builder {
   // Data-type elements that live until the schedule ends. Asking again in the same piece, with the
   // same count and index, gives the same elements.
   Slice scratch(uint64_t count, int index = 0);
-  // Where to accumulate `result`: itself, or fp32 elements when the shape says wide. Asking again
-  // gives the same elements.
+  // Where to accumulate `result`, of the output or scratch: itself, or fp32 elements when the shape
+  // says wide. Asking again gives the same elements.
   Slice accumulator(Slice result);
 
   // --- used by what composes algorithms, not by algorithms ---
@@ -182,15 +195,22 @@ class GOSSAMER_API Builder {
   Schedule finish();  // derives the edges
 
  private:
-  struct Region {  // a piece of scratch or of accumulators that was handed out
-    uint64_t piece, output, result, count;
+  struct Region {  // a piece of scratch that was handed out
+    uint64_t piece, output, count;
     int index;
+    uint64_t first;
+  };
+  struct Accumulator {
+    Slice result;
     uint64_t first;
   };
   void push(Verb verb, Rank peer, Slice from, Slice into);
   Slice place(Slice slice) const;
 
   Options options_;
+  bool in_place_ = false;
+  uint64_t input_first_ = 0;   // in place: where the input begins in the memory of both
+  uint64_t output_first_ = 0;  // and the output
   uint64_t piece_first_ = 0;
   Lane lane_ = 0;
   Lane lane_max_ = 0;
@@ -198,7 +218,7 @@ class GOSSAMER_API Builder {
   Slice nest_output_;
   Slice nest_input_;
   std::vector<Region> scratch_;
-  std::vector<Region> accumulators_;
+  std::vector<Accumulator> accumulators_;
   Schedule schedule_;
 };
 

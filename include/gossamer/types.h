@@ -74,8 +74,35 @@ struct Reduction {
   }
 };
 
-enum class Collective : uint8_t { kAllReduce = 0, kAllGather = 1 };
-inline constexpr int kCollectiveCount = 2;
+enum class Collective : uint8_t {
+  kAllReduce = 0,
+  kAllGather = 1,
+  kBroadcast = 2,
+  kReduce = 3,
+  kReduceScatter = 4,
+  kAllToAll = 5,
+  kGather = 6,
+  kScatter = 7,
+};
+inline constexpr int kCollectiveCount = 8;
+
+// Whether it combines elements, so that a Reduction means something.
+constexpr bool reduces(Collective collective) {
+  return collective == Collective::kAllReduce || collective == Collective::kReduce ||
+         collective == Collective::kReduceScatter;
+}
+
+// Whether one rank, the root, is its source or its target.
+constexpr bool has_root(Collective collective) {
+  return collective == Collective::kBroadcast || collective == Collective::kReduce ||
+         collective == Collective::kGather || collective == Collective::kScatter;
+}
+
+// Whether its larger buffer holds one share of `count` elements per rank, in rank order.
+constexpr bool is_in_shares(Collective collective) {
+  return collective != Collective::kAllReduce && collective != Collective::kBroadcast &&
+         collective != Collective::kReduce;
+}
 
 // Bytes of one element. 0 for a value that is no DataType.
 constexpr uint32_t size_of(DataType type) {

@@ -54,7 +54,10 @@ void fold_user(const Sink& sink, uint64_t offset, const std::byte* arrived, uint
 }  // namespace
 
 Engine::Engine(Rank self, std::vector<Transport*> transport_of, std::vector<Transport*> all)
-    : self_(self), transport_of_(std::move(transport_of)), all_(std::move(all)) {}
+    : self_(self),
+      transport_of_(std::move(transport_of)),
+      all_(std::move(all)),
+      letters_(self, transport_of_) {}
 
 Code Engine::open(const Program& program) noexcept {
   opening_ = -1;
@@ -67,11 +70,33 @@ Code Engine::open(const Program& program) noexcept {
     }
   }
   if (opening_ < 0) return Code::kOk;
+  const Code code = look();
+  return code == Code::kOk ? Code::kAgain : fail(code);
+}
+
+// Polls the transports and takes note of what is complete.
+Code Engine::look() noexcept {
   for (Transport* transport : all_) {
     const Code code = transport->poll(&done_, &fault_);
-    if (code != Code::kOk) return fail(code);
+    if (code != Code::kOk) return code;
   }
-  return Code::kAgain;
+  if (!done_.empty()) {
+    progressed_ = true;
+    for (Token token : done_) {
+      if (token < PointToPoint::kTokenMin) {
+        finish(token);
+      } else {
+        letters_.finish(token);
+      }
+    }
+    done_.clear();
+  }
+  if (letters_.waiting()) {
+    const Code code = letters_.advance(&fault_);
+    if (code != Code::kOk) return code;
+    if (letters_.moved()) progressed_ = true;
+  }
+  return Code::kOk;
 }
 
 Code Engine::find_strays(Fingerprint mine) noexcept {
@@ -83,7 +108,10 @@ Code Engine::find_strays(Fingerprint mine) noexcept {
       Fingerprint arrived = 0;
       if (transport->peek(peer, lane, &arrived) != Code::kOk) continue;
       // A peer may be ahead, but what is left of this call or an earlier one belongs to none.
-      if (arrived == mine || is_later(arrived, mine)) continue;
+      if (is_letter(arrived) ? !is_before(arrived, mine)
+                             : arrived == mine || is_later(arrived, mine)) {
+        continue;
+      }
       fault_.set(Code::kMismatch, peer, "rank %d sent what nothing here receives", peer);
       fault_.expected = mine;
       fault_.arrived = arrived;
@@ -125,14 +153,8 @@ Code Engine::progress() noexcept {
     if (code != Code::kOk) return fail(code);
     if (unfinished_ == 0) return Code::kOk;
   }
-  for (Transport* transport : all_) {
-    const Code code = transport->poll(&done_, &fault_);
-    if (code != Code::kOk) return fail(code);
-  }
-  if (!done_.empty()) {
-    for (Token token : done_) finish(token);
-    done_.clear();
-  }
+  const Code looked = look();
+  if (looked != Code::kOk) return fail(looked);
   if (!blocked_.empty()) {
     // Windows may have reopened. issue_queue() appends the ones that are still full.
     const size_t blocked = blocked_.size();
@@ -305,8 +327,14 @@ void Engine::cancel() noexcept {
   ready_head_ = 0;
 }
 
+void Engine::drop_letters() noexcept {
+  if (letters_.idle()) return;
+  for (Transport* transport : all_) transport->abandon();
+  letters_.drop();
+}
+
 Rank Engine::awaited() const {
-  if (program_ == nullptr || unfinished_ == 0) return opening_;
+  if (program_ == nullptr || unfinished_ == 0) return opening_ >= 0 ? opening_ : letters_.awaited();
   Rank lowest = -1;
   for (uint32_t i = 0; i < program_->ops.size(); ++i) {
     const Op& op = program_->ops[i];
@@ -318,6 +346,7 @@ Rank Engine::awaited() const {
 
 std::string Engine::position() const {
   if (opening_ >= 0) return "its link is not open yet";
+  if (unfinished_ == 0 && !letters_.idle()) return letters_.position();
   if (program_ == nullptr) return "before its first step";
   const size_t total = program_->ops.size();
   return std::to_string(total - unfinished_) + " of " + std::to_string(total) + " steps done";

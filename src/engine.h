@@ -1,4 +1,5 @@
-// The engine runs one program at a time over a communicator's transports.
+// The engine runs one program at a time over a communicator's transports, and beside it carries
+// messages from one rank to another.
 //
 // Threads    Driving thread only; driving is handed over, never shared, so there are no locks.
 // Blocking   Never: progress() does what can be done now. Whoever waits calls it again.
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "gossamer/transport.h"
+#include "src/point_to_point.h"
 #include "src/program.h"
 
 namespace gossamer {
@@ -43,6 +45,12 @@ class Engine {
   Code progress() noexcept;
   bool progressed() const { return progressed_; }
 
+  // Messages outside any program, carried by every progress() too. Its own calls of advance() and
+  // drop() are the engine's affair.
+  PointToPoint& letters() { return letters_; }
+  // Ends every letter; their memory is the callers' again.
+  void drop_letters() noexcept;
+
   // Opens the links of a program. kOk: all open; kAgain: call again; otherwise fault().
   Code open(const Program& program) noexcept;
 
@@ -55,8 +63,8 @@ class Engine {
 
   const Fault& fault() const { return fault_; }
   bool running() const { return unfinished_ > 0; }
-  // A rank that the running program, or open(), still waits for, lowest first; -1 when there is
-  // none.
+  // A rank that the running program, open() or a letter still waits for, lowest first; -1 when
+  // there is none.
   Rank awaited() const;
   // "5 of 12 steps done": where it stands, for error messages. Not on the hot path.
   std::string position() const;
@@ -69,6 +77,7 @@ class Engine {
   void finish(uint32_t index) noexcept;
   Code fail(Code code) noexcept;
   void cancel() noexcept;
+  Code look() noexcept;
   Sink make_sink(const Op& op) const noexcept;
 
   // constant after construction
@@ -87,6 +96,7 @@ class Engine {
   size_t ready_head_ = 0;
   std::vector<uint32_t> blocked_;  // queue heads that got kAgain
   std::vector<Token> done_;
+  PointToPoint letters_;
   uint32_t unfinished_ = 0;
   bool progressed_ = false;
   Rank opening_ = -1;  // the lowest rank whose link open() found not open yet

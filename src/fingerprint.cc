@@ -8,6 +8,7 @@ namespace gossamer {
 namespace {
 
 constexpr uint64_t kCountMask = (uint64_t{1} << 33) - 1;
+constexpr uint64_t kLetter = 15;  // in place of the collective
 
 std::string call_text(Collective collective, uint64_t count, DataType type, ReduceOp op,
                       uint64_t sequence) {
@@ -16,12 +17,36 @@ std::string call_text(Collective collective, uint64_t count, DataType type, Redu
                      sequence);
 }
 
+// What a rank did, by the fingerprint of its end of a message.
+std::string deed(Fingerprint f, const char* letter_verb) {
+  if (!is_letter(f)) return "called " + describe(f);
+  const auto type = static_cast<DataType>((f >> 36) & 15);
+  return fmt::format("{} {} {}, message {} of the two, after {} collectives", letter_verb,
+                     f & kCountMask,
+                     static_cast<int>(type) < kDataTypeCount ? name_of(type) : "unknown elements",
+                     (f >> 52) + 1, (f >> 44) & 0xff);
+}
+
 }  // namespace
 
 Fingerprint make_fingerprint(const Call& call, uint8_t plan_hash, uint64_t sequence) {
   return (sequence << 52) | (uint64_t{plan_hash} << 44) |
          (static_cast<uint64_t>(call.collective) << 40) | (static_cast<uint64_t>(call.type) << 36) |
          (static_cast<uint64_t>(call.op) << 33) | (call.count & kCountMask);
+}
+
+Fingerprint make_letter_fingerprint(DataType type, uint64_t count, uint8_t epoch,
+                                    uint64_t sequence) {
+  return (sequence << 52) | (uint64_t{epoch} << 44) | (kLetter << 40) |
+         (static_cast<uint64_t>(type) << 36) | (count & kCountMask);
+}
+
+bool is_letter(Fingerprint fingerprint) {
+  return ((fingerprint >> 40) & 15) == kLetter;
+}
+
+bool is_before(Fingerprint letter, Fingerprint call) {
+  return static_cast<uint8_t>((letter >> 44) - (call >> 52)) >= 0x80;
 }
 
 uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root) {
@@ -53,6 +78,15 @@ void explain_mismatch(Rank self, Fault* fault) {
   const Fingerprint mine = fault->expected;
   const Fingerprint theirs = fault->arrived;
   const Rank peer = fault->rank;
+  if (mine != theirs && (is_letter(mine) || is_letter(theirs))) {
+    const std::string both = fmt::format(
+        "rank {} {}; rank {} {}; send and receive take the same count and type, and "
+        "two ranks make their calls in one order",
+        self, deed(mine, "receives"), peer, deed(theirs, "sent"));
+    fault->set(Code::kMismatch, peer, "%s", both.c_str());
+    fault->expected = fault->arrived = 0;
+    return;
+  }
   std::string text = fmt::format("rank {} called {}; rank {} called {}", self, describe(mine), peer,
                                  describe(theirs));
   constexpr uint64_t kPlanMask = uint64_t{0xff} << 44;

@@ -3,8 +3,12 @@
 // 64 bits that can be read back, so that an error can name what each side called:
 //   sequence 12 | plan 8 | collective 4 | type 4 | operation 3 | count 33
 // `plan` is a hash of the algorithm's name, its pieces and the root: ranks that chose differently
-// must not mix. Collective 15 is a message from one rank to another outside any collective. The
-// communicator itself needs no bits: links belong to one communicator and authenticate for it.
+// must not mix. The communicator itself needs no bits: links belong to one communicator and
+// authenticate for it.
+//
+// Collective 15 is a message from one rank to another outside any collective
+// (src/point_to_point.h): `sequence` counts those of its pair and direction, `plan` the collectives
+// that came before it.
 
 #pragma once
 
@@ -26,6 +30,14 @@ inline bool is_later(Fingerprint a, Fingerprint b) {
   const uint64_t ahead = ((a >> 52) - (b >> 52)) & 0xfff;
   return ahead > 0 && ahead < 0x800;
 }
+
+// Of a message outside any collective: number `sequence` from one rank to another, between the
+// collectives `epoch` and epoch + 1.
+Fingerprint make_letter_fingerprint(DataType type, uint64_t count, uint8_t epoch,
+                                    uint64_t sequence);
+bool is_letter(Fingerprint fingerprint);
+// Whether `letter` was sent before its sender began the collective that `call` belongs to.
+bool is_before(Fingerprint letter, Fingerprint call);
 
 uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root);
 

@@ -23,6 +23,7 @@ class FutexLock {
       state_.wait(kContended, std::memory_order_relaxed);
     }
   }
+  bool held() const { return state_.load() != kFree; }
   void unlock() {
     if (state_.exchange(kFree) == kContended) state_.notify_one();
   }

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <span>
@@ -15,6 +16,14 @@
 
 namespace gossamer {
 
+// Another look that a driver takes just before it sleeps, for what transports do not tell it: while
+// `asleep` is set, whoever brings something makes the sleep_fd readable.
+struct LastLook {
+  std::atomic<bool>* asleep;
+  bool (*found)(void* context);  // true: do not sleep
+  void* context;
+};
+
 class Patience {
  public:
   using Clock = std::chrono::steady_clock;
@@ -22,12 +31,14 @@ class Patience {
   // `sleep_fd` polls readable when a transport (armed) or someone else wants attention.
   // `limits` says how long to spin and to stay awake.
   Patience(const Limits& limits, int sleep_fd,
-           std::span<const std::unique_ptr<Transport>> transports, std::chrono::nanoseconds timeout)
+           std::span<const std::unique_ptr<Transport>> transports, std::chrono::nanoseconds timeout,
+           const LastLook* last_look = nullptr)
       : spins_(limits.spins),
         awake_(limits.awake),
         sleep_fd_(sleep_fd),
         transports_(transports),
-        timeout_(timeout) {}
+        timeout_(timeout),
+        last_look_(last_look) {}
 
   void progressed() { idle_ = 0; }
 
@@ -41,6 +52,11 @@ class Patience {
   }
   // Whether it has slept since the last time this was asked.
   bool napped() { return napped_ && !(napped_ = false); }
+  // The time, if the clock was read since the last time this was asked.
+  bool timed(Clock::time_point* now) {
+    *now = now_;
+    return timed_ && !(timed_ = false);
+  }
   // How often it has slept and woken.
   uint64_t sleeps() const { return sleeps_; }
 
@@ -57,15 +73,19 @@ class Patience {
   }
   bool yield_or_sleep();
   void sleep(std::chrono::nanoseconds longest);
+  void wait(std::chrono::nanoseconds longest);
 
   uint32_t spins_;
   std::chrono::microseconds awake_;
   int sleep_fd_;
   std::span<const std::unique_ptr<Transport>> transports_;
   std::chrono::nanoseconds timeout_;
+  const LastLook* last_look_;
   uint32_t idle_ = 0;
   uint32_t yields_ = 0;
   bool napped_ = false;
+  bool timed_ = false;
+  Clock::time_point now_{};
   uint64_t sleeps_ = 0;
   Clock::time_point deadline_{};    // set at the first look at the clock
   Clock::time_point idle_since_{};  // {}: progress since the last look at the clock

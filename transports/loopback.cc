@@ -252,6 +252,16 @@ class Loopback final : public Transport {
     return Code::kOk;
   }
 
+  Code peek(Rank peer, Lane lane, Fingerprint* arrived) noexcept override {
+    const auto waiting = posted_.find(Node::key(peer, lane));
+    if (waiting != posted_.end() && !waiting->second.empty()) return Code::kAgain;
+    const std::lock_guard lock(node_->mutex);
+    const auto box = node_->inbox.find(Node::key(peer, lane));
+    if (box == node_->inbox.end() || box->second.letters.empty()) return Code::kAgain;
+    *arrived = box->second.letters.front().message.fingerprint;
+    return Code::kOk;
+  }
+
   void notify(const Fault& fault) noexcept override {
     for (const std::shared_ptr<Node>& peer : peers_) {
       if (peer == nullptr || peer == node_) continue;

@@ -4,6 +4,7 @@
 
 #include "src/call_buffers.h"
 #include "src/communicator_impl.h"
+#include "src/group.h"
 
 namespace gossamer {
 namespace {
@@ -117,8 +118,8 @@ CollectiveCall Communicator::Impl::barrier_call() {
 
 Status Communicator::run(const CollectiveCall& call) {
   PlanKey key;
-  Status status = impl_->check(call, &key);
-  if (!status) return status;
+  const Status status = impl_->check(call, &key);
+  if (!status) return Group::refuse(status);
   return impl_->run(key, call.input, call.output, call.reduction);
 }
 

@@ -9,6 +9,7 @@
 #include "src/check.h"
 #include "src/communicator_impl.h"
 #include "src/fingerprint.h"
+#include "src/group.h"
 #include "src/patience.h"
 #include "src/reduce.h"
 
@@ -55,11 +56,24 @@ Communicator::Counters Communicator::counters() const {
 
 Status Communicator::Impl::run(const PlanKey& key, const void* input, void* output,
                                const Reduction& reduction) {
+  if (deferral.any()) {
+    Group::Noted call;
+    call.impl = this;
+    call.key = key;
+    call.input = input;
+    call.output = output;
+    call.reduction = reduction;
+    return Group::note(call, {});
+  }
+  return run_now(key, input, output, reduction);
+}
+
+Status Communicator::Impl::run_now(const PlanKey& key, const void* input, void* output,
+                                   const Reduction& reduction) {
   if (tail_.load(std::memory_order_acquire) == nullptr && driver_.try_lock()) {
     Status status = execute(key, static_cast<const std::byte*>(input),
                             static_cast<std::byte*>(output), reduction);
-    driver_.unlock();
-    if (abort_.load()) heed_abort();
+    release_driver();
     return status;
   }
   // Asynchronous operations are under way: take the place behind them.
@@ -80,18 +94,35 @@ Status Communicator::Impl::execute(const PlanKey& key, const std::byte* input, s
 
 Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte* output,
                                    const Reduction& reduction) {
+  // Messages between two ranks keep their order, so those posted before go first.
+  if (engine_->letters().waiting()) issue_letters();
+  Running run;
+  Status status = begin(plan, input, output, reduction, &run);
+  if (!status || run.plan == nullptr) return status;
+  status = drive(&run);
+  count(plan->program);
+  return status;
+}
+
+// Binds a plan to a call's buffers. A call that needs no steps is over at once: run->plan is null.
+Status Communicator::Impl::begin(Plan* plan, const std::byte* input, std::byte* output,
+                                 const Reduction& reduction, Running* run) {
   const PlanKey& key = plan->key;
   if (failed_.load(std::memory_order_relaxed)) return failure_;
   if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, key.call);
   ++sequence_;
   const Program& program = plan->program;
   if (plan->scaled_count > 0) {
+    const size_t scaled_bytes = plan->scaled_count * size_of(key.call.type);
+    if (!key.call.in_place && scaled_.size() < scaled_bytes) scaled_.resize(scaled_bytes);
     std::byte* const scaled = key.call.in_place ? output : scaled_.data();
     program.kernels.scale(scaled, input, plan->scaled_count, reduction.scalar);
     input = scaled;
   }
   if (program.ops.empty()) return Status::ok();
-  Bindings bindings;
+  if (scratch_.size() < program.scratch_bytes) scratch_.resize(program.scratch_bytes);
+  if (wide_.size() < program.wide_bytes) wide_.resize(program.wide_bytes);
+  Bindings& bindings = run->bindings;
   bindings.input = input;
   // In place, Buffer::kOutput is the memory of both, which may begin before the output.
   bindings.output = output - plan->output_offset_bytes;
@@ -99,7 +130,11 @@ Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte
   bindings.wide = wide_.data();
   bindings.fingerprint = with_sequence(plan->fingerprint, sequence_ & 0xfff);
   bindings.reduction = reduction;
-  Status status = drive(plan, bindings);
+  run->plan = plan;
+  return Status::ok();
+}
+
+void Communicator::Impl::count(const Program& program) {
   // Only the driver writes them, so a plain increment is enough.
   const auto add = [](std::atomic<uint64_t>& counter, uint64_t n) {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
@@ -108,46 +143,52 @@ Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte
   add(messages_, program.messages_sent);
   add(bytes_, program.bytes_sent);
   add(steps_, program.ops.size());
-  return status;
 }
 
-// Runs a plan to its end on this thread.
-Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings) {
+// Takes one look. kOk: it has run to its end; kPending: not yet; otherwise the communicator failed.
+Code Communicator::Impl::advance(Running* run) {
+  Plan* const plan = run->plan;
+  Code code = Code::kOk;
+  if (!run->started) {
+    run->moved = false;
+    if (!plan->open) code = engine_->open(plan->program);
+    if (code == Code::kAgain) return Code::kPending;
+    if (code == Code::kOk) {
+      plan->open = true;
+      engine_->start(plan->program, run->bindings);
+      run->started = true;
+    }
+  }
+  if (code == Code::kOk) {
+    code = engine_->progress();
+    run->moved = engine_->progressed();
+    if (code == Code::kOk || code == Code::kPending) return code;
+  }
+  (void)fail(engine_->fault(), describe(plan->key.call, sequence_));
+  return code;
+}
+
+// Runs to the end on this thread.
+Status Communicator::Impl::drive(Running* run) {
   Patience patience(waiting_, sleep_fd_, transports_, timeout_);
-  Status status = drive(plan, bindings, &patience);
+  Status status = drive(run, &patience);
   if (patience.sleeps() > 0) wakeups_.fetch_add(patience.sleeps(), std::memory_order_relaxed);
   return status;
 }
 
-Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings, Patience* waiting) {
+Status Communicator::Impl::drive(Running* run, Patience* waiting) {
   Patience& patience = *waiting;
-  const Call& call = plan->key.call;
-  while (!plan->open) {
-    const Code code = engine_->open(plan->program);
-    if (code == Code::kOk) {
-      plan->open = true;
-    } else if (code != Code::kAgain) {  // NOLINT(bugprone-branch-clone): the last one, but first
-      return fail(engine_->fault(), describe(call, sequence_));
-    } else if (abort_.load(std::memory_order_relaxed)) {
-      return give_up(Code::kAborted, call);
-    } else if (!patience.idle()) {
-      return give_up(Code::kTimeout, call);
-    } else if (patience.napped() && engine_->find_strays(bindings.fingerprint) != Code::kOk) {
-      return fail(engine_->fault(), describe(call, sequence_));
-    }
-  }
-  patience.progressed();
-  engine_->start(plan->program, bindings);
+  const Call& call = run->plan->key.call;
   for (;;) {
-    const Code code = engine_->progress();
+    const Code code = advance(run);
     if (code == Code::kOk) return Status::ok();
-    if (code != Code::kPending) return fail(engine_->fault(), describe(call, sequence_));
+    if (code != Code::kPending) return failure_;
     if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, call);
-    if (engine_->progressed()) {
+    if (run->moved) {
       patience.progressed();
     } else if (!patience.idle()) {
       return give_up(Code::kTimeout, call);
-    } else if (patience.napped() && engine_->find_strays(bindings.fingerprint) != Code::kOk) {
+    } else if (patience.napped() && engine_->find_strays(run->bindings.fingerprint) != Code::kOk) {
       return fail(engine_->fault(), describe(call, sequence_));
     }
   }
@@ -157,19 +198,24 @@ Status Communicator::Impl::drive(Plan* plan, const Bindings& bindings, Patience*
 
 // Ends what is under way for a reason of this rank's own, and tells the others.
 Status Communicator::Impl::give_up(Code code, const Call& call) {
+  return give_up(code, describe(call, sequence_));
+}
+
+Status Communicator::Impl::give_up(Code code, const std::string& what) {
   Fault fault;
   if (code == Code::kAborted) {
     fault.set(code, rank, "rank %d called abort()", rank);
   } else {
     const Rank awaited = engine_->awaited();
     const std::string where = engine_->position();
+    const std::string from = awaited < 0 ? "any rank" : fmt::format("rank {}", awaited);
     fault.set(code, awaited,
-              "rank %d heard nothing from rank %d for %lld ms (%s): it is stopped, busy or did not "
+              "rank %d heard nothing from %s for %lld ms (%s): it is stopped, busy or did not "
               "make this call; GOSSAMER_TIMEOUT_MS or Options::timeout sets the limit",
-              rank, awaited, static_cast<long long>(timeout_.count()), where.c_str());
+              rank, from.c_str(), static_cast<long long>(timeout_.count()), where.c_str());
   }
   if (engine_) engine_->end_with(fault);
-  return fail(fault, describe(call, sequence_));
+  return fail(fault, what);
 }
 
 Status Communicator::Impl::fail(const Fault& fault, const std::string& what) {
@@ -182,6 +228,7 @@ Status Communicator::Impl::fail_stored(Status failure) {
   failure_ = std::move(failure);
   failed_.store(true, std::memory_order_release);
   log_line(LogLevel::kWarn, identity_, failure_.to_string());
+  if (engine_) engine_->drop_letters();
   return failure_;
 }
 
@@ -203,8 +250,7 @@ Communicator::Counters Communicator::Impl::counters() {
     for (const std::unique_ptr<Transport>& transport : transports_) {
       c.traffic += transport->traffic();
     }
-    driver_.unlock();
-    if (abort_.load()) heed_abort();
+    release_driver();
   }
   const std::lock_guard lock(mutex_);
   if (idle) traffic_ = c.traffic;

@@ -26,10 +26,13 @@
 #include "src/futex_lock.h"
 #include "src/log.h"
 #include "src/patience.h"
+#include "src/point_to_point.h"
 #include "src/price.h"
 #include "src/program.h"
 
 namespace gossamer {
+
+struct PricedMessage;
 
 struct PlanKey {
   Call call;
@@ -97,7 +100,10 @@ struct Operation {
   const std::byte* input = nullptr;
   std::byte* output = nullptr;
   Reduction reduction;
-  std::shared_ptr<Plan> plan;  // of a persistent one; else looked up when it runs
+  std::shared_ptr<Plan> plan;   // of a persistent one; else looked up when it runs
+  std::vector<Letter> letters;  // not empty: messages, and no collective
+  uint32_t letters_left = 0;
+  std::atomic<bool> gated{false};  // not to begin yet: its stream has other things to do first
   std::array<std::span<std::byte>, 2> pinned;
   Status result;  // written before kDone
   // guarded by the owner's mutex_: handles that exist
@@ -107,6 +113,7 @@ struct Operation {
 
 class Communicator::Impl {
  public:
+  static constexpr const char* kMessages = "messages between ranks";
   using Clock = std::chrono::steady_clock;
 
   // join.cc
@@ -115,6 +122,23 @@ class Communicator::Impl {
 
   Status run(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
   Operation* start(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
+  // Carries all of them at the same time, and returns when all are done.
+  Status exchange(std::span<Letter> letters);
+  Status carry_out(std::span<Letter> letters);
+  class LetterList;  // v_forms.cc
+  Operation* start(std::span<const Letter> letters);
+  // group.cc, stream.cc: operations that are queued later, or wait there for their stream.
+  Status run_now(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
+  Operation* prepare(const PlanKey& key, const void* input, void* output,
+                     const Reduction& reduction);
+  Operation* prepare(std::span<const Letter> letters);
+  void enqueue(Operation* operation);
+  // Until all are done; the first failure among them. Any communicators, each with operations.
+  static Status drive_together(std::span<Operation* const> operations);
+  void open_gate(Operation* operation);
+  void entered_stream();
+  void left_stream();
+  double price(std::vector<PricedMessage> messages) const;
   Result<Operation*> make_persistent(const PlanKey& key, const void* input, void* output,
                                      const Reduction& reduction);
   Status restart(Operation* operation);
@@ -130,6 +154,9 @@ class Communicator::Impl {
   Result<Choice> explain(const PlanKey& key);
   Counters counters();
 
+  // One end of a message, validated.
+  Result<Letter> letter(bool sends, const void* data, uint64_t count, DataType type,
+                        Rank peer) const;
   Status check_shape(const Call& call) const;
   Call call_of(const CollectiveCall& asked) const;
   void place(bool in_place, Call* call) const;
@@ -169,9 +196,23 @@ class Communicator::Impl {
   Status execute(const PlanKey& key, const std::byte* input, std::byte* output,
                  const Reduction& reduction);
   Status execute(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction);
-  Status drive(Plan* plan, const Bindings& bindings);
-  Status drive(Plan* plan, const Bindings& bindings, Patience* patience);
+  // One collective on its way.
+  struct Running {
+    std::shared_ptr<Plan> keep;  // unless the caller keeps the plan
+    Plan* plan = nullptr;        // null: none
+    Bindings bindings;
+    bool started = false;  // in the engine
+    bool moved = false;    // by the last advance()
+    Clock::time_point give_up_at{};
+  };
+  Status begin(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction,
+               Running* run);
+  Code advance(Running* run);
+  Status drive(Running* run);
+  Status drive(Running* run, Patience* patience);
+  void count(const Program& program);
   Status give_up(Code code, const Call& call);
+  Status give_up(Code code, const std::string& what);
   Status fail(const Fault& fault, const std::string& what);
   Status fail_stored(Status failure);
 
@@ -189,7 +230,6 @@ class Communicator::Impl {
   Operation* take_handle();
   void list(Operation* operation);
   void unlist(Operation* operation);
-  void enqueue(Operation* operation);
   void call_thread(bool to_drive);
   void serve();
   struct Seen {  // by the progress thread, at its last look at the queue
@@ -197,9 +237,30 @@ class Communicator::Impl {
     bool waiting = false;  // there was something in it
   };
   bool look(bool called, Seen* before);
-  bool run_next(bool overlapping);
-  void dequeue(Operation* operation);
   void interrupt();
+
+  // drive.cc
+  Operation* first();
+  void dequeue(Operation* operation);
+  bool step();
+  Code step_collective(Operation* operation);
+  void post(Operation* operation);
+  void conclude(Operation* operation, Status result);
+  bool run_first();
+  void count_letters(std::span<const Letter> letters);
+  Status carry(std::span<Letter> letters);
+  void issue_letters();
+  template <class Done>
+  void drive_until(const Done& done);
+  void woken();
+  void check_deadlines(Clock::time_point now);
+  class Together;
+  bool step_or_abort();
+  std::string under_way() const;
+  bool quiet();
+  bool drive_alone();
+  void take_driver();
+  void release_driver();
   void heed_abort();
 
   // constant after join()
@@ -232,12 +293,17 @@ class Communicator::Impl {
   std::byte barrier_{};            // what barriers reduce
   std::map<RegistrationId, std::span<std::byte>> registrations_;
   RegistrationId last_registration_ = 0;
+  Running running_;                // the first of the queue, when it has begun
+  bool driven_by_thread_ = false;  // by the progress thread
   uint64_t sequence_ = 0;
   Status failure_;  // also readable once failed_
 
   // any thread
   std::atomic<bool> failed_{false};
   std::atomic<bool> abort_{false};
+  std::atomic<bool> napping_{false};     // a driver sleeps that wants to hear of new operations
+  std::atomic<int> sleepers_{0};         // who wait for somebody else to drive, or to stop driving
+  std::atomic<uint32_t> travelling_{0};  // operations with letters under way, not in the queue
   std::atomic<uint64_t> operations_{0}, messages_{0}, bytes_{0}, built_{0}, steps_{0}, wakeups_{0};
   // What was started and is not done, oldest first. Any thread exchanges `tail_` and then links its
   // operation to the one before; `head_` is taken off with driver_ held. Null tail: empty.
@@ -250,14 +316,17 @@ class Communicator::Impl {
   // guarded by mutex_
   mutable std::mutex mutex_;
   std::condition_variable called_;    // for the progress thread
-  std::condition_variable finished_;  // an operation that was asked for
+  std::condition_variable finished_;  // an operation that was asked for; driving
   Operation* handles_ = nullptr;      // operations that users hold, newest first
   Operation* free_ = nullptr;
-  Traffic traffic_;  // as of the last look
+  Traffic traffic_;   // as of the last look
+  int streamed_ = 0;  // operations that streams hold
   std::thread thread_;
   bool called_to_look_ = false;
   bool called_to_drive_ = false;
   bool leaving_ = false;
+
+  bool yielded_ = false;  // the progress thread's own: somebody else wanted to drive
 };
 
 }  // namespace gossamer

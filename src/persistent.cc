@@ -100,7 +100,7 @@ Result<Operation*> Communicator::Impl::make_persistent(const PlanKey& key, const
     operation->pinned[1] = {const_cast<std::byte*>(operation->input),
                             buffers.input_count * element};
   }
-  driver_.lock();
+  take_driver();
   Status status = failed_.load(std::memory_order_relaxed) ? failure_ : Status::ok();
   if (status) {
     Result<std::shared_ptr<Plan>> plan = plan_for(key);
@@ -116,8 +116,7 @@ Result<Operation*> Communicator::Impl::make_persistent(const PlanKey& key, const
                          pinned.message()));
     span = {};
   }
-  driver_.unlock();
-  if (abort_.load()) heed_abort();
+  release_driver();
   if (!status) return status;
   {
     const std::lock_guard lock(mutex_);
@@ -145,12 +144,11 @@ Status Communicator::Impl::restart(Operation* operation) {
 
 void Communicator::Impl::dissolve(Operation* operation) {
   if (operation->under_way()) (void)wait(operation);
-  driver_.lock();
+  take_driver();
   for (const std::span<std::byte> span : operation->pinned) {
     if (!span.empty()) unpin(span);
   }
-  driver_.unlock();
-  if (abort_.load()) heed_abort();
+  release_driver();
   {
     const std::lock_guard lock(mutex_);
     unlist(operation);
@@ -181,26 +179,24 @@ Result<RegistrationId> Communicator::Impl::register_memory(void* memory, uint64_
                                      : "0 bytes to register; ask for at least 1");
   }
   const std::span<std::byte> span(static_cast<std::byte*>(memory), bytes);
-  driver_.lock();
+  take_driver();
   const Status status = failed_.load(std::memory_order_relaxed) ? failure_ : pin(span);
   const RegistrationId id = status ? ++last_registration_ : 0;
   if (status) registrations_[id] = span;
-  driver_.unlock();
-  if (abort_.load()) heed_abort();
+  release_driver();
   if (!status) return status;
   return id;
 }
 
 Status Communicator::Impl::deregister_memory(RegistrationId registration) {
-  driver_.lock();
+  take_driver();
   const auto it = registrations_.find(registration);
   const bool found = it != registrations_.end();
   if (found) {
     unpin(it->second);
     registrations_.erase(it);
   }
-  driver_.unlock();
-  if (abort_.load()) heed_abort();
+  release_driver();
   if (found) return Status::ok();
   return invalid(
       fmt::format("this communicator has no registration {}; register_memory() gives the number, "

@@ -32,12 +32,6 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::plan_for(const PlanKey& key) {
   plans_.push_front(std::move(built).value());
   plan_index_[key] = plans_.begin();
   const std::shared_ptr<Plan>& plan = plans_.front();
-  if (scratch_.size() < plan->program.scratch_bytes) scratch_.resize(plan->program.scratch_bytes);
-  if (wide_.size() < plan->program.wide_bytes) wide_.resize(plan->program.wide_bytes);
-  if (!key.call.in_place && plan->scaled_count > 0) {
-    const size_t bytes = plan->scaled_count * size_of(key.call.type);
-    if (scaled_.size() < bytes) scaled_.resize(bytes);
-  }
   built_.fetch_add(1, std::memory_order_relaxed);
   return plan;
 }
@@ -104,11 +98,11 @@ Status Communicator::Impl::verify_live(const Call& call, const Algorithm& algori
 }
 
 Result<Communicator::Choice> Communicator::Impl::explain(const PlanKey& key) {
-  driver_.lock();
+  take_driver();
   Result<std::shared_ptr<Plan>> plan = plan_for(key);
   Result<Choice> choice = plan ? Result<Choice>((*plan)->choice) : Result<Choice>(plan.status());
   last_plan_ = nullptr;
-  driver_.unlock();
+  release_driver();
   return choice;
 }
 

@@ -103,19 +103,38 @@ Operation* Communicator::Impl::take_handle() {
 
 void Communicator::Impl::recycle(Operation* operation) {
   operation->result = Status::ok();
+  operation->letters.clear();
   const std::lock_guard lock(mutex_);
   unlist(operation);
   operation->next.store(free_, std::memory_order_relaxed);
   free_ = operation;
 }
 
-Operation* Communicator::Impl::start(const PlanKey& key, const void* input, void* output,
-                                     const Reduction& reduction) {
+Operation* Communicator::Impl::prepare(const PlanKey& key, const void* input, void* output,
+                                       const Reduction& reduction) {
   Operation* const operation = take_handle();
   operation->key = key;
   operation->input = static_cast<const std::byte*>(input);
   operation->output = static_cast<std::byte*>(output);
   operation->reduction = reduction;
+  return operation;
+}
+
+Operation* Communicator::Impl::prepare(std::span<const Letter> letters) {
+  Operation* const operation = take_handle();
+  operation->letters.assign(letters.begin(), letters.end());
+  return operation;
+}
+
+Operation* Communicator::Impl::start(const PlanKey& key, const void* input, void* output,
+                                     const Reduction& reduction) {
+  Operation* const operation = prepare(key, input, output, reduction);
+  enqueue(operation);
+  return operation;
+}
+
+Operation* Communicator::Impl::start(std::span<const Letter> letters) {
+  Operation* const operation = prepare(letters);
   enqueue(operation);
   return operation;
 }
@@ -132,45 +151,7 @@ void Communicator::Impl::enqueue(Operation* operation) {
   (before != nullptr ? before->next : head_).store(operation, std::memory_order_release);
   // The thread says that it sleeps before it looks at the tail a last time.
   if (to_drive || asleep_.load()) call_thread(to_drive);
-}
-
-// Takes the first operation off the queue. The driver lock is held.
-void Communicator::Impl::dequeue(Operation* operation) {
-  Operation* next = operation->next.load(std::memory_order_acquire);
-  if (next == nullptr) {
-    head_.store(nullptr, std::memory_order_relaxed);
-    Operation* expected = operation;
-    if (tail_.compare_exchange_strong(expected, nullptr)) return;
-    // Another one has taken the tail and is about to link itself to this one.
-    while ((next = operation->next.load(std::memory_order_acquire)) == nullptr) sched_yield();
-  }
-  head_.store(next, std::memory_order_relaxed);
-}
-
-// Runs the oldest queued operation, if any. The driver lock is held.
-bool Communicator::Impl::run_next(bool overlapping) {
-  Operation* operation = nullptr;
-  while ((operation = head_.load(std::memory_order_acquire)) == nullptr) {
-    if (tail_.load(std::memory_order_acquire) == nullptr) return false;
-    sched_yield();  // it is being linked
-  }
-  Status result = operation->plan ? execute(operation->plan.get(), operation->input,
-                                            operation->output, operation->reduction)
-                                  : execute(operation->key, operation->input, operation->output,
-                                            operation->reduction);
-  auto& overlaps = operation->plan ? operation->overlaps : works_overlap_;
-  overlaps.store(overlapping, std::memory_order_relaxed);
-  dequeue(operation);
-  ended_.store(ended_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  if (!result) operation->result = std::move(result);
-  // Not an exchange, which would cost every run: who asks just now is not notified and looks again.
-  const bool asked = operation->state.load(std::memory_order_acquire) == Operation::kAsked;
-  operation->state.store(Operation::kDone, std::memory_order_release);
-  if (asked) {
-    const std::lock_guard lock(mutex_);
-    finished_.notify_all();
-  }
-  return true;
+  if (napping_.load()) interrupt();
 }
 
 // Somebody wants to see it done and will not drive.
@@ -199,7 +180,7 @@ void Communicator::Impl::serve() {
       called_.wait_for(lock, pause, called);
     } else {
       asleep_.store(true);
-      if (tail_.load() == nullptr) called_.wait(lock, called);
+      if (tail_.load() == nullptr && travelling_.load() == 0) called_.wait(lock, called);
       quiet = 0;
     }
     if (leaving_) return;
@@ -209,6 +190,10 @@ void Communicator::Impl::serve() {
     const uint64_t ended_before = seen.ended;
     const bool driven = look(to_drive, &seen);
     lock.lock();
+    if (yielded_) {  // to somebody who shall find the lock free
+      called_.wait_for(lock, kLookMin, [this] { return leaving_; });
+      called_to_drive_ = true;
+    }
     pause = driven || to_look ? kLookMin : std::min(2 * pause, kLookMax);
     quiet = seen.ended == ended_before && !seen.waiting ? quiet + 1 : 0;
   }
@@ -216,31 +201,20 @@ void Communicator::Impl::serve() {
 
 // Drives if it was called to, or if the oldest operation was the oldest at the look before.
 bool Communicator::Impl::look(bool called, Seen* before) {
-  const Seen now{ended_.load(std::memory_order_relaxed), tail_.load() != nullptr};
+  const bool waiting = tail_.load() != nullptr || travelling_.load() > 0;
+  const Seen now{ended_.load(std::memory_order_relaxed), waiting};
   const bool overdue = now.waiting && before->waiting && now.ended == before->ended;
   *before = now;
+  yielded_ = false;
   if (called) {
     driver_.lock();
   } else if (!overdue || !driver_.try_lock()) {
     return false;  // somebody else drives
   }
-  while (run_next(true)) {
-  }
-  driver_.unlock();
-  heed_abort();
+  yielded_ = !drive_alone();
+  release_driver();
   *before = {ended_.load(std::memory_order_relaxed), false};
   return true;
-}
-
-// Drives until `operation` is done. Operations end by the communicator's deadline, so this does
-// too.
-Status Communicator::Impl::wait(Operation* operation) {
-  driver_.lock();
-  while (!operation->done() && run_next(false)) {
-  }
-  driver_.unlock();
-  if (abort_.load()) heed_abort();
-  return operation->result;
 }
 
 // Waits without driving: the operation must go on when the time is up.
@@ -280,10 +254,13 @@ void Communicator::Impl::heed_abort() {
     if (!failed_.load(std::memory_order_relaxed)) (void)give_up(Code::kAborted, Call());
     driver_.unlock();
   }
+  // What is queued ends when somebody looks.
+  const std::lock_guard lock(mutex_);
+  finished_.notify_all();
 }
 
 Communicator::Impl::~Impl() {
-  if (tail_.load() != nullptr) abort();
+  if (tail_.load() != nullptr || travelling_.load() > 0) abort();
   {
     const std::lock_guard lock(mutex_);
     leaving_ = true;
@@ -291,9 +268,12 @@ Communicator::Impl::~Impl() {
   }
   if (thread_.joinable()) thread_.join();
   driver_.lock();
-  while (run_next(false)) {  // all of them fail: aborted
-  }
+  while (tail_.load() != nullptr && failed_.load()) (void)step();  // all of them fail: aborted
   driver_.unlock();
+  {
+    std::unique_lock lock(mutex_);
+    finished_.wait(lock, [this] { return streamed_ == 0; });
+  }
   for (Operation* held = handles_; held != nullptr; held = held->older) held->owner = nullptr;
   while (free_ != nullptr) {
     Operation* const next = free_->next.load(std::memory_order_relaxed);

@@ -28,8 +28,8 @@ MAY_INCLUDE = [
                      rf"|{KERNELS}|{TOOLS}"),
     (r"src/(reduce|narrow|stream_copy)", rf"gossamer/types\.h|{KERNELS}|{TOOLS}"),
     (r"src/(engine|program)", rf"gossamer/(schedule|transport|status|types|codec)\.h"
-                              rf"|src/(engine|program|point_to_point|window|fingerprint|patience|plan"
-                              rf"|price)\.h"
+                              rf"|src/(engine|program|point_to_point|window|fingerprint)\.h"
+                              rf"|src/(patience|plan|price)\.h"
                               rf"|src/call_buffers\.h|{KERNELS}|{TOOLS}"),
     (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status)\.h"
                             rf"|src/(verify\w*|price\w*|plan|edges|intervals)\.h"

@@ -122,6 +122,13 @@ class GOSSAMER_API PersistentCollective {
   Operation* operation_ = nullptr;
 };
 
+// Shares of different lengths in one buffer: rank r's are the counts[r] elements from
+// displacements[r] on. One entry per rank; lent for the call.
+struct Shares {
+  std::span<const uint64_t> counts = {};
+  std::span<const uint64_t> displacements = {};
+};
+
 // Memory registered with a communicator; 0 is none.
 using RegistrationId = uint64_t;
 
@@ -164,11 +171,13 @@ class GOSSAMER_API Communicator {
   Rank size() const;
   const std::string& name() const;
 
-  // Any collective. The named calls below say what each does; they differ in nothing else. run()
-  // returns when this rank's part is done, start() at once, and plan() binds the call to its
-  // buffers and runs nothing (local: no other rank is asked; every rank makes and starts the same
-  // ones in the same order). A transport that cannot register a plan's buffers (memlock limit) is
-  // no error: it is logged, and the plan runs as ordinary calls do.
+  // Any collective. Within a group (gossamer/group.h) or on a stream (gossamer/stream.h) every call
+  // that would block is noted instead, and carried out later. The named calls below say what each
+  // does; they differ in nothing else. run() returns when this rank's part is done, start() at
+  // once, and plan() binds the call to its buffers and runs nothing (local: no other rank is asked;
+  // every rank makes and starts the same ones in the same order). A transport that cannot register
+  // a plan's buffers (memlock limit) is no error: it is logged, and the plan runs as ordinary calls
+  // do.
   //   kInvalidArgument  a buffer that this rank uses is null with count > 0; partial overlap;
   //                     unknown collective, type or operation; a root that is no rank
   //   kMismatch         ranks called with different count, type, operation, root or order
@@ -243,6 +252,45 @@ class GOSSAMER_API Communicator {
   Status barrier();
   Work start_barrier();
 
+  // A message from this rank to `to`, which receives it with recv(): of the same type and count,
+  // which may be 0. Messages from one rank to another arrive in their order. send() returns when
+  // the data may be reused, which may be before it is received. Two ranks make all calls that
+  // involve both, collectives and messages, in the same order. A message to oneself needs both of
+  // its ends under way: start one of them, or put them into one group (gossamer/group.h).
+  //   kInvalidArgument  null buffer with count > 0, unknown type, no such rank
+  //   kMismatch         the two ends differ in count or type, or in the order of calls
+  //   kPeerLost, kTimeout, kAborted   as for all_reduce
+  Status send(const void* data, uint64_t count, DataType type, Rank to);
+  Status recv(void* data, uint64_t count, DataType type, Rank from);
+  Work start_send(const void* data, uint64_t count, DataType type, Rank to);
+  Work start_recv(void* data, uint64_t count, DataType type, Rank from);
+  // The next message that some rank has sent and that no receive posted before this one takes; its
+  // rank. Receives posted after it wait until it has found one. Not within a group.
+  Result<Rank> recv_any(void* data, uint64_t count, DataType type);
+
+  // Collectives whose shares differ in length. These are messages between the ranks, not schedules:
+  // ordered and counted as sends and receives are. Shares must not overlap, nor input and output,
+  // but where it says so; what the two ends of a share say of its length must agree.
+  //   kInvalidArgument  not one count and displacement per rank; this rank's own count is not what
+  //                     `count` says; and as for send()
+  //   kMismatch and others   as for send()
+  //
+  // Everywhere, rank r's share of the output is its input. In place when the input is this rank's
+  // share of the output.
+  Status all_gather_v(const void* input, uint64_t count, void* output, const Shares& shares,
+                      DataType type);
+  // This rank's share of rank r's input is rank r's share of its output.
+  Status all_to_all_v(const void* input, const Shares& input_shares, void* output,
+                      const Shares& output_shares, DataType type);
+  // At the root, rank r's share of the output is its input. Elsewhere output and shares are not
+  // looked at. In place at the root when the input is its share of the output.
+  Status gather_v(const void* input, uint64_t count, void* output, const Shares& shares,
+                  DataType type, Rank root);
+  // The output is this rank's share of the root's input. Elsewhere input and shares are not looked
+  // at. In place at the root when the output is its share of the input.
+  Status scatter_v(const void* input, const Shares& shares, void* output, uint64_t count,
+                   DataType type, Rank root);
+
   // Tells the transports that collectives will use [memory, memory + bytes) again and again, so
   // that they register it now and keep it registered. Local: ranks need not do the same, each
   // link uses what its two ends have. Waits while another thread drives an operation. Memory from
@@ -294,6 +342,8 @@ class GOSSAMER_API Communicator {
   friend class Work;
   friend class PersistentCollective;
   friend struct Operation;
+  friend struct Group;
+  friend class Stream;
   class Impl;
   explicit Communicator(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

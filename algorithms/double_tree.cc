@@ -18,14 +18,6 @@ int rounds(const Shape& shape) {
   return 2 * tree_depth(shape.size);
 }
 
-Slice half(const Shape& shape, int which) {
-  Shape halves;
-  halves.size = 2;
-  halves.count = shape.count;
-  halves.granule = shape.granule;
-  return halves.block(which);
-}
-
 // The edge above a node at depth k carries its sum in round depth - k: the deepest leaves begin.
 void up(const TreeNode& node, Slice part, int child_depth, Builder& b) {
   if (node.depth == child_depth) b.send(node.parent, node.is_leaf() ? input_of(part) : part);
@@ -52,9 +44,9 @@ void emit(const Shape& shape, int round, Builder& b) {
   for (int which : {0, 1}) {
     const TreeNode node = tree_node(shape.rank, shape.size, which);
     if (round < depth) {
-      up(node, half(shape, which), depth - round, b);
+      up(node, tree_half(shape, which), depth - round, b);
     } else {
-      down(node, half(shape, which), round - depth + 1, b);
+      down(node, tree_half(shape, which), round - depth + 1, b);
     }
   }
 }

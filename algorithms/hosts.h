@@ -30,6 +30,13 @@ struct Hosts {
   Rank count() const { return static_cast<Rank>(first_rank.size()) - 1; }
   Rank first_of(Rank h) const { return first_rank[static_cast<size_t>(h)]; }
   Rank ranks_of(Rank h) const { return first_of(h + 1) - first_of(h); }
+  Rank host_of(Rank rank) const {
+    Rank h = 0;
+    while (first_of(h + 1) <= rank) ++h;
+    return h;
+  }
+  // Who speaks for host h in a rooted collective: the root where it is, else the lowest rank.
+  Rank speaker(Rank h, Rank root) const { return host_of(root) == h ? root : first_of(h); }
   Rank leader() const { return first_of(host); }  // the lowest rank on this host
   Rank size() const { return ranks_of(host); }    // ranks on this host
   // The ranks with this place on their host, one per host.
@@ -46,6 +53,11 @@ inline bool has_two_levels(const Shape& shape) {
   if (shape.hosts.empty()) return false;
   const Hosts hosts(shape);
   return hosts.count() >= 2 && hosts.count() < shape.size;
+}
+
+// The same, and as many ranks on every host.
+inline bool has_equal_hosts(const Shape& shape) {
+  return has_two_levels(shape) && Hosts(shape).equal;
 }
 
 }  // namespace gossamer

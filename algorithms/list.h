@@ -5,24 +5,41 @@
 #include "gossamer/schedule.h"
 
 // clang-format off
-#define GOSSAMER_ALGORITHMS(ENTRY) \
-  ENTRY(one_shot)                  \
-  ENTRY(two_shot)                  \
-  ENTRY(recursive_doubling)        \
-  ENTRY(reversed_bruck)            \
-  ENTRY(ring)                      \
-  ENTRY(double_tree)               \
-  ENTRY(hierarchical)              \
-  ENTRY(direct_all_gather)         \
-  ENTRY(bruck_all_gather)          \
-  ENTRY(ring_all_gather)           \
-  ENTRY(hierarchical_all_gather)   \
-  ENTRY(direct_broadcast)          \
-  ENTRY(direct_reduce)             \
-  ENTRY(direct_reduce_scatter)     \
-  ENTRY(direct_all_to_all)         \
-  ENTRY(direct_gather)             \
-  ENTRY(direct_scatter)
+#define GOSSAMER_ALGORITHMS(ENTRY)   \
+  ENTRY(one_shot)                    \
+  ENTRY(two_shot)                    \
+  ENTRY(recursive_doubling)          \
+  ENTRY(reversed_bruck)              \
+  ENTRY(ring)                        \
+  ENTRY(double_tree)                 \
+  ENTRY(hierarchical)                \
+  ENTRY(direct_all_gather)           \
+  ENTRY(bruck_all_gather)            \
+  ENTRY(ring_all_gather)             \
+  ENTRY(hierarchical_all_gather)     \
+  ENTRY(direct_broadcast)            \
+  ENTRY(binomial_broadcast)          \
+  ENTRY(scatter_broadcast)           \
+  ENTRY(chain_broadcast)             \
+  ENTRY(double_tree_broadcast)       \
+  ENTRY(hierarchical_broadcast)      \
+  ENTRY(direct_reduce)               \
+  ENTRY(binomial_reduce)             \
+  ENTRY(two_shot_reduce)             \
+  ENTRY(chain_reduce)                \
+  ENTRY(double_tree_reduce)          \
+  ENTRY(hierarchical_reduce)         \
+  ENTRY(direct_reduce_scatter)       \
+  ENTRY(bruck_reduce_scatter)        \
+  ENTRY(ring_reduce_scatter)         \
+  ENTRY(hierarchical_reduce_scatter) \
+  ENTRY(direct_all_to_all)           \
+  ENTRY(bruck_all_to_all)            \
+  ENTRY(hierarchical_all_to_all)     \
+  ENTRY(direct_gather)               \
+  ENTRY(binomial_gather)             \
+  ENTRY(direct_scatter)              \
+  ENTRY(binomial_scatter)
 // clang-format on
 
 namespace gossamer {

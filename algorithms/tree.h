@@ -3,6 +3,8 @@
 // Tree 0 hangs ranks by their lowest set bit: odd ranks are leaves, rank 0 is the root. Tree 1 is
 // its mirror image for even sizes and the same tree shifted by one rank for odd sizes.
 //
+// Each tree carries half of the buffer.
+//
 // Threads    Pure.
 
 #pragma once
@@ -10,7 +12,7 @@
 #include <array>
 #include <bit>
 
-#include "gossamer/types.h"
+#include "gossamer/schedule.h"
 
 namespace gossamer {
 
@@ -54,6 +56,15 @@ inline TreeNode tree_node(Rank rank, Rank size) {
 }
 
 }  // namespace detail
+
+// The half of the buffer that tree `which` carries.
+inline Slice tree_half(const Shape& shape, int which) {
+  Shape halves;
+  halves.size = 2;
+  halves.count = shape.count;
+  halves.granule = shape.granule;
+  return halves.block(which);
+}
 
 // `rank` in tree `which`, 0 or 1.
 inline TreeNode tree_node(Rank rank, Rank size, int which) {

@@ -58,11 +58,11 @@ class Sweep {
   int report(double seconds) const {
     uint64_t proofs = 0;
     uint64_t failures = 0;
-    fmt::print("{:<14}{:<26}{:>12}{:>10}{:>10}\n", "collective", "algorithm", "proofs", "failed",
+    fmt::print("{:<15}{:<28}{:>12}{:>10}{:>10}\n", "collective", "algorithm", "proofs", "failed",
                "cpu s");
     for (size_t a = 0; a < which_.size(); ++a) {
       const Tally& t = tallies_[a];
-      fmt::print("{:<14}{:<26}{:>12}{:>10}{:>10.1f}\n", name_of(which_[a]->collective),
+      fmt::print("{:<15}{:<28}{:>12}{:>10}{:>10.1f}\n", name_of(which_[a]->collective),
                  which_[a]->name, t.proofs.load(), t.failures.load(), t.seconds.load());
       proofs += t.proofs;
       failures += t.failures;
@@ -91,8 +91,9 @@ class Sweep {
     if (c.verdict.proved()) return true;
     if (++tally->failures <= 3) {
       const std::scoped_lock lock(print_);
-      fmt::print("REFUTED {} ranks={} count={} pieces={} {}: {}\n", c.algorithm->name, c.size,
-                 c.count, c.pieces, c.in_place ? "in place" : "out of place", c.verdict.reason);
+      fmt::print("REFUTED {} ranks={} count={} root={} pieces={} {}: {}\n", c.algorithm->name,
+                 c.size, c.count, c.root, c.pieces, c.in_place ? "in place" : "out of place",
+                 c.verdict.reason);
     }
     return true;
   }

@@ -52,13 +52,14 @@ Verdict verify(const Algorithm& algorithm, const Call& call, Rank size,
                std::span<const Rank> hosts = {}, uint32_t pieces = 1, uint8_t lanes = 1);
 
 // Sizes from size_min to size_max (all up to 64, above those around powers of two) x awkward counts
-// (0, 1, N - 1, N, N + 1, 3N + 2, one of whole cache lines) x pieces x in and out of place x wide
-// or not x eager or not x host layouts. Proves on several threads; reports on the caller's, in
+// (0, 1, N - 1, N, N + 1, 3N + 2, one of whole cache lines) x roots x pieces x in and out of place
+// x wide or not x eager or not x host layouts. Proves on several threads; reports on the caller's, in
 // order. Stops early when `report` returns false. The number of cases reported.
 struct SweepCase {
   const Algorithm* algorithm;
   Rank size;
   uint64_t count;
+  Rank root;
   uint32_t pieces;
   bool in_place;
   Verdict verdict;

@@ -47,6 +47,13 @@ std::vector<Rank> hosts_of(Rank size, const std::vector<Rank>& ranks_per_host) {
   return hosts;
 }
 
+// Rank 0, and others where a root's place may matter: inside, and last.
+std::vector<Rank> roots_for(const Algorithm& algorithm, Rank size) {
+  if (!has_root(algorithm.collective)) return {0};
+  const std::set<Rank> roots = {0, size / 2, size - 1};
+  return {roots.begin(), roots.end()};
+}
+
 // One host; or, for algorithms that need more, equal hosts, a short last host, mixed hosts.
 std::vector<std::vector<Rank>> layouts_for(const Algorithm& algorithm, Rank size) {
   Shape shape;
@@ -82,7 +89,7 @@ std::vector<Variant> variants_for(const Algorithm& algorithm) {
                                    {kFloat, ReduceOp::kAvg, 1, true, 0},
                                    {kFloat, ReduceOp::kAvg, 3, false, 0},
                                    {kFloat, ReduceOp::kSum, 3, true, 0}};
-  if (algorithm.collective == Collective::kAllReduce) {
+  if (reduces(algorithm.collective)) {
     variants.push_back({kFloat, ReduceOp::kSum, 1, true, 1 << 20});
   }
   if (algorithm.rounds_once) {
@@ -95,18 +102,20 @@ std::vector<Variant> variants_for(const Algorithm& algorithm) {
 }
 
 SweepCase prove_one(const Algorithm& algorithm, Rank size, const std::vector<Rank>& hosts,
-                    uint64_t count, const Variant& variant) {
+                    uint64_t count, Rank root, const Variant& variant) {
   Call call;
   call.collective = algorithm.collective;
   call.type = variant.type;
   call.op = variant.op;
   call.count = count;
+  call.root = root;
   call.in_place = variant.in_place;
   call.eager_bytes = variant.eager_bytes;
   const uint8_t lanes = variant.pieces > 1 ? 2 : 1;
   return {&algorithm,
           size,
           count,
+          root,
           variant.pieces,
           variant.in_place,
           verify(algorithm, call, size, hosts, variant.pieces, lanes)};
@@ -123,9 +132,11 @@ std::vector<SweepCase> prove_all(const Task& task, const std::atomic<bool>& stop
   std::vector<SweepCase> cases;
   for (const std::vector<Rank>& hosts : layouts_for(*task.algorithm, task.size)) {
     for (uint64_t count : awkward_counts(task.size)) {
-      for (const Variant& variant : variants_for(*task.algorithm)) {
-        if (stop) return cases;
-        cases.push_back(prove_one(*task.algorithm, task.size, hosts, count, variant));
+      for (Rank root : roots_for(*task.algorithm, task.size)) {
+        for (const Variant& variant : variants_for(*task.algorithm)) {
+          if (stop) return cases;
+          cases.push_back(prove_one(*task.algorithm, task.size, hosts, count, root, variant));
+        }
       }
     }
   }

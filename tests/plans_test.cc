@@ -66,6 +66,34 @@ struct Traffic {
   uint64_t all_blocks = 0;                  // of all ranks together
 };
 
+// Of a broadcast or reduce every rank but the root takes or gives one buffer; of a gather or
+// scatter one share, unless shares go by way of others.
+Traffic expected_rooted_traffic(const std::string& name, uint64_t n) {
+  const uint64_t log = std::bit_width(n - 1);
+  const uint64_t whole = n * (n - 1);
+  if (name == "direct_broadcast") return {0, n - 1, 0, whole};
+  if (name == "binomial_broadcast") return {0, log, 0, whole};
+  if (name == "chain_broadcast") return {0, 1, 0, whole};
+  if (name == "double_tree_broadcast") return {0, 4, 0, whole};
+  if (name == "scatter_broadcast") {
+    return {n - 2, 2 * (n - 1), 0, (n - 1) + (n - 1) * (n - 1)};
+  }
+  if (name == "direct_reduce" || name == "binomial_reduce" || name == "chain_reduce") {
+    return {0, 1, 0, whole};
+  }
+  if (name == "double_tree_reduce") return {0, 2, 0, whole};
+  if (name == "two_shot_reduce") return {n - 1, n, 0, whole + n - 1};
+  if (name == "direct_gather") return {0, 1, 0, n - 1};
+  if (name == "direct_scatter") return {0, n - 1, 0, n - 1};
+  if (name == "binomial_gather" || name == "binomial_scatter") {
+    uint64_t hops = 0;
+    for (uint64_t place = 1; place < n; ++place) hops += std::min(place & (~place + 1), n - place);
+    return {0, name == "binomial_gather" ? 2 : 2 * log, 0, hops};
+  }
+  ADD_FAILURE() << "no formula for " << name;
+  return {};
+}
+
 Traffic expected_traffic(const std::string& name, uint64_t n) {
   const uint64_t log = std::bit_width(n - 1);  // rounded up
   if (name == "ring" || name == "two_shot") return {2 * (n - 1), 2 * (n - 1), 2 * (n - 1), 0};
@@ -80,15 +108,17 @@ Traffic expected_traffic(const std::string& name, uint64_t n) {
   if (name == "double_tree") return {1, 8, 0, 2 * (n - 1) * n};
   if (name == "ring_all_gather" || name == "direct_all_gather") return {n - 1, n - 1, n - 1, 0};
   if (name == "bruck_all_gather") return {log, 2 * log, n - 1, 0};
-  if (name == "direct_broadcast") return {0, n - 1, 0, n * (n - 1)};
-  if (name == "direct_reduce") return {0, 1, 0, n * (n - 1)};
-  if (name == "direct_reduce_scatter" || name == "direct_all_to_all") {
+  if (name == "direct_reduce_scatter" || name == "ring_reduce_scatter" ||
+      name == "direct_all_to_all") {
     return {n - 1, n - 1, n - 1, 0};
   }
-  if (name == "direct_gather") return {0, 1, 0, n - 1};
-  if (name == "direct_scatter") return {0, n - 1, 0, n - 1};
-  ADD_FAILURE() << "no formula for " << name;
-  return {};
+  if (name == "bruck_reduce_scatter") return {log, 4 * log, n - 1, 0};
+  if (name == "bruck_all_to_all") {
+    uint64_t hops = 0;  // shares times the powers of two in their distance
+    for (uint64_t i = 1; i < n; ++i) hops += static_cast<uint64_t>(std::popcount(i));
+    return {log, log, hops, 0};
+  }
+  return expected_rooted_traffic(name, n);
 }
 
 TEST(Plans, E2_CountersMatchTheFormulas) {

@@ -191,12 +191,11 @@ TEST(Verifier, RejectsReadingScratchThatNothingWrote) {
 }
 
 TEST(Verifier, RejectsAnAverageThatIsNotDivided) {
-  const Call sum{.count = 8};
-  const Call average{.op = ReduceOp::kAvg, .count = 8};
+  Call sum{.count = 8};
+  Call average{.op = ReduceOp::kAvg, .count = 8};
   for (const Algorithm* algorithm : algorithms()) {
-    if (algorithm->collective != Collective::kAllReduce || !algorithm->accepts({.size = 3})) {
-      continue;
-    }
+    if (!reduces(algorithm->collective) || !algorithm->accepts({.size = 3})) continue;
+    sum.collective = average.collective = algorithm->collective;
     const Verdict v = verify(proof_of(*algorithm, average, 3), build(*algorithm, sum, 3));
     EXPECT_FALSE(v.complete) << algorithm->name;
     EXPECT_NE(v.reason.find("never settled"), std::string::npos) << v.reason;
@@ -374,11 +373,12 @@ TEST_P(Mutation, EveryMutantIsRejected) {
   for (Rank size : {2, 3, 4, 5}) {
     for (bool in_place : {false, true}) {
       for (ReduceOp op : {ReduceOp::kSum, ReduceOp::kAvg}) {
-        if (GetParam()->collective == Collective::kAllGather && op == ReduceOp::kAvg) continue;
+        if (!reduces(GetParam()->collective) && op == ReduceOp::kAvg) continue;
         const Call call{.collective = GetParam()->collective,
                         .op = op,
                         .count = static_cast<uint64_t>(2 * size + 1),
-                        .in_place = in_place};
+                        .in_place = in_place,
+                        .root = in_place ? size - 1 : size / 2};
         mutate_all(call, size, 1);
         mutate_all(call, size, 2);
         if (!GetParam()->rounds_once) continue;

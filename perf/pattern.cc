@@ -54,6 +54,12 @@ int exponent_max_of(DataType type) {
   }
 }
 
+// One number for an element's place: shares are longer than a tile and its stamps never are.
+uint64_t place(uint64_t share, uint64_t index) {
+  static_assert(Pattern::kPeriod + Pattern::kStampsMax < 1 << 16);
+  return share << 16 | index;
+}
+
 template <class T>
 void put(std::byte* into, T value) {
   std::memcpy(into, &value, sizeof value);
@@ -95,6 +101,15 @@ uint64_t hash_bytes(const std::byte* bytes, uint64_t count) {
   return hash ^ (hash >> 31);
 }
 
+CallBuffers Pattern::buffers() const {
+  Call call;
+  call.collective = case_.collective;
+  call.count = case_.count;
+  call.root = case_.root;
+  call.in_place = case_.in_place;
+  return buffers_of(call, rank_, case_.size);
+}
+
 Pattern::Pattern(const Case& c)
     : case_(c),
       element_bytes_(size_of(c.type)),
@@ -105,9 +120,10 @@ void Pattern::reseed(uint32_t salt) {
   salt_ = salt;
 }
 
+// `index` is an element's place in its share, and the share.
 double Pattern::value(Rank rank, uint64_t index) const {
-  const uint32_t random = mix(index + (static_cast<uint64_t>(salt_) << 32), 0);
-  if (case_.collective == Collective::kAllGather)
+  const uint32_t random = mix(index + (static_cast<uint64_t>(salt_) << 40), 0);
+  if (!reduces(case_.collective))
     return mix(random, static_cast<uint64_t>(rank)) %
            static_cast<uint32_t>(std::min(128.0, exact_max_ + 1));
   const auto turn = (static_cast<uint64_t>(rank) + random) % static_cast<uint64_t>(case_.size);
@@ -145,34 +161,43 @@ double Pattern::reduced(uint64_t index) const {
 }
 
 bool Pattern::stamps() const {
-  return case_.count > 0 && (case_.collective == Collective::kAllGather || !case_.in_place);
+  return case_.count > 0 && !(case_.in_place && reduces(case_.collective));
 }
 
 void Pattern::fill(Rank rank, std::byte* input) {
+  rank_ = rank;
   const uint64_t tile = period_ * element_bytes_;
   const uint64_t bytes = case_.count * element_bytes_;
-  if (bytes == 0) return;
-  for (uint64_t i = 0; i < period_; ++i)
-    encode(case_.type, value(rank, i), input + i * element_bytes_);
-  for (uint64_t done = tile; done < bytes; done += tile)
-    std::memcpy(input + done, input, std::min(tile, bytes - done));
+  const uint64_t shares = input == nullptr || bytes == 0 ? 0 : buffers().input_count / case_.count;
   // encoded ahead: stamp() runs inside the timed loop
-  stamps_.resize(kStampsMax * element_bytes_);
-  for (uint64_t k = 0; k < kStampsMax; ++k)
-    encode(case_.type, value(rank, kPeriod + k), stamps_.data() + k * element_bytes_);
+  stamps_.resize(shares * kStampsMax * element_bytes_);
+  for (uint64_t share = 0; share < shares; ++share) {
+    std::byte* const to = input + share * bytes;
+    for (uint64_t i = 0; i < period_; ++i)
+      encode(case_.type, value(rank, place(share, i)), to + i * element_bytes_);
+    for (uint64_t done = tile; done < bytes; done += tile)
+      std::memcpy(to + done, to, std::min(tile, bytes - done));
+    for (uint64_t k = 0; k < kStampsMax; ++k)
+      encode(case_.type, value(rank, place(share, kPeriod + k)),
+             stamps_.data() + (k * shares + share) * element_bytes_);
+  }
 }
 
 void Pattern::stamp(int operation, std::byte* input) const {
-  if (!stamps()) return;
-  std::memcpy(input, stamps_.data() + static_cast<uint64_t>(operation) * element_bytes_,
-              element_bytes_);
+  if (!stamps() || input == nullptr) return;
+  const uint64_t shares = stamps_.size() / (kStampsMax * element_bytes_);
+  const std::byte* from =
+      stamps_.data() + static_cast<uint64_t>(operation) * shares * element_bytes_;
+  for (uint64_t share = 0; share < shares; ++share, from += element_bytes_)
+    std::memcpy(input + share * case_.count * element_bytes_, from, element_bytes_);
 }
 
 bool Pattern::can_foretell(int operations) const {
-  const bool repeats = case_.in_place && case_.collective == Collective::kAllReduce;
+  const bool repeats = case_.in_place && reduces(case_.collective);
   if (!repeats || operations == 1) return true;
   if (case_.op == ReduceOp::kMin || case_.op == ReduceOp::kMax) return true;
-  if (case_.op != ReduceOp::kSum) return false;
+  // Elsewhere than in an all-reduce only part of the input is replaced by the result.
+  if (case_.op != ReduceOp::kSum || case_.collective != Collective::kAllReduce) return false;
   if (is_integer(case_.type)) return true;  // modulo 2^bits, whatever the order
   if (!std::has_single_bit(static_cast<uint32_t>(case_.size))) return false;
   // each later operation sums equal values: their multiples up to `size` must be exact as well,
@@ -183,58 +208,87 @@ bool Pattern::can_foretell(int operations) const {
   return growth + std::ilogb(exact_max_) + 1 < exponent_max_of(case_.type);
 }
 
-std::vector<std::byte> Pattern::expected_tile(int operations) const {
+Pattern::Source Pattern::source_of(Rank output_share) const {
+  switch (case_.collective) {
+    case Collective::kAllReduce:
+    case Collective::kReduce:
+      return {-1, 0};
+    case Collective::kReduceScatter:
+      return {-1, static_cast<uint64_t>(rank_)};
+    case Collective::kBroadcast:
+      return {case_.root, 0};
+    case Collective::kScatter:
+      return {case_.root, static_cast<uint64_t>(rank_)};
+    case Collective::kAllToAll:
+      return {output_share, static_cast<uint64_t>(rank_)};
+    case Collective::kAllGather:
+    case Collective::kGather:
+      break;
+  }
+  return {output_share, 0};
+}
+
+double Pattern::expected(const Source& source, uint64_t index) const {
+  const uint64_t at = place(source.share, index);
+  return source.rank < 0 ? reduced(at) : value(source.rank, at);
+}
+
+std::vector<std::byte> Pattern::expected_tile(const Source& source, int operations) const {
   std::vector<std::byte> tile(period_ * element_bytes_);
-  const bool grows = case_.in_place && case_.op == ReduceOp::kSum && operations > 1;
+  const bool grows = case_.collective == Collective::kAllReduce && case_.in_place &&
+                     case_.op == ReduceOp::kSum && operations > 1;
   uint64_t power = 1;
   for (int k = 1; k < operations; ++k) power *= static_cast<uint64_t>(case_.size);
   const double factor = std::pow(static_cast<double>(case_.size), operations - 1);
   for (uint64_t i = 0; i < period_; ++i) {
     std::byte* into = tile.data() + i * element_bytes_;
+    const double once = expected(source, i);
     if (grows && is_integer(case_.type)) {
-      const uint64_t wrapped = power * static_cast<uint64_t>(reduced(i));
+      const uint64_t wrapped = power * static_cast<uint64_t>(once);
       std::memcpy(into, &wrapped, element_bytes_);  // little endian: the low bytes
     } else {
-      encode(case_.type, grows ? reduced(i) * factor : reduced(i), into);
+      encode(case_.type, grows ? once * factor : once, into);
     }
   }
   return tile;
 }
 
-uint64_t Pattern::wrong(const std::byte* output, int operations) const {
-  if (case_.count == 0) return 0;
+uint64_t Pattern::wrong_in_share(const Source& source, const std::byte* have,
+                                 int operations) const {
   const uint64_t bytes = case_.count * element_bytes_;
-  const bool gathers = case_.collective == Collective::kAllGather;
+  const std::vector<std::byte> tile = expected_tile(source, operations);
+  std::byte first[8];
+  std::memcpy(first, tile.data(), element_bytes_);
+  const uint64_t last = kPeriod + static_cast<uint64_t>(operations) - 1;
+  if (stamps()) encode(case_.type, expected(source, last), first);
+  uint64_t wrong = std::memcmp(have, first, element_bytes_) != 0 ? 1 : 0;
+  for (uint64_t at = element_bytes_; at < bytes;) {
+    const uint64_t offset = at % tile.size();
+    const uint64_t run = std::min(tile.size() - offset, bytes - at);
+    if (std::memcmp(have + at, tile.data() + offset, run) != 0) {
+      for (uint64_t i = 0; i < run; i += element_bytes_)
+        wrong += std::memcmp(have + at + i, tile.data() + offset + i, element_bytes_) != 0;
+    }
+    at += run;
+  }
+  return wrong;
+}
+
+uint64_t Pattern::wrong(const std::byte* output, int operations) const {
+  if (case_.count == 0 || output == nullptr) return 0;
   uint64_t wrong = 0;
-  for (Rank share = 0; share < (gathers ? case_.size : 1); ++share) {
-    std::vector<std::byte> tile(period_ * element_bytes_);
-    if (gathers) {
-      for (uint64_t i = 0; i < period_; ++i)
-        encode(case_.type, value(share, i), tile.data() + i * element_bytes_);
-    } else {
-      tile = expected_tile(operations);
-    }
-    std::byte first[8];
-    std::memcpy(first, tile.data(), element_bytes_);
-    const uint64_t last = kPeriod + static_cast<uint64_t>(operations) - 1;
-    if (stamps()) encode(case_.type, gathers ? value(share, last) : reduced(last), first);
-    const std::byte* have = output + static_cast<uint64_t>(share) * bytes;
-    wrong += std::memcmp(have, first, element_bytes_) != 0 ? 1 : 0;
-    for (uint64_t at = element_bytes_; at < bytes;) {
-      const uint64_t offset = at % tile.size();
-      const uint64_t run = std::min(tile.size() - offset, bytes - at);
-      if (std::memcmp(have + at, tile.data() + offset, run) != 0) {
-        for (uint64_t i = 0; i < run; i += element_bytes_)
-          wrong += std::memcmp(have + at + i, tile.data() + offset + i, element_bytes_) != 0;
-      }
-      at += run;
-    }
+  const auto shares = static_cast<Rank>(buffers().output_count / case_.count);
+  for (Rank share = 0; share < shares; ++share) {
+    const std::byte* const have =
+        output + static_cast<uint64_t>(share) * case_.count * element_bytes_;
+    wrong += wrong_in_share(source_of(share), have, operations);
   }
   return wrong;
 }
 
 void Pattern::fill_irregular(Rank rank, std::byte* input) const {
-  for (uint64_t i = 0; i < case_.count; ++i) {
+  const uint64_t elements = input == nullptr ? 0 : buffers().input_count;
+  for (uint64_t i = 0; i < elements; ++i) {
     const double v = 0.5 + mix(i, static_cast<uint64_t>(rank) + 1) * 0x1p-32;
     encode(case_.type, is_integer(case_.type) ? std::floor(v * 64) : v, input + i * element_bytes_);
   }

@@ -14,6 +14,7 @@
 #include "perf/perf_run.h"
 #include "perf/spawn.h"
 #include "src/bootstrap.h"
+#include "src/env.h"
 #include "topology/machine.h"
 
 namespace gossamer {
@@ -33,6 +34,7 @@ struct Flags {
   int check = 1;
   std::string type = "float32";
   std::string op = "sum";
+  std::string root = "0";
   int ranks = 0;
   std::string direction = "both";
   std::string memory = "host";
@@ -54,7 +56,7 @@ std::string known_names(int count) {
 
 Status read_names(const Flags& f, PerfOptions* o) {
   if (f.collective == "all") {
-    o->collectives = {Collective::kAllReduce, Collective::kAllGather};
+    for (int i = 0; i < kCollectiveCount; ++i) o->collectives.push_back(static_cast<Collective>(i));
   } else if (const auto c = parse_collective(f.collective)) {
     o->collectives = {*c};
   } else {
@@ -129,6 +131,13 @@ Status read_rest(const Flags& f, PerfOptions* o) {
   if (compares && (!o->csv.empty() || !o->json.empty() || !o->plot.empty()))
     return bad("--baseline prints a table only; leave --csv, --json and --plot out");
   if (o->touch && !compares) return bad("--touch goes with --baseline");
+  if (f.root == "all" || f.root == "-1") {
+    o->root = -1;
+  } else {
+    const Result<int64_t> root = parse_int(f.root, 0, kRanksMax, "--root");
+    if (!root) return root.status();
+    o->root = static_cast<Rank>(*root);
+  }
   if (f.iterations < 0 || f.warmup < 0) return bad("-n and -w cannot be negative");
   if (f.check < 0) return bad("-c wants 0 or 1");
   if (!(o->seconds > 0)) return bad("--seconds must be positive");
@@ -182,7 +191,10 @@ void add_perf_command(CLI::App& app, int* exit_code) {
       "Times collectives: among --ranks local processes, or in the job of mpirun, srun or "
       "torchrun");
   Flags& f = *flags;
-  command->add_option("collective", f.collective, "all_reduce, all_gather or all")->required();
+  command
+      ->add_option("collective", f.collective,
+                   known_names<Collective>(kCollectiveCount) + " or all")
+      ->required();
   command->add_option("-b,--minbytes", f.begin, "first size: 8, 1K, 64M, 1G")
       ->capture_default_str();
   command->add_option("-e,--maxbytes", f.end, "last size")->capture_default_str();
@@ -196,6 +208,8 @@ void add_perf_command(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_option("-d,--datatype", f.type, "a type, or all")->capture_default_str();
   command->add_option("-o,--op", f.op, "a reduction, or all")->capture_default_str();
+  command->add_option("-r,--root", f.root, "a rank, or all, for collectives that have a root")
+      ->capture_default_str();
   command->add_option("--ranks", f.ranks, "local processes to start (default: one per core)")
       ->check(CLI::Range(1, kRanksMax));
   command->add_option("--algorithm", f.rest.algorithm, "this one instead of the cheapest");

@@ -15,6 +15,7 @@
 #include "perf/persistent_run.h"
 #include "perf/plot.h"
 #include "perf/region.h"
+#include "src/call_buffers.h"
 #include "topology/machine.h"
 
 namespace gossamer {
@@ -31,26 +32,26 @@ class Runner {
   Status allocate() {
     const uint64_t longest = options_.sizes.back() + 8 * static_cast<uint64_t>(group_.size());
     if (Status s = output_.allocate(longest, options_.registered); !s) return s;
-    if (!options_.out_of_place) return Status::ok();
     return input_.allocate(longest, options_.registered);
   }
 
-  Result<Cell> run(Collective collective, DataType type, ReduceOp op, uint64_t bytes,
+  Result<Cell> run(Collective collective, DataType type, ReduceOp op, Rank root, uint64_t bytes,
                    bool in_place) {
-    const auto size = static_cast<uint64_t>(group_.size());
-    const uint64_t parts = collective == Collective::kAllGather ? size : 1;
+    const uint64_t parts = shares_of(collective, group_.size());
     Cell cell;
     cell.collective = collective;
     cell.ranks = group_.size();
     cell.type = type;
     cell.op = op;
+    cell.root = root;
     cell.in_place = in_place;
     cell.checked = options_.check;
     cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
     cell.bytes = cell.count * parts * size_of(type);
     Reduction reduction = op;
     if (op == ReduceOp::kPreMulSum) reduction = Reduction::pre_mul_sum(Pattern::kScalar);
-    const auto choice = communicator_.explain(collective, cell.count, type, reduction, in_place);
+    const auto choice =
+        communicator_.explain(collective, cell.count, type, reduction, in_place, root);
     if (!choice) return choice.status();
     cell.algorithm = choice->algorithm;
     cell.transport = choice->transport;
@@ -62,55 +63,60 @@ class Runner {
 
  private:
   struct Buffers {
-    std::byte* input;
+    std::byte* input;  // null where this rank has none
     std::byte* output;
     uint64_t output_bytes;
   };
   Buffers place(const Cell& cell) const {
-    std::byte* output = output_.data();
-    const uint64_t share = cell.bytes / static_cast<uint64_t>(group_.size());
-    std::byte* input = input_.data();
-    if (cell.in_place && cell.collective == Collective::kAllGather)
-      input = output + static_cast<uint64_t>(group_.rank()) * share;
-    else if (cell.in_place)
-      input = output;
-    return {input, output, cell.bytes};
+    Call shape;
+    shape.collective = cell.collective;
+    shape.count = cell.count;
+    shape.root = cell.root;
+    shape.in_place = cell.in_place;
+    const CallBuffers b = buffers_of(shape, group_.rank(), group_.size());
+    const uint64_t element = size_of(cell.type);
+    Buffers buffers{input_.data(), output_.data(), b.output_count * element};
+    if (b.in_place) {
+      buffers.input = output_.data() + b.input_first * element;
+      buffers.output += b.output_first * element;
+    }
+    if (b.input_count == 0) buffers.input = nullptr;
+    if (b.output_count == 0) buffers.output = nullptr;
+    return buffers;
+  }
+
+  static CollectiveCall call_of(const Cell& cell, const Buffers& buffers,
+                                const Reduction& reduction) {
+    return {cell.collective, buffers.input, buffers.output, cell.count,
+            cell.type,       reduction,     cell.root};
   }
 
   // Binds a persistent collective to what call() will be called with.
   Status bind(const Cell& cell, const Buffers& buffers, const Reduction& reduction) {
     plan_ = {};
     if (!options_.persistent) return Status::ok();
-    Result<PersistentCollective> made =
-        cell.collective == Collective::kAllGather
-            ? communicator_.plan_all_gather(buffers.input, buffers.output, cell.count, cell.type)
-            : communicator_.plan_all_reduce(buffers.input, buffers.output, cell.count, cell.type,
-                                            reduction);
+    Result<PersistentCollective> made = communicator_.plan(call_of(cell, buffers, reduction));
     if (!made) return made.status();
     plan_ = std::move(*made);
     return Status::ok();
   }
 
   Status call(const Cell& cell, const Buffers& buffers, const Reduction& reduction) {
-    if (options_.persistent) {
-      if (Status s = plan_.start(); !s) return s;
-      return plan_.wait();
-    }
-    if (cell.collective == Collective::kAllGather)
-      return communicator_.all_gather(buffers.input, buffers.output, cell.count, cell.type);
-    return communicator_.all_reduce(buffers.input, buffers.output, cell.count, cell.type,
-                                    reduction);
+    if (!options_.persistent) return communicator_.run(call_of(cell, buffers, reduction));
+    if (Status s = plan_.start(); !s) return s;
+    return plan_.wait();
   }
 
   Status time(Cell* cell, const Reduction& reduction) {
     const Buffers buffers = place(*cell);
     if (Status s = bind(*cell, buffers, reduction); !s) return s;
-    Pattern pattern(
-        {cell->collective, cell->type, cell->op, cell->ranks, cell->count, cell->in_place});
+    Pattern pattern({cell->collective, cell->type, cell->op, cell->ranks, cell->count,
+                     cell->in_place, cell->root});
     Measured measured;
     measured.prepare = [&](int group) {
       pattern.reseed(static_cast<uint32_t>(group + 1));
-      std::memset(buffers.output, 0xA5, buffers.output_bytes);  // what no operation would leave
+      // what no operation would leave
+      if (buffers.output != nullptr) std::memset(buffers.output, 0xA5, buffers.output_bytes);
       pattern.fill(group_.rank(), buffers.input);
     };
     measured.run = [&](int index) {
@@ -129,7 +135,13 @@ class Runner {
     if (!pattern.can_foretell(pace.group + 1)) {
       if (Status s = check_once(cell, measured); !s) return s;
     }
+    if (!same_everywhere(cell->collective)) return Status::ok();
     return check_same_bits(cell, &pattern, buffers, reduction);
+  }
+
+  static bool same_everywhere(Collective collective) {
+    return collective == Collective::kAllReduce || collective == Collective::kAllGather ||
+           collective == Collective::kBroadcast;
   }
 
   // One operation on fresh data, every element checked.
@@ -222,30 +234,56 @@ Status print_limit(Group& group, const Whereabouts& where, const std::vector<Cel
   return Status::ok();
 }
 
-Status measure_all(Runner* runner, const PerfOptions& o, bool prints, std::vector<Cell>* cells) {
+// One line of the table, or none where the size was rounded up to one already measured.
+Status measure_row(Runner* runner, const PerfOptions& o, const Cell& what, uint64_t bytes,
+                   uint64_t* last_bytes, std::vector<Cell>* row) {
+  for (const bool in_place : {false, true}) {
+    if (!(in_place ? o.in_place : o.out_of_place)) continue;
+    if (in_place && what.collective == Collective::kAllToAll) continue;  // it never is
+    Result<Cell> cell =
+        runner->run(what.collective, what.type, what.op, what.root, bytes, in_place);
+    if (!cell) return cell.status();
+    if (cell->bytes == *last_bytes) return Status::ok();
+    row->push_back(*std::move(cell));
+  }
+  if (!row->empty()) *last_bytes = row->front().bytes;
+  return Status::ok();
+}
+
+// The combinations that mean something: a reduction to those that reduce, a root to those that have
+// one.
+std::vector<Cell> kinds_of(Collective collective, const PerfOptions& o, Rank size) {
+  std::vector<Cell> kinds;
+  const size_t ops = reduces(collective) ? o.ops.size() : 1;
+  const Rank first = has_root(collective) ? std::max(o.root, 0) : 0;
+  const Rank last = has_root(collective) && o.root < 0 ? size - 1 : first;
+  for (const DataType type : o.types) {
+    for (size_t op = 0; op < ops; ++op) {
+      for (Rank root = first; root <= last; ++root) {
+        Cell& kind = kinds.emplace_back();
+        kind.collective = collective;
+        kind.type = type;
+        kind.op = o.ops[op];
+        kind.root = root;
+      }
+    }
+  }
+  return kinds;
+}
+
+Status measure_all(Runner* runner, const PerfOptions& o, Rank size, bool prints,
+                   std::vector<Cell>* cells) {
   const Table table(stdout, o.out_of_place, o.in_place);
   for (const Collective collective : o.collectives) {
     if (prints) fmt::print("#\n# {}\n", name_of(collective));
     if (prints) table.header();
-    // the reduction means nothing to an all-gather: once is enough
-    const size_t ops = collective == Collective::kAllGather ? 1 : o.ops.size();
-    for (const DataType type : o.types) {
-      for (size_t op = 0; op < ops; ++op) {
-        uint64_t last_bytes = 0;
-        for (const uint64_t bytes : o.sizes) {
-          std::vector<Cell> row;
-          for (const bool in_place : {false, true}) {
-            if (!(in_place ? o.in_place : o.out_of_place)) continue;
-            Result<Cell> cell = runner->run(collective, type, o.ops[op], bytes, in_place);
-            if (!cell) return cell.status();
-            if (cell->bytes == last_bytes) break;  // rounded up to a size already measured
-            row.push_back(*std::move(cell));
-          }
-          if (row.empty()) continue;
-          last_bytes = row[0].bytes;
-          if (prints) table.row(row);
-          cells->insert(cells->end(), row.begin(), row.end());
-        }
+    for (const Cell& kind : kinds_of(collective, o, size)) {
+      uint64_t last_bytes = 0;
+      for (const uint64_t bytes : o.sizes) {
+        std::vector<Cell> row;
+        if (Status s = measure_row(runner, o, kind, bytes, &last_bytes, &row); !s) return s;
+        if (prints) table.row(row);
+        cells->insert(cells->end(), row.begin(), row.end());
       }
     }
   }
@@ -294,6 +332,10 @@ int run_perf(const PerfOptions& o, int ranks_wanted) {
                                               "launched with; leave --ranks out",
                                               ranks_wanted, ranks)),
                     kExitUsage);
+  if (o.root >= ranks)
+    return complain(Status::error(Code::kInvalidArgument,
+                                  fmt::format("--root {} is none of the {} ranks", o.root, ranks)),
+                    kExitUsage);
   const bool reports = communicator.rank() == 0;
   Whereabouts where;
   auto group = meet(communicator, &where);
@@ -306,7 +348,7 @@ int run_perf(const PerfOptions& o, int ranks_wanted) {
   Runner runner(communicator, **group, o);
   if (Status s = runner.allocate(); !s) return complain(s);
   std::vector<Cell> cells;
-  if (Status s = measure_all(&runner, o, reports, &cells); !s) return complain(s);
+  if (Status s = measure_all(&runner, o, ranks, reports, &cells); !s) return complain(s);
   if (Status s = print_limit(**group, where, cells); !s) return complain(s);
   uint64_t wrong = 0;
   for (const Cell& cell : cells) wrong += cell.timing.wrong;

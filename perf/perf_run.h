@@ -15,6 +15,7 @@ struct PerfOptions {
   std::vector<DataType> types{DataType::kFloat32};
   std::vector<ReduceOp> ops{ReduceOp::kSum};
   std::vector<uint64_t> sizes;  // bytes, ascending
+  Rank root = 0;                // of the collectives that have one; -1: every rank in turn
   bool out_of_place = true;
   bool in_place = true;
   bool check = true;

@@ -39,12 +39,13 @@ double Cell::algbw_gbps() const {
 }
 
 double Cell::busbw_gbps() const {
-  const double share = static_cast<double>(ranks - 1) / ranks;
-  return algbw_gbps() * share * (collective == Collective::kAllReduce ? 2 : 1);
+  const double others = static_cast<double>(ranks - 1) / ranks;
+  if (collective == Collective::kAllReduce) return algbw_gbps() * 2 * others;
+  return algbw_gbps() * (is_in_shares(collective) ? others : 1);
 }
 
 std::string Cell::reduction() const {
-  return collective == Collective::kAllReduce ? std::string(name_of(op)) : "none";
+  return reduces(collective) ? std::string(name_of(op)) : "none";
 }
 
 std::string csv_line(const Cell& c) {
@@ -147,9 +148,18 @@ void Table::header() const {
 void Table::row(const std::vector<Cell>& cells) const {
   if (cells.empty()) return;
   const Cell& any = cells.front();
-  std::string line = fmt::format("{:>12}{:>13}{:>12}{:>12}{:>7}", any.bytes, any.count,
-                                 name_of(any.type), any.reduction(), -1);
-  for (const Cell& c : cells) {
+  std::string line =
+      fmt::format("{:>12}{:>13}{:>12}{:>12}{:>7}", any.bytes, any.count, name_of(any.type),
+                  any.reduction(), has_root(any.collective) ? any.root : -1);
+  for (const bool in_place : {false, true}) {
+    if (!(in_place ? in_place_ : out_of_place_)) continue;
+    const auto cell =
+        std::ranges::find_if(cells, [&](const Cell& c) { return c.in_place == in_place; });
+    if (cell == cells.end()) {  // this collective is never in place
+      line += fmt::format("{:>9}{:>9}{:>9}{:>9}{:>8}", "N/A", "N/A", "N/A", "N/A", "N/A");
+      continue;
+    }
+    const Cell& c = *cell;
     line += fmt::format("{:>9}{:>9}{:>9.3f}{:>9.3f}{:>8}", figure(c.timing.median_us),
                         figure(c.timing.p99_us), c.algbw_gbps(), c.busbw_gbps(),
                         c.checked ? std::to_string(c.timing.wrong) : "N/A");

@@ -17,19 +17,21 @@ namespace gossamer {
 struct Cell {
   Collective collective = Collective::kAllReduce;
   int ranks = 1;
-  uint64_t bytes = 0;  // all-reduce: of the buffer; all-gather: of the whole output
-  uint64_t count = 0;  // elements of one rank's input
+  uint64_t bytes = 0;  // of the larger buffer of a rank, input or output
+  uint64_t count = 0;  // as in the call: elements of the buffer, or of one share
   DataType type = DataType::kFloat32;
   ReduceOp op = ReduceOp::kSum;
   std::string algorithm;
   std::string transport;
+  Rank root = 0;
   bool in_place = false;
   bool checked = false;  // whether timing.wrong means anything
   double predicted_us = 0;
   Timing timing;
 
   // Bytes per time of the median operation; and what a link carries for it whatever the algorithm,
-  // as nccl-tests define it: times 2 (n - 1) / n for all-reduce, (n - 1) / n for all-gather.
+  // as nccl-tests define it: times 2 (n - 1) / n for all-reduce, 1 for broadcast and reduce,
+  // (n - 1) / n for the others.
   double algbw_gbps() const;
   double busbw_gbps() const;
   std::string reduction() const;  // "sum", or "none"

@@ -127,7 +127,7 @@ TEST_F(Command, AnUnknownTransportFailsWithTheNamesThereAre) {
   EXPECT_NE(outcome.err.find("pigeon"), std::string::npos) << outcome.err;
 }
 
-TEST_F(Command, TimesAndChecksBothCollectives) {
+TEST_F(Command, TimesAndChecksEveryCollective) {
   const Outcome outcome =
       run("perf all --ranks 3 -b 8 -e 100K -f 16 -c 1 --seconds 0.01 --csv " + path("a.csv") +
           " --json " + path("a.json") + " --plot " + path("a.svg"));
@@ -143,7 +143,8 @@ TEST_F(Command, TimesAndChecksBothCollectives) {
     EXPECT_TRUE(line.ends_with(",0")) << line;
     ++rows;
   }
-  EXPECT_EQ(rows, 2 * 2 * 4);  // collectives, in and out of place, sizes
+  // Collectives, in and out of place (an all-to-all never is in place), sizes.
+  EXPECT_EQ(rows, (kCollectiveCount * 2 - 1) * 4);
   EXPECT_EQ(read(path("a.json")).find('['), 0U);
   EXPECT_EQ(read(path("a.svg")).find("<svg"), 0U);
   EXPECT_EQ(read(path("a.png")).substr(1, 3), "PNG");
@@ -154,6 +155,16 @@ TEST_F(Command, ChecksEveryTypeAndReduction) {
   EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   EXPECT_NE(outcome.out.find("# 0 wrong elements in 144 measurements"), std::string::npos)
       << outcome.out;
+}
+
+TEST_F(Command, TakesEveryRankAsRootInTurn) {
+  const Outcome outcome = run("perf scatter --ranks 3 -b 300 -e 300 -n 3 -w 0 -r all --place out");
+  EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
+  EXPECT_NE(outcome.out.find("# 0 wrong elements in 3 measurements"), std::string::npos)
+      << outcome.out;
+  const Outcome outside = run("perf scatter --ranks 3 -b 300 -e 300 -r 3");
+  EXPECT_EQ(outside.code, 2);
+  EXPECT_NE(outside.err.find("--root 3 is none of the 3 ranks"), std::string::npos) << outside.err;
 }
 
 TEST_F(Command, RunsOverTcpAndFromTheLibrarysAllocator) {

@@ -161,6 +161,9 @@ TEST(Table, BusBandwidthIsWhatALinkCarries) {
   EXPECT_DOUBLE_EQ(reduce.algbw_gbps(), 1);
   EXPECT_DOUBLE_EQ(reduce.busbw_gbps(), 1.5);
   EXPECT_DOUBLE_EQ(cell(Collective::kAllGather, 1'000'000, 1000).busbw_gbps(), 0.75);
+  EXPECT_DOUBLE_EQ(cell(Collective::kReduceScatter, 1'000'000, 1000).busbw_gbps(), 0.75);
+  EXPECT_DOUBLE_EQ(cell(Collective::kBroadcast, 1'000'000, 1000).busbw_gbps(), 1);
+  EXPECT_DOUBLE_EQ(cell(Collective::kReduce, 1'000'000, 1000).busbw_gbps(), 1);
   EXPECT_EQ(cell(Collective::kAllReduce, 8, 0).algbw_gbps(), 0);
 }
 

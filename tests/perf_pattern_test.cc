@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "perf/pattern.h"
+#include "src/call_buffers.h"
 #include "src/reduce.h"
 
 namespace gossamer {
@@ -114,6 +115,107 @@ TEST(Pattern, NoticesSharesOfTheWrongRank) {
     output.insert(output.end(), mine.begin(), mine.end());
   }
   EXPECT_GT(pattern.wrong(output.data(), 1), 150U);
+}
+
+// Every rank's input of any collective; empty where it has none.
+std::vector<Bytes> inputs_of(const Pattern::Case& c, int operation) {
+  std::vector<Bytes> inputs;
+  for (Rank r = 0; r < c.size; ++r) {
+    Pattern pattern(c);
+    pattern.reseed(3);
+    Call call;
+    call.collective = c.collective;
+    call.count = c.count;
+    call.root = c.root;
+    Bytes& mine = inputs.emplace_back(buffers_of(call, r, c.size).input_count * size_of(c.type));
+    std::byte* const memory = mine.empty() ? nullptr : mine.data();
+    pattern.fill(r, memory);
+    pattern.stamp(operation, memory);
+  }
+  return inputs;
+}
+
+// By definition: what rank `rank` must get.
+Bytes output_of(const Pattern::Case& c, const std::vector<Bytes>& inputs, Rank rank) {
+  const auto bytes = static_cast<std::ptrdiff_t>(c.count * size_of(c.type));
+  const auto share = [&](Rank r, Rank index) {
+    const Bytes& from = inputs[static_cast<size_t>(r)];
+    return Bytes(from.begin() + index * bytes, from.begin() + (index + 1) * bytes);
+  };
+  const auto fold = [&](Rank index) {
+    Bytes sum = share(0, index);
+    for (Rank r = 1; r < c.size; ++r) {
+      const Bytes next = share(r, index);
+      fold_kernel(c.type, c.op)(sum.data(), sum.data(), next.data(), c.count);
+    }
+    return sum;
+  };
+  const auto join = [&](Rank index) {
+    Bytes all;
+    for (Rank r = 0; r < c.size; ++r) {
+      const Bytes next = share(r, index);
+      all.insert(all.end(), next.begin(), next.end());
+    }
+    return all;
+  };
+  switch (c.collective) {
+    case Collective::kAllReduce:
+      return fold(0);
+    case Collective::kReduce:
+      return rank == c.root ? fold(0) : Bytes();
+    case Collective::kReduceScatter:
+      return fold(rank);
+    case Collective::kBroadcast:
+      return share(c.root, 0);
+    case Collective::kScatter:
+      return share(c.root, rank);
+    case Collective::kAllToAll:
+      return join(rank);
+    case Collective::kGather:
+      return rank == c.root ? join(0) : Bytes();
+    case Collective::kAllGather:
+      break;
+  }
+  return join(0);
+}
+
+TEST(Pattern, KnowsWhatEveryCollectiveLeavesOnEveryRank) {
+  constexpr int kLast = 2;
+  for (int i = 0; i < kCollectiveCount; ++i) {
+    for (const DataType type : {DataType::kFloat32, DataType::kUint8, DataType::kBfloat16}) {
+      const Pattern::Case c{static_cast<Collective>(i), type, ReduceOp::kSum, 3, 20'000, false, 1};
+      const std::vector<Bytes> inputs = inputs_of(c, kLast);
+      const std::vector<Bytes> stale = inputs_of(c, kLast + 1);
+      for (Rank rank = 0; rank < c.size; ++rank) {
+        Bytes output = output_of(c, inputs, rank);
+        const Bytes before = output_of(c, stale, rank);
+        Pattern pattern(c);
+        pattern.reseed(3);
+        pattern.fill(rank, nullptr);
+        if (output.empty()) {
+          EXPECT_EQ(pattern.wrong(nullptr, kLast + 1), 0U);
+          continue;
+        }
+        EXPECT_EQ(pattern.wrong(output.data(), kLast + 1), 0U)
+            << name_of(c.collective) << ", " << text_of(c) << ", rank " << rank;
+        EXPECT_TRUE(before == output || pattern.wrong(before.data(), kLast + 1) > 0);
+        output.back() ^= std::byte{1};
+        output[output.size() / 2] ^= std::byte{1};
+        EXPECT_EQ(pattern.wrong(output.data(), kLast + 1), 2U) << name_of(c.collective);
+      }
+    }
+  }
+}
+
+TEST(Pattern, NoticesTheShareOfAnotherRank) {
+  for (const Collective collective : {Collective::kReduceScatter, Collective::kScatter}) {
+    const Pattern::Case c{collective, DataType::kInt32, ReduceOp::kSum, 3, 1000, false, 0};
+    const Bytes other = output_of(c, inputs_of(c, 0), 2);
+    Pattern pattern(c);
+    pattern.reseed(3);
+    pattern.fill(1, nullptr);
+    EXPECT_GT(pattern.wrong(other.data(), 1), 500U) << name_of(collective);
+  }
 }
 
 TEST(Pattern, ForetellsRepeatedSumsInPlaceOrSaysThatItCannot) {

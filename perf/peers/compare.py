@@ -3,8 +3,9 @@
 
 A cell is a setting, a number of ranks and a size. In each cell all contestants run in turn, several
 rounds, so that a disturbance of the machine hits all alike; a contestant's figure is the median of
-its rounds' medians. Everyone is timed by the same code (perf/measure.cc): float32 all-reduce in
-place, byte all-gather out of place, every element checked. A peer that is far behind after the
+its rounds' medians. Everyone is timed by the same code (perf/measure.cc): float32 sums where a
+collective reduces, else bytes; all-reduce and broadcast in place, the others not; root 0; every
+element checked. A peer that is far behind after the
 first round is not run again in that cell. Ratios are best peer / Gossamer: above 1, Gossamer is
 faster.
 """
@@ -25,6 +26,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NETWORK = "10.213.77."
+OPS = ("all_reduce", "all_gather", "broadcast", "reduce", "reduce_scatter", "all_to_all", "gather",
+       "scatter")
 HOPELESS = 2.0  # times the best peer after the first round
 
 
@@ -51,6 +54,7 @@ def arguments():
     p.add_argument("--ranks", default="2,4,8")
     p.add_argument("--sizes", default="8,1K,64K,1M,16M,64M")
     p.add_argument("--ops", default="all_reduce,all_gather")
+    p.add_argument("--all", action="store_true", help="every collective instead of --ops")
     p.add_argument("--only", default="", help="regular expression of contestants' names")
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--seconds", type=float, default=0.5, help="timed per operation and round")
@@ -63,9 +67,9 @@ def arguments():
         a.settings = "shm,tcp"
     a.sizes = [parse_size(s) for s in a.sizes.split(",")]
     a.ranks = [int(r) for r in a.ranks.split(",")]
-    a.ops = a.ops.split(",")
+    a.ops = list(OPS) if a.all else a.ops.split(",")
     a.settings = a.settings.split(",")
-    unknown = set(a.settings) - {"shm", "tcp", "shaped"} | set(a.ops) - {"all_reduce", "all_gather"}
+    unknown = set(a.settings) - {"shm", "tcp", "shaped"} | set(a.ops) - set(OPS)
     if unknown:
         sys.exit(f"compare: no such setting or operation: {', '.join(sorted(unknown))}")
     a.bin = os.path.abspath(a.bin)
@@ -76,6 +80,8 @@ def arguments():
 
 class Contestant:
     """Runs one cell and returns its CSV rows."""
+
+    has = OPS
 
     def __init__(self, name, setting, ours=False):
         self.name, self.setting, self.ours = name, setting, ours
@@ -96,7 +102,8 @@ class Gossamer(Contestant):
                      str(cell.bytes), "-w", "40" if cell.bytes <= 1 << 20 else "5", "-c", "1",
                      "--seconds", str(cell.seconds), "--csv", f"{cell.folder}/{op}.csv",
                      "--transport", "shm" if self.setting == "shm" else "tcp"]
-            flags += ["--place", "in"] if op == "all_reduce" else ["--place", "out", "-d", "uint8"]
+            flags += ["--place", "in" if op in ("all_reduce", "broadcast") else "out"]
+            flags += ["-d", "float32" if "reduce" in op else "uint8"]
             flags += ["--memory", "registered"] if self.registered else []
             if self.setting != "shaped":
                 yield [(flags + ["--ranks", str(cell.ranks)], {})]
@@ -119,6 +126,8 @@ class Mpi(Contestant):
 
 
 class Gloo(Contestant):
+    has = OPS[:2]
+
     def __init__(self, setting, algorithm, mode="async"):
         super().__init__("gloo-" + algorithm + ("" if mode == "async" else "-" + mode), setting)
         self.algorithm, self.mode = algorithm, mode
@@ -338,7 +347,7 @@ class Comparison:
 
     def run_cell(self, cell):
         everyone = [c for c in contestants(cell.setting, cell.ranks, self.cores)
-                    if c.ours or re.search(self.a.only, c.name)]
+                    if (c.ours or re.search(self.a.only, c.name)) and set(c.has) & set(cell.ops)]
         for number in range(self.a.rounds):
             for contestant in everyone:
                 self.run_one(cell, contestant, number)
@@ -347,7 +356,7 @@ class Comparison:
             line = self.compare(cell.setting, op, cell.ranks, cell.bytes)
             if line:
                 print(" ".join(f"{text:>{width}}" for text, width in
-                               zip(line, (7, 11, 3, 8, 12, 12, 26, 7, 12, 7))), flush=True)
+                               zip(line, (7, 14, 3, 8, 12, 12, 26, 7, 12, 7))), flush=True)
 
     def run_one(self, cell, contestant, number):
         handle, cell.board = tempfile.mkstemp(prefix="gossamer-board-", dir="/dev/shm")
@@ -403,7 +412,7 @@ class Comparison:
 
     def report(self):
         cells = sorted({key[:4] for key in self.times}, key=lambda c: (
-            self.a.settings.index(c[0]), c[1] != "all_reduce", c[2], c[3]))
+            self.a.settings.index(c[0]), OPS.index(c[1]), c[2], c[3]))
         head = ["setting", "operation", "ranks", "bytes", "Gossamer us", "best peer us",
                 "best peer", "ratio", "library buffers us", "ratio"]
         text = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

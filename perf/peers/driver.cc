@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -11,6 +12,7 @@
 #include "perf/measure.h"
 #include "perf/pattern.h"
 #include "perf/table.h"
+#include "src/call_buffers.h"
 
 namespace gossamer {
 namespace {
@@ -27,23 +29,32 @@ int fail(const Status& status) {
   return 1;
 }
 
-// The same cell as Gossamer's own runner measures: all-reduce in place, all-gather out of place.
+// The same cell as Gossamer's own runner measures.
 Result<Cell> run_cell(const Peer& peer, Group& group, Collective collective, uint64_t bytes,
                       double seconds, std::byte* input, std::byte* output) {
-  const auto size = static_cast<uint64_t>(peer.size);
-  const bool gathers = collective == Collective::kAllGather;
+  Call shape;
+  shape.collective = collective;
+  shape.in_place = collective == Collective::kAllReduce || collective == Collective::kBroadcast;
   Cell cell;
   cell.collective = collective;
   cell.ranks = peer.size;
-  cell.type = gathers ? DataType::kUint8 : DataType::kFloat32;
-  cell.in_place = !gathers;
+  cell.type = reduces(collective) ? DataType::kFloat32 : DataType::kUint8;
+  cell.in_place = shape.in_place;
   cell.checked = true;
-  cell.count = std::max<uint64_t>(gathers ? bytes / size : bytes / sizeof(float), 1);
-  cell.bytes = gathers ? cell.count * size : cell.count * sizeof(float);
-  cell.algorithm = peer.name;
-  cell.transport = peer.name;
-  Pattern pattern({collective, cell.type, cell.op, peer.size, cell.count, cell.in_place});
-  std::byte* const from = gathers ? input : output;
+  const uint64_t unit = size_of(cell.type) * shares_of(collective, peer.size);
+  cell.count = shape.count = std::max<uint64_t>(bytes / unit, 1);
+  cell.bytes = cell.count * unit;
+  cell.algorithm = cell.transport = peer.name;
+  const CallBuffers buffers = buffers_of(shape, peer.rank, peer.size);
+  CollectiveCall call{
+      collective, buffers.in_place ? output : input, output, cell.count, cell.type, cell.op,
+      cell.root};
+  if (buffers.input_count == 0) call.input = nullptr;
+  if (buffers.output_count == 0) call.output = nullptr;
+  auto* const from = const_cast<std::byte*>(static_cast<const std::byte*>(call.input));
+  auto* const into = static_cast<std::byte*>(call.output);
+  Pattern pattern(
+      {collective, cell.type, cell.op, peer.size, cell.count, cell.in_place, cell.root});
   Measured measured;
   measured.prepare = [&](int round) {
     pattern.reseed(static_cast<uint32_t>(round + 1));
@@ -52,23 +63,27 @@ Result<Cell> run_cell(const Peer& peer, Group& group, Collective collective, uin
   };
   measured.run = [&](int index) {
     pattern.stamp(index, from);
-    if (gathers)
-      peer.all_gather(from, output, cell.count);
-    else
-      peer.all_reduce(reinterpret_cast<float*>(output), cell.count);
+    peer.run(call);
     return Status::ok();
   };
   measured.inspect = [&](int operations) -> uint64_t {
-    return pattern.can_foretell(operations) ? pattern.wrong(output, operations) : 0;
+    return pattern.can_foretell(operations) ? pattern.wrong(into, operations) : 0;
   };
-  if (gathers && peer.prepare_all_gather) peer.prepare_all_gather(from, output, cell.count);
-  if (!gathers && peer.prepare_all_reduce)
-    peer.prepare_all_reduce(reinterpret_cast<float*>(output), cell.count);
+  if (peer.prepare) peer.prepare(call);
   const Result<Timing> timing =
       measure(group, pace_for(cell.bytes, 0, bytes <= (1U << 20) ? 40 : 5, seconds), measured);
   if (!timing) return timing.status();
   cell.timing = *timing;
   return cell;
+}
+
+// Whether `name` is among those in a list by commas.
+bool listed(const std::string& list, std::string_view name) {
+  std::stringstream words(list);
+  for (std::string word; std::getline(words, word, ',');) {
+    if (word == name) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -100,8 +115,10 @@ int run_peer(const Peer& peer, const PeerFlags& flags) {
   const std::string ops = flags.get("ops", "all_reduce,all_gather");
   const double seconds = std::atof(flags.get("seconds", "0.5").c_str());
   if (peer.rank == 0) std::printf("%s\n", kCsvColumns);
-  for (const Collective collective : {Collective::kAllReduce, Collective::kAllGather}) {
-    if (ops.find(name_of(collective)) == std::string::npos) continue;
+  for (int i = 0; i < kCollectiveCount; ++i) {
+    const auto collective = static_cast<Collective>(i);
+    const bool has = std::ranges::find(peer.lacks, collective) == peer.lacks.end();
+    if (!has || !listed(ops, name_of(collective))) continue;
     for (const uint64_t bytes : sizes) {
       const auto cell = run_cell(peer, group, collective, bytes, seconds, input, output);
       if (!cell) return fail(cell.status());

@@ -3,12 +3,12 @@
 
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
 #include <vector>
+
+#include "gossamer/communicator.h"
 
 namespace gossamer {
 
@@ -16,13 +16,12 @@ struct Peer {
   std::string name;
   int rank = 0;
   int size = 1;
-  // float32 sum in place, `count` elements.
-  std::function<void(float* values, size_t count)> all_reduce;
-  // Out of place, `bytes` from each rank.
-  std::function<void(const void* input, void* output, size_t bytes)> all_gather;
-  // Before a cell is timed: for libraries that prepare an operation once.
-  std::function<void(float* values, size_t count)> prepare_all_reduce;
-  std::function<void(const void* input, void* output, size_t bytes)> prepare_all_gather;
+  // Runs one: a float32 sum where it reduces, else bytes; in place where it is an all-reduce or a
+  // broadcast, else not. Counts and buffers are as Gossamer's.
+  std::function<void(const CollectiveCall&)> run;
+  // Before a cell is timed: for libraries that prepare an operation once. May be empty.
+  std::function<void(const CollectiveCall&)> prepare;
+  std::vector<Collective> lacks;  // what the library does not have
   // Lets the library move data outside its own calls.
   std::function<void()> progress;
 };
@@ -38,7 +37,7 @@ class PeerFlags {
 };
 
 // Flags: --board FILE (empty or absent before the first rank opens it), --sizes 8,1K,...,
-// --ops all_reduce,all_gather, --seconds S. Rank 0 prints CSV. Returns the exit code.
+// --ops all_reduce,broadcast,..., --seconds S. Rank 0 prints CSV. Returns the exit code.
 int run_peer(const Peer& peer, const PeerFlags& flags);
 
 }  // namespace gossamer

@@ -1,4 +1,5 @@
-// Times Gloo over its TCP transport. Ranks come from GOSSAMER_RANK and GOSSAMER_SIZE.
+// Times Gloo's all-reduce and all-gather over its TCP transport. Ranks come from GOSSAMER_RANK and
+// GOSSAMER_SIZE.
 //
 //   --store FOLDER   empty, shared by the ranks
 //   --interface lo
@@ -47,45 +48,51 @@ ContextPtr connect(const gossamer::PeerFlags& flags, int rank, int size) {
   return context;
 }
 
+float* floats(const gossamer::CollectiveCall& call) {
+  return static_cast<float*>(call.output);
+}
+uint8_t* bytes(const void* from) {
+  return static_cast<uint8_t*>(const_cast<void*>(from));
+}
+
 // The newer interface: one call, a ring.
 void use_calls(const ContextPtr& context, gossamer::Peer* peer) {
-  peer->all_reduce = [context](float* values, size_t count) {
-    gloo::AllreduceOptions options(context);
-    options.setOutput(values, count);
-    options.setReduceFunction([](void* into, const void* a, const void* b, size_t n) {
-      gloo::sum<float>(into, a, b, n);
-    });
-    gloo::allreduce(options);
-  };
-  peer->all_gather = [context](const void* input, void* output, size_t bytes) {
-    gloo::AllgatherOptions options(context);
-    options.setInput(static_cast<uint8_t*>(const_cast<void*>(input)), bytes);
-    options.setOutput(static_cast<uint8_t*>(output), bytes * static_cast<size_t>(context->size));
-    gloo::allgather(options);
+  peer->run = [context](const gossamer::CollectiveCall& call) {
+    if (call.collective == gossamer::Collective::kAllReduce) {
+      gloo::AllreduceOptions options(context);
+      options.setOutput(floats(call), call.count);
+      options.setReduceFunction([](void* into, const void* a, const void* b, size_t n) {
+        gloo::sum<float>(into, a, b, n);
+      });
+      gloo::allreduce(options);
+    } else {
+      gloo::AllgatherOptions options(context);
+      options.setInput(bytes(call.input), call.count);
+      options.setOutput(bytes(call.output), call.count * static_cast<size_t>(context->size));
+      gloo::allgather(options);
+    }
   };
 }
 
 // The older one: an object bound to its buffers, run again and again.
 void use_objects(const ContextPtr& context, const std::string& algorithm, gossamer::Peer* peer) {
   auto bound = std::make_shared<std::unique_ptr<gloo::Algorithm>>();
-  peer->prepare_all_reduce = [=](float* values, size_t count) {
-    const std::vector<float*> pointers{values};
+  peer->prepare = [=](const gossamer::CollectiveCall& call) {
+    const auto count = static_cast<int>(call.count);
     bound->reset();
-    if (algorithm == "ring_chunked")
-      *bound = std::make_unique<gloo::AllreduceRingChunked<float>>(context, pointers,
-                                                                   static_cast<int>(count));
-    else
-      *bound = std::make_unique<gloo::AllreduceHalvingDoubling<float>>(context, pointers,
-                                                                       static_cast<int>(count));
+    if (call.collective == gossamer::Collective::kAllGather) {
+      const std::vector<const uint8_t*> pointers{bytes(call.input)};
+      *bound = std::make_unique<gloo::AllgatherRing<uint8_t>>(context, pointers, bytes(call.output),
+                                                              count);
+    } else if (algorithm == "ring_chunked") {
+      *bound = std::make_unique<gloo::AllreduceRingChunked<float>>(
+          context, std::vector<float*>{floats(call)}, count);
+    } else {
+      *bound = std::make_unique<gloo::AllreduceHalvingDoubling<float>>(
+          context, std::vector<float*>{floats(call)}, count);
+    }
   };
-  peer->prepare_all_gather = [=](const void* input, void* output, size_t bytes) {
-    const std::vector<const uint8_t*> pointers{static_cast<const uint8_t*>(input)};
-    bound->reset();
-    *bound = std::make_unique<gloo::AllgatherRing<uint8_t>>(
-        context, pointers, static_cast<uint8_t*>(output), static_cast<int>(bytes));
-  };
-  peer->all_reduce = [bound](float*, size_t) { (*bound)->run(); };
-  peer->all_gather = [bound](const void*, void*, size_t) { (*bound)->run(); };
+  peer->run = [bound](const gossamer::CollectiveCall&) { (*bound)->run(); };
 }
 
 }  // namespace
@@ -94,6 +101,12 @@ int main(int argc, char** argv) {
   const gossamer::PeerFlags flags(argc, argv);
   gossamer::Peer peer;
   peer.name = flags.get("name", "gloo");
+  for (int i = 0; i < gossamer::kCollectiveCount; ++i) {
+    const auto collective = static_cast<gossamer::Collective>(i);
+    const bool timed = collective == gossamer::Collective::kAllReduce ||
+                       collective == gossamer::Collective::kAllGather;
+    if (!timed) peer.lacks.push_back(collective);
+  }
   peer.rank = number_from("GOSSAMER_RANK");
   peer.size = number_from("GOSSAMER_SIZE");
   const auto context = connect(flags, peer.rank, peer.size);

@@ -26,7 +26,8 @@ Status check(const BootstrapConfig& config) {
         Code::kInvalidArgument,
         fmt::format("a timeout of {} ms leaves no time to join", config.timeout.count()));
   }
-  if (config.id == nullptr && config.rendezvous.empty() && config.size > 1) {
+  if (config.id == nullptr && config.door == nullptr && config.rendezvous.empty() &&
+      config.size > 1) {
     return Status::error(Code::kInvalidArgument,
                          "there is no meeting point: give a unique id or a rendezvous, "
                          "tcp://host:port or file:///path (GOSSAMER_RENDEZVOUS)");
@@ -52,6 +53,7 @@ class Bootstrap::Impl {
       : timeout_(config.timeout), mesh_(config.rank, config.size, config.aborted) {}
 
   Meeting meeting_;
+  SocketAddress address_;
   std::chrono::milliseconds timeout_;
   Mesh mesh_;
 };
@@ -66,7 +68,7 @@ Result<std::unique_ptr<Bootstrap>> Bootstrap::join(const BootstrapConfig& config
     return checked;
   }
   auto impl = std::make_unique<Impl>(config);
-  if (config.size == 1 && config.id == nullptr) {
+  if (config.size == 1 && config.id == nullptr && config.door == nullptr) {
     auto meeting = alone();
     if (!meeting) {
       return meeting.status();
@@ -79,6 +81,7 @@ Result<std::unique_ptr<Bootstrap>> Bootstrap::join(const BootstrapConfig& config
       return met.status();
     }
     impl->meeting_ = Meeting{config.rank, config.size, met->key, met->session};
+    impl->address_ = met->listens_on;
     const Deadline form_by = std::max(deadline, Deadline(std::min(config.timeout, kFormTimeMin)));
     Status formed = impl->mesh_.form(std::move(*met), form_by);
     if (!formed) {
@@ -90,6 +93,10 @@ Result<std::unique_ptr<Bootstrap>> Bootstrap::join(const BootstrapConfig& config
 
 const Meeting& Bootstrap::meeting() const {
   return impl_->meeting_;
+}
+
+const SocketAddress& Bootstrap::address() const {
+  return impl_->address_;
 }
 
 Result<std::vector<std::string>> Bootstrap::all_gather(const std::string& blob) {

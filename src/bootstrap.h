@@ -23,6 +23,8 @@
 #include "gossamer/communicator.h"
 #include "gossamer/status.h"
 #include "src/auth.h"
+#include "src/door.h"
+#include "src/exchange.h"
 
 namespace gossamer {
 
@@ -40,21 +42,23 @@ struct BootstrapConfig {
   Rank size = 1;
   std::string rendezvous;  // "tcp://host:port", "file:///path", or empty with `id`
   const UniqueId* id = nullptr;
-  std::string interfaces;  // GOSSAMER_SOCKET_IFNAME
-  std::string port_range;  // GOSSAMER_PORT_RANGE
+  const Door* door = nullptr;  // instead of the two above: rank 0's, who serves there
+  std::string interfaces;      // GOSSAMER_SOCKET_IFNAME
+  std::string port_range;      // GOSSAMER_PORT_RANGE
   std::chrono::milliseconds timeout{30'000};
   const std::atomic<bool>* aborted = nullptr;
 };
 
-class Bootstrap {
+class Bootstrap final : public Exchange {
  public:
   // Joins; returns once every rank has reported.
   static Result<std::unique_ptr<Bootstrap>> join(const BootstrapConfig& config);
-  ~Bootstrap();
+  ~Bootstrap() override;
 
   const Meeting& meeting() const;
-  // Every rank's blob, in rank order. May be called several times, in the same order everywhere.
-  Result<std::vector<std::string>> all_gather(const std::string& blob);
+  // Of this rank, where the others reached it.
+  const SocketAddress& address() const;
+  Result<std::vector<std::string>> all_gather(const std::string& blob) override;
 
  private:
   class Impl;

@@ -76,6 +76,7 @@ void Communicator::Impl::place(bool in_place, Call* call) const {
 }
 
 Status Communicator::Impl::check(const CollectiveCall& asked, PlanKey* key) const {
+  if (revoked()) return invalid(kRevoked);
   Call& call = key->call;
   call = call_of(asked);
   Status sound = check_shape(call);

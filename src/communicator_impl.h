@@ -22,6 +22,7 @@
 
 #include "gossamer/communicator.h"
 #include "gossamer/transport.h"
+#include "src/bootstrap.h"
 #include "src/engine.h"
 #include "src/futex_lock.h"
 #include "src/log.h"
@@ -114,6 +115,8 @@ struct Operation {
 class Communicator::Impl {
  public:
   static constexpr const char* kMessages = "messages between ranks";
+  static constexpr const char* kRevoked =
+      "this communicator was revoked; split() or shrink() it, and call on what they make";
   using Clock = std::chrono::steady_clock;
 
   // join.cc
@@ -122,8 +125,9 @@ class Communicator::Impl {
 
   Status run(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
   Operation* start(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
-  // Carries all of them at the same time, and returns when all are done.
-  Status exchange(std::span<Letter> letters);
+  // Carries all of them at the same time, and returns when all are done, or soon after *cancelled
+  // is set: then the communicator has failed.
+  Status exchange(std::span<Letter> letters, const std::atomic<bool>* cancelled = nullptr);
   Status carry_out(std::span<Letter> letters);
   class LetterList;  // v_forms.cc
   Operation* start(std::span<const Letter> letters);
@@ -150,6 +154,12 @@ class Communicator::Impl {
   Result<RegistrationId> register_memory(void* memory, uint64_t bytes);
   Status deregister_memory(RegistrationId registration);
   void abort();
+  // split.cc, shrink.cc
+  Result<std::unique_ptr<Impl>> split(int color, int key, const SplitOptions& options);
+  Result<std::unique_ptr<Impl>> shrink(std::span<const Rank> excluded,
+                                       const ShrinkOptions& options);
+  void revoke();
+  bool revoked() const { return revoked_.load(std::memory_order_relaxed); }
   Status status() const;
   Result<Choice> explain(const PlanKey& key);
   Counters counters();
@@ -174,20 +184,23 @@ class Communicator::Impl {
  private:
   Impl() = default;
   struct Peer;
-  Status connect(const Options& options);
+  static Result<std::unique_ptr<Impl>> make(const Options& options);
+  Status meet(const Options& options, BootstrapConfig meeting);
+  Status form(const Options& options, Exchange* exchange);
+  Result<std::vector<Peer>> introduce(const Options& options, Exchange* exchange) const;
   void arrange(const std::vector<Peer>& peers, const std::string& inside,
                const std::string& between);
 
   // open_transports.cc
   struct Opened;
   Status open_transports(const Options& options, const std::vector<Peer>& peers,
-                         const TransportConfig& config, class Bootstrap* bootstrap);
+                         const TransportConfig& config, Exchange* exchange);
   Result<Opened> make_transport(const std::string& transport_name, bool optional,
-                                const TransportConfig& config, class Bootstrap* bootstrap) const;
+                                const TransportConfig& config, Exchange* exchange) const;
   Result<std::vector<Opened>> choose_transports(const std::string& wanted,
                                                 const std::vector<Peer>& peers,
                                                 const TransportConfig& config,
-                                                class Bootstrap* bootstrap) const;
+                                                Exchange* exchange) const;
 
   // collectives.cc
   Status check_buffers(const CollectiveCall& asked, Call* call) const;
@@ -215,6 +228,16 @@ class Communicator::Impl {
   Status give_up(Code code, const std::string& what);
   Status fail(const Fault& fault, const std::string& what);
   Status fail_stored(Status failure);
+
+  // split.cc, shrink.cc
+  class MemberExchange;
+  struct Claim;
+  struct Part;
+  Options inherited(const SplitOptions& given) const;
+  Result<Part> find_part(const Claim& mine, Exchange* exchange) const;
+  Result<std::unique_ptr<Impl>> split_by_messages(const Claim& mine, const SplitOptions& options);
+  Result<std::unique_ptr<Impl>> split_at_door(const Claim& mine, const SplitOptions& options);
+  Result<Door> door_of(Rank owner, const std::string& purpose) const;
 
   // plans.cc
   Result<std::shared_ptr<Plan>> plan_for(const PlanKey& key);
@@ -248,7 +271,7 @@ class Communicator::Impl {
   void conclude(Operation* operation, Status result);
   bool run_first();
   void count_letters(std::span<const Letter> letters);
-  Status carry(std::span<Letter> letters);
+  Status carry(std::span<Letter> letters, const std::atomic<bool>* cancelled);
   void issue_letters();
   template <class Done>
   void drive_until(const Done& done);
@@ -271,8 +294,13 @@ class Communicator::Impl {
   bool renumbered_ = false;
   uint8_t lanes_ = 1;
   uint64_t eager_bytes_ = 0;
-  std::string algorithm_;       // override, or empty
-  std::string transport_name_;  // for people: "shm", "tcp", "shm+tcp"
+  TransportConfig config_;
+  SocketAddress address_;           // at which others reach this rank
+  Fd door_;                         // src/door.h
+  std::vector<std::string> doors_;  // of all ranks
+  std::string wanted_transport_;    // by name, or "auto"
+  std::string algorithm_;           // override, or empty
+  std::string transport_name_;      // for people: "shm", "tcp", "shm+tcp"
   std::chrono::milliseconds timeout_{30'000};
   Limits waiting_;       // how to wait: the least patient transport's; spins 0 when ranks
                          // outnumber cores on this host
@@ -301,6 +329,8 @@ class Communicator::Impl {
   // any thread
   std::atomic<bool> failed_{false};
   std::atomic<bool> abort_{false};
+  std::atomic<bool> revoked_{false};
+  std::atomic<uint64_t> splits_{0};
   std::atomic<bool> napping_{false};     // a driver sleeps that wants to hear of new operations
   std::atomic<int> sleepers_{0};         // who wait for somebody else to drive, or to stop driving
   std::atomic<uint32_t> travelling_{0};  // operations with letters under way, not in the queue

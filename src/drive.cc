@@ -171,10 +171,10 @@ void Communicator::Impl::count_letters(std::span<const Letter> letters) {
   count(totals);
 }
 
-Status Communicator::Impl::exchange(std::span<Letter> letters) {
+Status Communicator::Impl::exchange(std::span<Letter> letters, const std::atomic<bool>* cancelled) {
   if (letters.empty()) return Status::ok();
   if (tail_.load(std::memory_order_acquire) == nullptr && driver_.try_lock()) {
-    Status status = carry(letters);
+    Status status = carry(letters, cancelled);
     release_driver();
     return status;
   }
@@ -186,7 +186,7 @@ Status Communicator::Impl::exchange(std::span<Letter> letters) {
 }
 
 // Posts them and drives until they are done. The driver lock is held.
-Status Communicator::Impl::carry(std::span<Letter> letters) {
+Status Communicator::Impl::carry(std::span<Letter> letters, const std::atomic<bool>* cancelled) {
   if (failed_.load(std::memory_order_relaxed)) return failure_;
   if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, kMessages);
   size_t left = letters.size();
@@ -197,7 +197,10 @@ Status Communicator::Impl::carry(std::span<Letter> letters) {
     letter.done = [](Letter* done) { --*static_cast<size_t*>(done->owner); };
     engine_->letters().post(&letter);
   }
-  drive_until([&] { return left == 0; });
+  drive_until([&] { return left == 0 || (cancelled != nullptr && cancelled->load()); });
+  if (left > 0 && !failed_.load(std::memory_order_relaxed)) {
+    return give_up(Code::kAborted, "a call that was cancelled");
+  }
   return failed_.load(std::memory_order_relaxed) ? failure_ : Status::ok();
 }
 

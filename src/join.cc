@@ -78,6 +78,18 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Optio
   Result<Options> completed = complete(given);
   if (!completed) return completed.status();
   const Options& options = *completed;
+  Result<std::unique_ptr<Impl>> impl = make(options);
+  if (!impl) return impl.status();
+  BootstrapConfig meeting;
+  meeting.rendezvous = options.rendezvous;
+  meeting.id = options.id;
+  const Status status = (*impl)->meet(options, meeting);
+  if (!status) return status;
+  return impl;
+}
+
+// One that belongs to no group yet. Its options are complete.
+Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::make(const Options& options) {
   auto impl = std::unique_ptr<Impl>(new Impl);
   impl->rank = options.rank;
   impl->size = options.size;
@@ -85,6 +97,9 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Optio
   impl->identity_ = {options.rank, options.size, options.name};
   impl->timeout_ = options.timeout;
   impl->algorithm_ = options.algorithm;
+  impl->wanted_transport_ = options.transport;
+  impl->config_.interfaces = env_string("GOSSAMER_SOCKET_IFNAME");
+  impl->config_.port_range = env_string("GOSSAMER_PORT_RANGE");
   Result<bool> verify = env_bool("GOSSAMER_VERIFY", false);
   if (!verify) return verify.status();
   impl->verify_ = *verify;
@@ -95,61 +110,69 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Optio
                                                     "{}",
                                                     system_text(errno)));
   }
-  const Status status = impl->connect(options);
-  if (!status) return status;
   return impl;
 }
 
-Status Communicator::Impl::connect(const Options& options) {
+// Finds the other ranks by `meeting`, which says where, and forms the group with them.
+Status Communicator::Impl::meet(const Options& options, BootstrapConfig meeting) {
+  if (size == 1 && meeting.door == nullptr) return form(options, nullptr);
+  meeting.rank = rank;
+  meeting.size = size;
+  meeting.interfaces = config_.interfaces;
+  meeting.port_range = config_.port_range;
+  meeting.timeout = options.timeout;
+  meeting.aborted = options.cancelled;
+  Result<std::unique_ptr<Bootstrap>> joined = Bootstrap::join(meeting);
+  if (!joined) return joined.status();
+  config_.key = (*joined)->meeting().key;
+  config_.session = (*joined)->meeting().session;
+  address_ = (*joined)->address();
+  return form(options, joined->get());
+}
+
+// Tells the others who this rank is, and opens transports. `exchange` is null for a rank alone.
+// config_ has the group's key and session, address_ where others can reach this rank.
+Status Communicator::Impl::form(const Options& options, Exchange* exchange) {
+  config_.rank = rank;
+  config_.size = size;
+  config_.timeout = options.timeout;
+  Result<std::vector<Peer>> peers = introduce(options, exchange);
+  if (!peers) return peers.status();
+  const Status status = open_transports(options, *peers, config_, exchange);
+  if (!status || size == 1) return status;
+  OpenDoor door = open_door(address_, config_.port_range);
+  Result<std::vector<std::string>> doors = exchange->all_gather(door.address);
+  if (!doors) return doors.status();
+  door_ = std::move(door.listening);
+  doors_ = std::move(doors).value();
+  return Status::ok();
+}
+
+Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
+    const Options& options, Exchange* exchange) const {
   Peer self;
   self.host = host_identity();
   self.size = this_host();
   self.transport = options.transport;
   self.algorithm = options.algorithm;
-  std::vector<Peer> peers = {self};
-  std::unique_ptr<Bootstrap> bootstrap;
-  TransportConfig config;
-  if (size > 1) {
-    BootstrapConfig meeting;
-    meeting.rank = rank;
-    meeting.size = size;
-    meeting.rendezvous = options.rendezvous;
-    meeting.id = options.id;
-    meeting.interfaces = env_string("GOSSAMER_SOCKET_IFNAME");
-    meeting.port_range = env_string("GOSSAMER_PORT_RANGE");
-    meeting.timeout = options.timeout;
-    meeting.aborted = options.cancelled;
-    Result<std::unique_ptr<Bootstrap>> joined = Bootstrap::join(meeting);
-    if (!joined) return joined.status();
-    bootstrap = std::move(joined).value();
-    config.key = bootstrap->meeting().key;
-    config.session = bootstrap->meeting().session;
-    config.interfaces = meeting.interfaces;
-    config.port_range = meeting.port_range;
-    Result<std::vector<std::string>> blobs = bootstrap->all_gather(self.encode());
-    if (!blobs) return blobs.status();
-    peers.clear();
-    for (Rank r = 0; r < size; ++r) {
-      Result<Peer> peer = Peer::decode((*blobs)[static_cast<size_t>(r)], r);
-      if (!peer) return peer.status();
-      peers.push_back(std::move(peer).value());
-    }
-  }
+  if (size == 1) return std::vector<Peer>{self};
+  Result<std::vector<std::string>> blobs = exchange->all_gather(self.encode());
+  if (!blobs) return blobs.status();
+  std::vector<Peer> peers;
   for (Rank r = 0; r < size; ++r) {
-    const Peer& peer = peers[static_cast<size_t>(r)];
-    if (peer.transport != self.transport || peer.algorithm != self.algorithm) {
+    Result<Peer> peer = Peer::decode((*blobs)[static_cast<size_t>(r)], r);
+    if (!peer) return peer.status();
+    if (peer->transport != self.transport || peer->algorithm != self.algorithm) {
       return Status::error(
           Code::kMismatch,
           fmt::format("rank {} has transport '{}' and algorithm '{}', rank {} '{}' and '{}'; set "
                       "GOSSAMER_TRANSPORT and GOSSAMER_ALGORITHM alike on all ranks",
-                      rank, self.transport, self.algorithm, r, peer.transport, peer.algorithm),
+                      rank, self.transport, self.algorithm, r, peer->transport, peer->algorithm),
           r);
     }
+    peers.push_back(std::move(peer).value());
   }
-  config.rank = rank;
-  config.size = size;
-  config.timeout = options.timeout;
-  return open_transports(options, peers, config, bootstrap.get());
+  return peers;
 }
 
 // Renumbers ranks so that those of a host adjoin, and makes the machine that prices are about.

@@ -46,7 +46,7 @@ Status aborted() {
 // resolves to 127.0.1.1 on its own host), the first other interface.
 Result<SocketAddress> own_address(const BootstrapConfig& config, const MeetingPoint& point,
                                   int socket) {
-  if (config.interfaces.empty()) {
+  if (config.interfaces.empty() || config.door != nullptr) {
     auto local = local_address(socket);
     if (!local || !local->is_loopback() || point.loopback_meant) {
       return local;
@@ -231,6 +231,14 @@ Result<Met> keep_trying(const BootstrapConfig& config, const Deadline& deadline,
             fmt::format("nobody serves the unique id at {}: {}; the process that made it must "
                         "still run, and an id serves one group only",
                         point->text, last.message()));
+      }
+      // Whoever owns a door listens until its communicator ends.
+      if (place.is_door() && last.code() == Code::kPeerLost && gone.expired()) {
+        return Status::error(Code::kPeerLost,
+                             fmt::format("nobody is at {}: {}; its process or its communicator is "
+                                         "gone, so exclude it too",
+                                         point->text, last.message()),
+                             0);
       }
       wait = attempt.refused ? milliseconds(100) : wait;
     }

@@ -1,5 +1,6 @@
 #include "src/meeting_host.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 
@@ -107,6 +108,10 @@ Result<RendezvousText> parse_rendezvous(const std::string& text) {
 Result<std::unique_ptr<MeetingPlace>> MeetingPlace::open(const BootstrapConfig& config) {
   std::unique_ptr<MeetingPlace> place(new MeetingPlace);
   place->interfaces_ = config.interfaces;
+  if (config.door != nullptr) {
+    Status met = place->meet_at_door(config);
+    return met ? Result<std::unique_ptr<MeetingPlace>>(std::move(place)) : met;
+  }
   if (config.id != nullptr) {
     auto fields = parse_unique_id(*config.id);
     if (!fields) {
@@ -138,6 +143,7 @@ std::string MeetingPlace::text() const {
 }
 
 const char* MeetingPlace::key_advice() const {
+  if (door_) return "all ranks that go on must exclude the same ranks";
   return id_ ? "use the unique id of this group, unaltered, on all ranks"
              : "set the same GOSSAMER_KEY on all ranks, or choose another port if another program "
                "listens there";
@@ -252,6 +258,42 @@ Status MeetingPlace::serve_file(const BootstrapConfig& config) {
   point.served_by = 0;
   point.text = shown_;
   own_ = point;
+  return Status::ok();
+}
+
+Status MeetingPlace::meet_at_door(const BootstrapConfig& config) {
+  const Door& door = *config.door;
+  door_ = true;
+  shown_ = fmt::format("{} ({})", door.address.to_string(), door.owner);
+  MeetingPoint point;
+  point.address = door.address;
+  point.key = door.key;
+  point.session = door.session;
+  point.loopback_meant = door.address.is_loopback();
+  point.served_by = 0;
+  point.text = shown_;
+  own_ = point;
+  if (config.rank != 0) {
+    return Status::ok();
+  }
+  Fd socket(::fcntl(door.listening, F_DUPFD_CLOEXEC, 0));
+  if (!socket.is_open()) {
+    return Status::error(Code::kSystem, "no file descriptors left: raise `ulimit -n`");
+  }
+  RendezvousConfig server;
+  server.key = door.key;
+  server.handshake_session = door.session;
+  server.timeout = config.timeout;
+  server.linger = kLinger;
+  Status random = random_bytes(std::as_writable_bytes(std::span(&server.group_session, 1)));
+  if (!random) {
+    return random;
+  }
+  auto thread = RendezvousThread::start(std::move(socket), server);
+  if (!thread) {
+    return thread.status();
+  }
+  server_ = std::move(*thread);
   return Status::ok();
 }
 

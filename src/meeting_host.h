@@ -34,6 +34,7 @@ class MeetingPlace {
   // Looks again: a file may have changed, a name may have become known.
   Result<MeetingPoint> locate() const;
   bool is_file() const { return !id_ && text_.is_file; }
+  bool is_door() const { return door_; }
   bool is_id() const { return id_.has_value(); }
   Rank served_by() const { return id_ ? -1 : 0; }
   std::string text() const;
@@ -46,13 +47,15 @@ class MeetingPlace {
   MeetingPlace() = default;
   Status serve_tcp(const BootstrapConfig& config);
   Status serve_file(const BootstrapConfig& config);
+  Status meet_at_door(const BootstrapConfig& config);
 
   RendezvousText text_;
   std::string shown_;
   std::optional<UniqueIdFields> id_;
   Key tcp_key_{};
   std::string interfaces_;
-  std::optional<MeetingPoint> own_;  // rank 0: where it serves
+  std::optional<MeetingPoint> own_;  // rank 0: where it serves; a door: where it is
+  bool door_ = false;
   std::optional<UniqueId> written_;
   std::unique_ptr<RendezvousThread> server_;
 };

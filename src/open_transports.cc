@@ -11,7 +11,7 @@
 #include <cerrno>
 #include <set>
 
-#include "src/bootstrap.h"
+#include "src/exchange.h"
 #include "src/peer_card.h"
 #include "src/system_text.h"
 
@@ -54,7 +54,7 @@ struct Communicator::Impl::Opened {
 // Makes a transport and tells its address to all. One that is `optional` may be unavailable.
 Result<Communicator::Impl::Opened> Communicator::Impl::make_transport(
     const std::string& transport_name, bool optional, const TransportConfig& config,
-    Bootstrap* bootstrap) const {
+    Exchange* exchange) const {
   Opened opened;
   opened.name = transport_name;
   Result<std::unique_ptr<Transport>> made = find_transport(transport_name)->create(config);
@@ -67,7 +67,7 @@ Result<Communicator::Impl::Opened> Communicator::Impl::make_transport(
              fmt::format("not using {}: {}", transport_name, made.status().message()));
   }
   Result<std::vector<std::string>> addresses =
-      bootstrap->all_gather(opened.transport ? opened.transport->address() : std::string());
+      exchange->all_gather(opened.transport ? opened.transport->address() : std::string());
   if (!addresses) return addresses.status();
   opened.addresses = std::move(addresses).value();
   return opened;
@@ -76,13 +76,13 @@ Result<Communicator::Impl::Opened> Communicator::Impl::make_transport(
 // Those that the links between these ranks need, in order of preference.
 Result<std::vector<Communicator::Impl::Opened>> Communicator::Impl::choose_transports(
     const std::string& wanted, const std::vector<Peer>& peers, const TransportConfig& config,
-    Bootstrap* bootstrap) const {
+    Exchange* exchange) const {
   std::vector<Opened> chosen;
   if (size == 1) return chosen;
   std::set<std::string> hosts;
   for (const Peer& peer : peers) hosts.insert(peer.host);
   const auto add = [&](const std::string& transport_name, bool optional) {
-    Result<Opened> opened = make_transport(transport_name, optional, config, bootstrap);
+    Result<Opened> opened = make_transport(transport_name, optional, config, exchange);
     if (!opened) return opened.status();
     chosen.push_back(std::move(opened).value());
     return Status::ok();
@@ -116,9 +116,9 @@ Result<std::vector<Communicator::Impl::Opened>> Communicator::Impl::choose_trans
 }
 
 Status Communicator::Impl::open_transports(const Options& options, const std::vector<Peer>& peers,
-                                           const TransportConfig& config, Bootstrap* bootstrap) {
+                                           const TransportConfig& config, Exchange* exchange) {
   Result<std::vector<Opened>> chosen =
-      choose_transports(options.transport, peers, config, bootstrap);
+      choose_transports(options.transport, peers, config, exchange);
   if (!chosen) return chosen.status();
   const auto watch = [this](int fd) {
     epoll_event event{};
@@ -160,7 +160,7 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
   }
   // One transport has the same limits on all ranks; of several, not every rank has each.
   if (names.size() > 1) {
-    Result<std::vector<std::string>> limits = bootstrap->all_gather(shared.encode());
+    Result<std::vector<std::string>> limits = exchange->all_gather(shared.encode());
     if (!limits) return limits.status();
     for (Rank r = 0; r < size; ++r) {
       status = shared.take_least((*limits)[static_cast<size_t>(r)], r);

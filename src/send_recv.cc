@@ -17,6 +17,7 @@ Status invalid(std::string message) {
 
 Result<Letter> Communicator::Impl::letter(bool sends, const void* data, uint64_t count,
                                           DataType type, Rank peer) const {
+  if (revoked()) return invalid(kRevoked);
   const uint64_t element = size_of(type);
   if (element == 0) return invalid("the element type is none of gossamer::DataType");
   if (peer >= size || peer < 0) {

@@ -29,6 +29,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "gossamer/export.h"
 #include "gossamer/status.h"
@@ -162,6 +163,52 @@ class GOSSAMER_API Communicator {
   // GOSSAMER_RANK, GOSSAMER_SIZE and GOSSAMER_RENDEZVOUS. One rank alone when there is no launcher.
   static Result<std::unique_ptr<Communicator>> from_environment();
   static Result<std::unique_ptr<Communicator>> from_environment(Options defaults);
+
+  // All `size` ranks of one group, in this process, in rank order; the rest of `options` holds for
+  // all of them. Ranks may be used from one thread, inside groups, or from several.
+  static Result<std::vector<std::unique_ptr<Communicator>>> create_all(Rank size);
+  static Result<std::vector<std::unique_ptr<Communicator>>> create_all(Rank size, Options options);
+
+  // What a communicator made from this one takes, instead of what this one has.
+  struct SplitOptions {
+    std::string name = {};                 // empty: this one's
+    std::chrono::milliseconds timeout{0};  // 0: this one's
+    // As in Options; a split that it ends ends this communicator too.
+    const std::atomic<bool>* cancelled = nullptr;
+  };
+  struct ShrinkOptions {
+    std::string name = {};
+    std::chrono::milliseconds timeout{0};
+    const std::atomic<bool>* cancelled = nullptr;
+    bool abort = false;  // first end what is in flight on this communicator, as abort() does
+  };
+
+  // Parts the group by color: ranks of one color form a group, in order of `key` and, where keys
+  // are alike, of their ranks here. kNoColor, and any other negative color: null, and no group.
+  // Every rank calls it, in one order with its other calls on this communicator, which goes on. It
+  // makes no connection but those of the new group's transports.
+  //   kTimeout, kPeerLost, kAborted   as for all_reduce, and this communicator has failed
+  static constexpr int kNoColor = -1;
+  Result<std::unique_ptr<Communicator>> split(int color, int key);
+  Result<std::unique_ptr<Communicator>> split(int color, int key, const SplitOptions& options);
+
+  // The group without some ranks, which need not be there: the others call it, with the same ranks,
+  // and close up. This communicator may have failed, and is of no use to the new one; it is to be
+  // destroyed afterwards. Every rank listens at a socket of its own as long as its communicator
+  // lives, so that the others can meet there: no server, and no rank that was excluded, is needed.
+  //   kInvalidArgument  no rank is excluded, one twice, this one, or one that is not in the group
+  //   kPeerLost         another rank is gone too: exclude it, and call it again
+  //   kMismatch         ranks exclude different ranks
+  //   kTimeout          a rank did not call it in time
+  Result<std::unique_ptr<Communicator>> shrink(std::span<const Rank> excluded);
+  Result<std::unique_ptr<Communicator>> shrink(std::span<const Rank> excluded,
+                                               const ShrinkOptions& options);
+
+  // Ends what is in flight with kAborted, here and on the other ranks, as abort() does. Later calls
+  // are refused with kInvalidArgument, but split(), shrink() and destruction work. Ranks that have
+  // called it split by meeting at rank 0. Any thread, any time; returns at once.
+  void revoke();
+  bool revoked() const;
 
   ~Communicator();  // leaves; does not wait for other ranks
   Communicator(const Communicator&) = delete;

@@ -1,14 +1,13 @@
-// The C boundary: checks handles, maps codes once, keeps the last sentence per thread.
+// The C API: communicators, collectives, works, plans, memory.
 
 #include <cstring>
-#include <exception>
-#include <new>
 #include <string>
 
-#include "gossamer/communicator.h"
-#include "gossamer/gossamer.h"
 #include "gossamer/memory.h"
+#include "src/c_boundary.h"
 
+using namespace gossamer::boundary;  // NOLINT(google-build-using-namespace): all of it is this
+                                     // file's
 using gossamer::Code;
 using gossamer::Communicator;
 using gossamer::DataType;
@@ -17,114 +16,12 @@ using gossamer::Reduction;
 using gossamer::Result;
 using gossamer::Status;
 
-struct gossamerComm {
-  std::unique_ptr<Communicator> communicator;
-};
-
-struct gossamerWork {
-  gossamer::Work work;
-};
-
-struct gossamerPlan {
-  gossamer::PersistentCollective collective;
-};
-
 namespace {
 
-thread_local std::string last_error;
 thread_local std::string shown_error;
-
-gossamerResult_t result_of(Code code) {
-  switch (code) {
-    case Code::kOk:
-      return gossamerSuccess;
-    case Code::kPending:
-    case Code::kAgain:
-      return gossamerInProgress;
-    case Code::kInvalidArgument:
-      return gossamerInvalidArgument;
-    case Code::kUnavailable:
-      return gossamerUnavailable;
-    case Code::kTimeout:
-      return gossamerTimeout;
-    case Code::kPeerLost:
-      return gossamerPeerLost;
-    case Code::kMismatch:
-      return gossamerMismatch;
-    case Code::kAborted:
-      return gossamerAborted;
-    case Code::kSystem:
-      return gossamerSystemError;
-  }
-  return gossamerSystemError;
-}
-
-gossamerResult_t finish(const Status& status) {
-  if (status.is_ok()) return gossamerSuccess;
-  last_error = status.to_string();
-  return result_of(status.code());
-}
-
-gossamerResult_t refuse(const char* sentence) {
-  last_error = sentence;
-  return gossamerInvalidArgument;
-}
-
-// The standard library may throw (out of memory, no more threads); nothing else does.
-template <class Call>
-gossamerResult_t guarded(Call call) noexcept {
-  try {
-    return call();
-  } catch (const std::bad_alloc&) {
-    return gossamerSystemError;
-  } catch (const std::exception& e) {
-    last_error = std::string("system: ") + e.what();
-    return gossamerSystemError;
-  }
-}
-
-// A C caller's number, read as one: as an enum it may be a value that the compiler assumes away.
-template <class Enum>
-uint32_t number_of(const Enum& value) {
-  uint32_t number = 0;
-  static_assert(sizeof(number) == sizeof(value));
-  std::memcpy(&number, &value, sizeof(number));
-  return number;
-}
-
-// What is out of range stays so, instead of being cut to a byte that may be in range.
-DataType type_of(const gossamerDataType_t& type) {
-  const uint32_t number = number_of(type);
-  return static_cast<DataType>(number < gossamer::kDataTypeCount ? number : UINT8_MAX);
-}
 
 Reduction reduction_of(gossamerRedOp_t op) {
   return {static_cast<ReduceOp>(op)};
-}
-
-bool plain(const gossamerRedOp_t& op) {
-  return number_of(op) <= gossamerAvg;
-}
-
-Result<Communicator::Options> options_of(const gossamerConfig_t* config) {
-  Communicator::Options options;
-  if (config == nullptr) return options;
-  if (config->size != sizeof(gossamerConfig_t)) {
-    return Status::error(Code::kInvalidArgument,
-                         "the config has another size than this library's; start from "
-                         "GOSSAMER_CONFIG_INITIALIZER and compile with this version's header");
-  }
-  if (config->name != nullptr) options.name = config->name;
-  if (config->transport != nullptr) options.transport = config->transport;
-  if (config->algorithm != nullptr) options.algorithm = config->algorithm;
-  options.timeout = std::chrono::milliseconds(config->timeout_ms);
-  return options;
-}
-
-gossamerResult_t hand_over(Result<std::unique_ptr<Communicator>> made, gossamerComm_t* comm) {
-  if (!made) return finish(made.status());
-  *comm = new gossamerComm{std::move(made).value()};
-  return gossamerSuccess;
 }
 
 gossamerResult_t join(gossamerComm_t* comm, int nranks, const gossamer::UniqueId* id,
@@ -138,20 +35,6 @@ gossamerResult_t join(gossamerComm_t* comm, int nranks, const gossamer::UniqueId
   options->id = id;
   if (rendezvous != nullptr) options->rendezvous = rendezvous;
   return hand_over(Communicator::create(*options), comm);
-}
-
-constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";
-constexpr const char* kNoWork = "the work handle is null; a ...Start call makes one";
-constexpr const char* kNoPlan =
-    "the plan is null; gossamerAllReduceInit and ...GatherInit make one";
-constexpr const char* kNoResult = "the pointer for the result is null";
-constexpr const char* kNoOp =
-    "the operation is none of gossamerRedOp_t; use gossamerAllReducePreMulSum or "
-    "gossamerAllReduceUser for others";
-
-gossamerResult_t start(gossamer::Work work, gossamerWork_t* handle) {
-  *handle = new gossamerWork{std::move(work)};
-  return gossamerSuccess;
 }
 
 gossamerResult_t hand_over(Result<gossamer::PersistentCollective> made, gossamerPlan_t* plan) {
@@ -288,7 +171,7 @@ const char* gossamerGetErrorString(gossamerResult_t result) {
 const char* gossamerGetLastError(gossamerComm_t comm) {
   const gossamerResult_t copied = guarded([&] {
     const Status status = comm != nullptr ? comm->communicator->status() : Status::ok();
-    shown_error = status.is_ok() ? last_error : status.to_string();
+    shown_error = status.is_ok() ? last_sentence() : status.to_string();
     return gossamerSuccess;
   });
   return copied == gossamerSuccess ? shown_error.c_str() : "out of memory";
@@ -321,9 +204,9 @@ gossamerResult_t gossamerAllReduceStart(const void* sendbuff, void* recvbuff, si
   if (work == nullptr) return refuse(kNoResult);
   if (!plain(op)) return refuse(kNoOp);
   return guarded([&] {
-    return start(comm->communicator->start_all_reduce(sendbuff, recvbuff, count, type_of(datatype),
-                                                      reduction_of(op)),
-                 work);
+    return hand_over(comm->communicator->start_all_reduce(sendbuff, recvbuff, count,
+                                                          type_of(datatype), reduction_of(op)),
+                     work);
   });
 }
 
@@ -341,7 +224,7 @@ gossamerResult_t gossamerAllGatherStart(const void* sendbuff, void* recvbuff, si
   if (comm == nullptr) return refuse(kNoComm);
   if (work == nullptr) return refuse(kNoResult);
   return guarded([&] {
-    return start(
+    return hand_over(
         comm->communicator->start_all_gather(sendbuff, recvbuff, sendcount, type_of(datatype)),
         work);
   });

@@ -40,7 +40,7 @@ MAY_INCLUDE = [
 ]
 # An include that only the named files may have.
 ONLY = [
-    (r"gossamer/gossamer\.h", r"src/c_api\.cc|tests/"),
+    (r"gossamer/gossamer\.h", r"src/c_\w+\.(cc|h)|tests/"),
     (r"gossamer/nccl/", r"src/nccl_api\.cc|tests/"),
     (r"perf/", r"perf/|tests/"),
     (r"tests/", r"tests/"),

@@ -1,0 +1,85 @@
+#include "src/c_boundary.h"
+
+namespace gossamer::boundary {
+namespace {
+
+thread_local std::string last_error;
+
+}  // namespace
+
+gossamerResult_t result_of(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return gossamerSuccess;
+    case Code::kPending:
+    case Code::kAgain:
+      return gossamerInProgress;
+    case Code::kInvalidArgument:
+      return gossamerInvalidArgument;
+    case Code::kUnavailable:
+      return gossamerUnavailable;
+    case Code::kTimeout:
+      return gossamerTimeout;
+    case Code::kPeerLost:
+      return gossamerPeerLost;
+    case Code::kMismatch:
+      return gossamerMismatch;
+    case Code::kAborted:
+      return gossamerAborted;
+    case Code::kSystem:
+      return gossamerSystemError;
+  }
+  return gossamerSystemError;
+}
+
+gossamerResult_t finish(const Status& status) {
+  if (status.is_ok()) return gossamerSuccess;
+  last_error = status.to_string();
+  return result_of(status.code());
+}
+
+gossamerResult_t refuse(const char* sentence) {
+  last_error = sentence;
+  return gossamerInvalidArgument;
+}
+
+gossamerResult_t out_of_memory() {
+  return gossamerSystemError;
+}
+
+gossamerResult_t thrown(const std::exception& exception) {
+  last_error = std::string("system: ") + exception.what();
+  return gossamerSystemError;
+}
+
+const std::string& last_sentence() {
+  return last_error;
+}
+
+Result<Communicator::Options> options_of(const gossamerConfig_t* config) {
+  Communicator::Options options;
+  if (config == nullptr) return options;
+  if (config->size != sizeof(gossamerConfig_t)) {
+    return Status::error(Code::kInvalidArgument,
+                         "the config has another size than this library's; start from "
+                         "GOSSAMER_CONFIG_INITIALIZER and compile with this version's header");
+  }
+  if (config->name != nullptr) options.name = config->name;
+  if (config->transport != nullptr) options.transport = config->transport;
+  if (config->algorithm != nullptr) options.algorithm = config->algorithm;
+  options.timeout = std::chrono::milliseconds(config->timeout_ms);
+  return options;
+}
+
+gossamerResult_t hand_over(Result<std::unique_ptr<Communicator>> made, gossamerComm_t* comm) {
+  if (!made) return finish(made.status());
+  *comm = *made ? new gossamerComm{std::move(made).value()} : nullptr;
+  return gossamerSuccess;
+}
+
+gossamerResult_t hand_over(Work work, gossamerWork_t* handle) {
+  *handle = new gossamerWork{std::move(work)};
+  return gossamerSuccess;
+}
+
+}  // namespace gossamer::boundary

@@ -36,6 +36,8 @@ extern "C" {
 typedef struct gossamerComm* gossamerComm_t; /* one rank's seat in a group */
 typedef struct gossamerWork* gossamerWork_t; /* a running operation */
 typedef struct gossamerPlan* gossamerPlan_t; /* a persistent collective, bound to its buffers */
+typedef struct gossamerStream*
+    gossamerStream_t; /* work on host memory, in order, beside the caller */
 
 /* Where a group meets and the key that admits to it: a secret. Plain bytes; carry it to the other
  * ranks by any means. */
@@ -121,6 +123,27 @@ GOSSAMER_API gossamerResult_t gossamerCommDestroy(gossamerComm_t comm);
  */
 GOSSAMER_API gossamerResult_t gossamerCommAbort(gossamerComm_t comm);
 
+/* All `nranks` ranks of one group in this process: comms[0] .. comms[nranks - 1]. */
+GOSSAMER_API gossamerResult_t gossamerCommInitAll(gossamerComm_t* comms, int nranks,
+                                                  const gossamerConfig_t* config);
+/* Parts the group: ranks of one color form a group, in order of key, then of rank. Every rank calls
+ * it; with GOSSAMER_NO_COLOR a rank gets NULL and joins none. Of `config`, which may be NULL, name
+ * and timeout_ms hold; what it leaves open is as in `comm`. */
+#define GOSSAMER_NO_COLOR (-1)
+GOSSAMER_API gossamerResult_t gossamerCommSplit(gossamerComm_t comm, int color, int key,
+                                                gossamerComm_t* newcomm,
+                                                const gossamerConfig_t* config);
+/* The group without some ranks, which need not be there any more: the others call it, and `comm`
+ * may have failed. With GOSSAMER_SHRINK_ABORT, what is in flight on `comm` is ended first. */
+#define GOSSAMER_SHRINK_DEFAULT 0
+#define GOSSAMER_SHRINK_ABORT 1
+GOSSAMER_API gossamerResult_t gossamerCommShrink(gossamerComm_t comm, const int* excluded,
+                                                 int excluded_count, gossamerComm_t* newcomm,
+                                                 const gossamerConfig_t* config, int flags);
+/* Ends what is in flight, as gossamerCommAbort() does, and refuses more, but `comm` can be split
+ * and shrunk by ranks that have all revoked it. */
+GOSSAMER_API gossamerResult_t gossamerCommRevoke(gossamerComm_t comm);
+
 GOSSAMER_API gossamerResult_t gossamerCommCount(gossamerComm_t comm, int* count);
 GOSSAMER_API gossamerResult_t gossamerCommUserRank(gossamerComm_t comm, int* rank);
 /* The failure that ended this communicator, or gossamerSuccess. */
@@ -160,6 +183,69 @@ GOSSAMER_API gossamerResult_t gossamerAllGather(const void* sendbuff, void* recv
 GOSSAMER_API gossamerResult_t gossamerAllGatherStart(const void* sendbuff, void* recvbuff,
                                                      size_t sendcount, gossamerDataType_t datatype,
                                                      gossamerComm_t comm, gossamerWork_t* work);
+
+/* A message to `peer`, who receives it with the same count and type; count may be 0. Two ranks make
+ * all calls that involve both in the same order. */
+GOSSAMER_API gossamerResult_t gossamerSend(const void* sendbuff, size_t count,
+                                           gossamerDataType_t datatype, int peer,
+                                           gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerRecv(void* recvbuff, size_t count,
+                                           gossamerDataType_t datatype, int peer,
+                                           gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerSendStart(const void* sendbuff, size_t count,
+                                                gossamerDataType_t datatype, int peer,
+                                                gossamerComm_t comm, gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerRecvStart(void* recvbuff, size_t count,
+                                                gossamerDataType_t datatype, int peer,
+                                                gossamerComm_t comm, gossamerWork_t* work);
+/* The next message that some rank has sent; *peer = its rank. Not within a group. */
+GOSSAMER_API gossamerResult_t gossamerRecvAny(void* recvbuff, size_t count,
+                                              gossamerDataType_t datatype, int* peer,
+                                              gossamerComm_t comm);
+
+/* Shares of different lengths: rank r's are the counts[r] elements from displs[r] on. All arrays
+ * have one entry per rank; those of a root may be NULL elsewhere. */
+GOSSAMER_API gossamerResult_t gossamerAllGatherV(const void* sendbuff, size_t sendcount,
+                                                 void* recvbuff, const uint64_t* recvcounts,
+                                                 const uint64_t* recvdispls,
+                                                 gossamerDataType_t datatype, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerAllToAllV(const void* sendbuff, const uint64_t* sendcounts,
+                                                const uint64_t* senddispls, void* recvbuff,
+                                                const uint64_t* recvcounts,
+                                                const uint64_t* recvdispls,
+                                                gossamerDataType_t datatype, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerGatherV(const void* sendbuff, size_t sendcount,
+                                              void* recvbuff, const uint64_t* recvcounts,
+                                              const uint64_t* recvdispls,
+                                              gossamerDataType_t datatype, int root,
+                                              gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerScatterV(const void* sendbuff, const uint64_t* sendcounts,
+                                               const uint64_t* senddispls, void* recvbuff,
+                                               size_t recvcount, gossamerDataType_t datatype,
+                                               int root, gossamerComm_t comm);
+
+/* Between start and end, this thread's blocking calls are noted; the outermost end carries them
+ * out, each communicator's collectives in their order and then all its messages at once. */
+GOSSAMER_API gossamerResult_t gossamerGroupStart(void);
+GOSSAMER_API gossamerResult_t gossamerGroupEnd(void);
+/* Instead of the end: carries out nothing; *us = how long it would take, by the price model. */
+GOSSAMER_API gossamerResult_t gossamerGroupSimulateEnd(double* us);
+
+/* Streams: calls given to one return at once and are carried out in their order by its own thread.
+ */
+GOSSAMER_API gossamerResult_t gossamerStreamCreate(gossamerStream_t* stream);
+/* Finishes what is in it. */
+GOSSAMER_API gossamerResult_t gossamerStreamDestroy(gossamerStream_t stream);
+/* From now on this thread's blocking calls are given to `stream`; NULL: carried out by the caller.
+ */
+GOSSAMER_API gossamerResult_t gossamerStreamUse(gossamerStream_t stream);
+/* Waits for all that was given to it; the first failure since the last time. */
+GOSSAMER_API gossamerResult_t gossamerStreamSynchronize(gossamerStream_t stream);
+/* *done = 1 when all of it is done, well or not. */
+GOSSAMER_API gossamerResult_t gossamerStreamQuery(gossamerStream_t stream, int* done);
+/* Calls function(argument) on the stream's thread when everything before it is done. */
+GOSSAMER_API gossamerResult_t gossamerStreamCall(gossamerStream_t stream,
+                                                 void (*function)(void* argument), void* argument);
 
 /* *done = 1 when it has finished, well or not. Never blocks. */
 GOSSAMER_API gossamerResult_t gossamerWorkTest(gossamerWork_t work, int* done);

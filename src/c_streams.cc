@@ -1,0 +1,133 @@
+// The C API: streams, and communicators made from communicators.
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "src/c_boundary.h"
+
+using namespace gossamer::boundary;  // NOLINT(google-build-using-namespace): all of it is this
+                                     // file's
+using gossamer::Communicator;
+using gossamer::Result;
+
+namespace {
+
+constexpr const char* kNoStream = "the stream is null; gossamerStreamCreate makes one";
+
+thread_local std::optional<gossamer::Stream::Use> used;
+
+}  // namespace
+
+extern "C" {
+
+gossamerResult_t gossamerStreamCreate(gossamerStream_t* stream) {
+  if (stream == nullptr) return refuse(kNoResult);
+  *stream = nullptr;
+  return guarded([&] {
+    *stream = new gossamerStream;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerStreamDestroy(gossamerStream_t stream) {
+  return guarded([&] {
+    delete stream;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerStreamUse(gossamerStream_t stream) {
+  return guarded([&] {
+    used.reset();
+    if (stream != nullptr) used.emplace(&stream->stream);
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerStreamSynchronize(gossamerStream_t stream) {
+  if (stream == nullptr) return refuse(kNoStream);
+  return guarded([&] { return finish(stream->stream.synchronize()); });
+}
+
+gossamerResult_t gossamerStreamQuery(gossamerStream_t stream, int* done) {
+  if (stream == nullptr) return refuse(kNoStream);
+  if (done == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    *done = stream->stream.query() ? 1 : 0;
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerStreamCall(gossamerStream_t stream, void (*function)(void* argument),
+                                    void* argument) {
+  if (stream == nullptr) return refuse(kNoStream);
+  if (function == nullptr) return refuse("the function to call is null");
+  return guarded([&] {
+    stream->stream.call([function, argument] { function(argument); });
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommInitAll(gossamerComm_t* comms, int nranks,
+                                     const gossamerConfig_t* config) {
+  if (comms == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    Result<Communicator::Options> options = options_of(config);
+    if (!options) return finish(options.status());
+    auto all = Communicator::create_all(nranks, *options);
+    if (!all) return finish(all.status());
+    for (size_t r = 0; r < all->size(); ++r) {
+      comms[r] = new gossamerComm{std::move(all.value()[r])};
+    }
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommSplit(gossamerComm_t comm, int color, int key, gossamerComm_t* newcomm,
+                                   const gossamerConfig_t* config) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (newcomm == nullptr) return refuse(kNoResult);
+  *newcomm = nullptr;
+  return guarded([&] {
+    const Result<Communicator::Options> options = options_of(config);
+    if (!options) return finish(options.status());
+    return hand_over(
+        comm->communicator->split(color, key, {.name = options->name, .timeout = options->timeout}),
+        newcomm);
+  });
+}
+
+gossamerResult_t gossamerCommShrink(gossamerComm_t comm, const int* excluded, int excluded_count,
+                                    gossamerComm_t* newcomm, const gossamerConfig_t* config,
+                                    int flags) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (newcomm == nullptr) return refuse(kNoResult);
+  *newcomm = nullptr;
+  if (excluded == nullptr || excluded_count < 1) {
+    return refuse("no rank is to be excluded; name at least one");
+  }
+  if ((flags & ~GOSSAMER_SHRINK_ABORT) != 0) {
+    return refuse("the flags are neither GOSSAMER_SHRINK_DEFAULT nor GOSSAMER_SHRINK_ABORT");
+  }
+  return guarded([&] {
+    const Result<Communicator::Options> options = options_of(config);
+    if (!options) return finish(options.status());
+    Communicator::ShrinkOptions own;
+    own.name = options->name;
+    own.timeout = options->timeout;
+    own.abort = (flags & GOSSAMER_SHRINK_ABORT) != 0;
+    const std::span<const int> ranks(excluded, static_cast<size_t>(excluded_count));
+    return hand_over(comm->communicator->shrink(ranks, own), newcomm);
+  });
+}
+
+gossamerResult_t gossamerCommRevoke(gossamerComm_t comm) {
+  if (comm == nullptr) return refuse(kNoComm);
+  return guarded([&] {
+    comm->communicator->revoke();
+    return gossamerSuccess;
+  });
+}
+
+}  // extern "C"

@@ -10,6 +10,7 @@
 #include "gossamer/transport.h"
 #include "perf/commands.h"
 #include "perf/table.h"
+#include "src/call_buffers.h"
 #include "src/price.h"
 #include "topology/machine.h"
 
@@ -25,6 +26,7 @@ struct Flags {
   std::string transport = "shm";
   std::string between = "auto";
   int ranks = 4;
+  int root = 0;
   int hosts = 1;
   int cores = 0;
   bool in_place = false;
@@ -38,9 +40,7 @@ Result<Call> read_call(const Flags& f) {
   Call call;
   const auto collective = parse_collective(f.collective);
   if (!collective)
-    return bad("'" + f.collective +
-               "' is no collective; write all_reduce or "
-               "all_gather");
+    return bad("'" + f.collective + "' is no collective; write for example all_reduce");
   const auto type = parse_data_type(f.type);
   if (!type) return bad("'" + f.type + "' is no data type");
   const auto op = parse_reduce_op(f.op);
@@ -49,12 +49,14 @@ Result<Call> read_call(const Flags& f) {
   if (!bytes) return bytes.status();
   if (f.ranks < 1 || f.ranks > 65536) return bad("--ranks wants 1 to 65536");
   if (f.hosts < 1 || f.hosts > f.ranks) return bad("--hosts wants 1 to the number of ranks");
-  const uint64_t parts = *collective == Collective::kAllGather ? static_cast<uint64_t>(f.ranks) : 1;
+  if (f.root < 0 || f.root >= f.ranks) return bad("--root wants a rank");
+  const uint64_t parts = shares_of(*collective, f.ranks);
   call.collective = *collective;
   call.type = *type;
   call.op = *op;
   call.count = std::max<uint64_t>(*bytes / (parts * size_of(*type)), 1);
   call.in_place = f.in_place;
+  call.root = has_root(*collective) ? f.root : 0;
   return call;
 }
 
@@ -95,23 +97,22 @@ int explain(Flags f) {
     return complain(bad("'" + f.algorithm + "' is no algorithm for " + f.collective), kExitUsage);
   const Machine machine = machine_for(f);
   const std::vector<Candidate> all = candidates(*call, machine, f.algorithm);
-  const uint64_t parts =
-      call->collective == Collective::kAllGather ? static_cast<uint64_t>(f.ranks) : 1;
+  const uint64_t parts = shares_of(call->collective, f.ranks);
   fmt::print("{} of {} ({} {}, {}{}) among {} ranks on {} host{} with {} cores, {} inside a host\n",
              name_of(call->collective), bytes_text(call->count * parts * size_of(call->type)),
              call->count, name_of(call->type),
-             call->collective == Collective::kAllReduce ? name_of(call->op) : "no reduction",
+             reduces(call->collective) ? name_of(call->op) : "no reduction",
              f.in_place ? ", in place" : "", f.ranks, f.hosts, f.hosts == 1 ? "" : "s",
              machine.cores_per_host, f.transport);
   if (f.hosts > 1) fmt::print("{} between hosts: {}\n", f.between, why);
-  fmt::print("{:>10}  {:<24}{:>7}{:>14}\n", "", "algorithm", "pieces", "predicted us");
+  fmt::print("{:>10}  {:<28}{:>7}{:>14}\n", "", "algorithm", "pieces", "predicted us");
   bool chosen = false;
   for (const Candidate& c : all) {
     if (!c.why_not.empty()) {
-      fmt::print("{:>10}  {:<24}{:>7}{:>14}  {}\n", "", c.algorithm->name, "-", "-", c.why_not);
+      fmt::print("{:>10}  {:<28}{:>7}{:>14}  {}\n", "", c.algorithm->name, "-", "-", c.why_not);
       continue;
     }
-    fmt::print("{:>10}  {:<24}{:>7}{:>14.2f}\n", chosen ? "" : "chosen ->", c.algorithm->name,
+    fmt::print("{:>10}  {:<28}{:>7}{:>14.2f}\n", chosen ? "" : "chosen ->", c.algorithm->name,
                c.pieces, c.predicted_us);
     chosen = true;
   }
@@ -126,10 +127,10 @@ void add_explain_command(CLI::App& app, int* exit_code) {
   CLI::App* command =
       app.add_subcommand("explain", "Every candidate algorithm with its predicted time");
   Flags& f = *flags;
-  command->add_option("--op,--collective", f.collective, "all_reduce or all_gather")
-      ->capture_default_str();
+  command->add_option("--op,--collective", f.collective, "which collective")->capture_default_str();
   command->add_option("--bytes", f.bytes, "8, 1K, 64M, 1G")->capture_default_str();
   command->add_option("--ranks", f.ranks, "number of ranks")->capture_default_str();
+  command->add_option("--root", f.root, "of a collective that has one")->capture_default_str();
   command->add_option("--hosts", f.hosts, "spread over so many hosts")->capture_default_str();
   command->add_option("--cores", f.cores, "cores per host (default: this machine's)");
   command->add_option("--datatype,-d", f.type, "element type")->capture_default_str();

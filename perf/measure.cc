@@ -94,14 +94,20 @@ Result<Timing> measure(Group& ranks, const Pace& pace, const Measured& measured)
     if (Status s = ranks.durations({finished.data(), operations}, &group_us); !s) return s;
     wrong += measured.inspect(static_cast<int>(operations));
     if (group < 0) continue;
-    all_us.insert(all_us.end(), group_us.begin(), group_us.end());
-    spent_us += std::accumulate(group_us.begin(), group_us.end(), 0.0);
+    const double sum_us = std::accumulate(group_us.begin(), group_us.end(), 0.0);
+    if (pace.bursts) {
+      all_us.push_back(sum_us / pace.group);
+    } else {
+      all_us.insert(all_us.end(), group_us.begin(), group_us.end());
+    }
+    spent_us += sum_us;
     // the same numbers on every rank, so all stop together
     if (group + 1 >= kGroupsMin && spent_us > pace.seconds * 1e6) break;
   }
   std::vector<double> wrong_everywhere;
   if (Status s = ranks.gather(static_cast<double>(wrong), &wrong_everywhere); !s) return s;
   Timing timing = summarize(std::move(all_us));
+  if (pace.bursts) timing.iterations *= static_cast<uint64_t>(pace.group);
   for (const double w : wrong_everywhere) timing.wrong += static_cast<uint64_t>(w);
   return timing;
 }

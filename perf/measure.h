@@ -57,6 +57,9 @@ struct Pace {
   int groups = 64;       // at most so many
   int groups_warm = 1;   // untimed ones before
   double seconds = 0.5;  // stop early when a cell has had so much time, but not before 3 groups
+  // Whether ranks may be many operations apart, as around a root: then ends come in bursts, and
+  // only the mean of a group says what an operation takes. One figure per group.
+  bool bursts = false;
 };
 // For messages of `bytes`. `iterations`: 0 lets the time decide; else exactly so many operations,
 // rounded up to whole groups. `warmup`: operations.

@@ -127,7 +127,8 @@ class Runner {
       if (!options_.check || !pattern.can_foretell(operations)) return 0;
       return pattern.wrong(buffers.output, operations);
     };
-    const Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    pace.bursts = has_root(cell->collective);
     const Result<Timing> timing = measure(group_, pace, measured);
     if (!timing) return timing.status();
     cell->timing = *timing;
@@ -199,6 +200,9 @@ void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
   fmt::print("# time: median; p99: 99 of 100 are not slower; {}\n",
              where.shared_clock ? "an operation ends when its last rank ends (shared clock)"
                                 : "the slowest rank's own clock counts");
+  if (std::ranges::any_of(o.collectives, has_root))
+    fmt::print("# around a root, where ranks run ahead: of the means of {} operations\n",
+               pace_for(o.sizes.front(), o.iterations, o.warmup, o.seconds).group);
   fmt::print("# algbw, busbw: from the median, 10^9 bytes per second\n");
 }
 

@@ -53,8 +53,8 @@ Verdict verify(const Algorithm& algorithm, const Call& call, Rank size,
 
 // Sizes from size_min to size_max (all up to 64, above those around powers of two) x awkward counts
 // (0, 1, N - 1, N, N + 1, 3N + 2, one of whole cache lines) x roots x pieces x in and out of place
-// x wide or not x eager or not x host layouts. Proves on several threads; reports on the caller's, in
-// order. Stops early when `report` returns false. The number of cases reported.
+// x wide or not x eager or not x host layouts. Proves on several threads; reports on the caller's,
+// in order. Stops early when `report` returns false. The number of cases reported.
 struct SweepCase {
   const Algorithm* algorithm;
   Rank size;

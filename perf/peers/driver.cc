@@ -70,8 +70,9 @@ Result<Cell> run_cell(const Peer& peer, Group& group, Collective collective, uin
     return pattern.can_foretell(operations) ? pattern.wrong(into, operations) : 0;
   };
   if (peer.prepare) peer.prepare(call);
-  const Result<Timing> timing =
-      measure(group, pace_for(cell.bytes, 0, bytes <= (1U << 20) ? 40 : 5, seconds), measured);
+  Pace pace = pace_for(cell.bytes, 0, bytes <= (1U << 20) ? 40 : 5, seconds);
+  pace.bursts = has_root(collective);
+  const Result<Timing> timing = measure(group, pace, measured);
   if (!timing) return timing.status();
   cell.timing = *timing;
   return cell;

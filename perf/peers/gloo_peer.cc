@@ -1,4 +1,4 @@
-// Times Gloo's all-reduce and all-gather over its TCP transport. Ranks come from GOSSAMER_RANK and
+// Times Gloo over its TCP transport. Ranks come from GOSSAMER_RANK and
 // GOSSAMER_SIZE.
 //
 //   --store FOLDER   empty, shared by the ranks
@@ -11,9 +11,14 @@
 #include <gloo/allreduce.h>
 #include <gloo/allreduce_halving_doubling.h>
 #include <gloo/allreduce_ring_chunked.h>
+#include <gloo/alltoall.h>
+#include <gloo/broadcast.h>
+#include <gloo/gather.h>
 #include <gloo/math.h>
+#include <gloo/reduce.h>
 #include <gloo/rendezvous/context.h>
 #include <gloo/rendezvous/file_store.h>
+#include <gloo/scatter.h>
 #include <gloo/transport/tcp/device.h>
 #include <unistd.h>
 
@@ -55,27 +60,86 @@ uint8_t* bytes(const void* from) {
   return static_cast<uint8_t*>(const_cast<void*>(from));
 }
 
-// The newer interface: one call, a ring.
+void sum_floats(void* into, const void* a, const void* b, size_t n) {
+  gloo::sum<float>(into, a, b, n);
+}
+
+void scatter(const ContextPtr& context, const gossamer::CollectiveCall& call) {
+  gloo::ScatterOptions options(context);
+  std::vector<uint8_t*> shares;
+  for (int r = 0; r < context->size && context->rank == 0; ++r) {
+    shares.push_back(bytes(call.input) + static_cast<size_t>(r) * call.count);
+  }
+  if (context->rank == 0) options.setInputs(shares, call.count);
+  options.setOutput(bytes(call.output), call.count);
+  options.setRoot(0);
+  gloo::scatter(options);
+}
+
+void reduce(const ContextPtr& context, const gossamer::CollectiveCall& call) {
+  static std::vector<float> partial;  // Gloo wants an output on every rank
+  if (call.output == nullptr) partial.resize(call.count);
+  gloo::ReduceOptions options(context);
+  options.setInput(static_cast<float*>(const_cast<void*>(call.input)), call.count);
+  options.setOutput(call.output == nullptr ? partial.data() : floats(call), call.count);
+  options.setReduceFunction(sum_floats);
+  options.setRoot(0);
+  gloo::reduce(options);
+}
+
+void all_reduce(const ContextPtr& context, const gossamer::CollectiveCall& call) {
+  gloo::AllreduceOptions options(context);
+  options.setOutput(floats(call), call.count);
+  options.setReduceFunction(sum_floats);
+  gloo::allreduce(options);
+}
+
+void gather(const ContextPtr& context, const gossamer::CollectiveCall& call) {
+  gloo::GatherOptions options(context);
+  options.setInput(bytes(call.input), call.count);
+  if (context->rank == 0) {
+    options.setOutput(bytes(call.output), call.count * static_cast<size_t>(context->size));
+  }
+  options.setRoot(0);
+  gloo::gather(options);
+}
+
+// The newer interface: one call. It has no reduce-scatter.
+void run(const ContextPtr& context, const gossamer::CollectiveCall& call) {
+  using gossamer::Collective;
+  const size_t all = call.count * static_cast<size_t>(context->size);
+  if (call.collective == Collective::kAllReduce) return all_reduce(context, call);
+  if (call.collective == Collective::kReduce) return reduce(context, call);
+  if (call.collective == Collective::kGather) return gather(context, call);
+  if (call.collective == Collective::kScatter) return scatter(context, call);
+  if (call.collective == Collective::kBroadcast) {
+    gloo::BroadcastOptions options(context);
+    options.setOutput(bytes(call.output), call.count);
+    options.setRoot(0);
+    return gloo::broadcast(options);
+  }
+  if (call.collective == Collective::kAllToAll) {
+    gloo::AlltoallOptions options(context);
+    options.setInput(bytes(call.input), all);
+    options.setOutput(bytes(call.output), all);
+    return gloo::alltoall(options);
+  }
+  gloo::AllgatherOptions options(context);
+  options.setInput(bytes(call.input), call.count);
+  options.setOutput(bytes(call.output), all);
+  gloo::allgather(options);
+}
+
 void use_calls(const ContextPtr& context, gossamer::Peer* peer) {
-  peer->run = [context](const gossamer::CollectiveCall& call) {
-    if (call.collective == gossamer::Collective::kAllReduce) {
-      gloo::AllreduceOptions options(context);
-      options.setOutput(floats(call), call.count);
-      options.setReduceFunction([](void* into, const void* a, const void* b, size_t n) {
-        gloo::sum<float>(into, a, b, n);
-      });
-      gloo::allreduce(options);
-    } else {
-      gloo::AllgatherOptions options(context);
-      options.setInput(bytes(call.input), call.count);
-      options.setOutput(bytes(call.output), call.count * static_cast<size_t>(context->size));
-      gloo::allgather(options);
-    }
-  };
+  peer->lacks = {gossamer::Collective::kReduceScatter};
+  peer->run = [context](const gossamer::CollectiveCall& call) { run(context, call); };
 }
 
 // The older one: an object bound to its buffers, run again and again.
 void use_objects(const ContextPtr& context, const std::string& algorithm, gossamer::Peer* peer) {
+  for (int i = 2; i < gossamer::kCollectiveCount; ++i) {
+    peer->lacks.push_back(static_cast<gossamer::Collective>(i));  // all but all-reduce, all-gather
+  }
   auto bound = std::make_shared<std::unique_ptr<gloo::Algorithm>>();
   peer->prepare = [=](const gossamer::CollectiveCall& call) {
     const auto count = static_cast<int>(call.count);
@@ -101,12 +165,6 @@ int main(int argc, char** argv) {
   const gossamer::PeerFlags flags(argc, argv);
   gossamer::Peer peer;
   peer.name = flags.get("name", "gloo");
-  for (int i = 0; i < gossamer::kCollectiveCount; ++i) {
-    const auto collective = static_cast<gossamer::Collective>(i);
-    const bool timed = collective == gossamer::Collective::kAllReduce ||
-                       collective == gossamer::Collective::kAllGather;
-    if (!timed) peer.lacks.push_back(collective);
-  }
   peer.rank = number_from("GOSSAMER_RANK");
   peer.size = number_from("GOSSAMER_SIZE");
   const auto context = connect(flags, peer.rank, peer.size);

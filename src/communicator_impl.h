@@ -189,7 +189,7 @@ class Communicator::Impl {
   Status form(const Options& options, Exchange* exchange);
   Result<std::vector<Peer>> introduce(const Options& options, Exchange* exchange) const;
   void arrange(const std::vector<Peer>& peers, const std::string& inside,
-               const std::string& between);
+               const std::string& between, const struct LinkSpeed& speed);
 
   // open_transports.cc
   struct Opened;

@@ -161,6 +161,15 @@ Result<std::vector<Interface>> choose_interfaces(const std::string& pattern_text
                                    pattern_text, names));
 }
 
+double speed_of(const std::string& interface) {
+  constexpr double kBytesPerUsOfMbit = 0.125;
+  std::ifstream file("/sys/class/net/" + interface + "/speed");
+  int64_t mbit_per_s = 0;
+  // Not readable while the link is down; -1 where the driver does not know.
+  return file >> mbit_per_s && mbit_per_s > 0 ? static_cast<double>(mbit_per_s) * kBytesPerUsOfMbit
+                                              : 0;
+}
+
 std::string host_identity() {
   if (env_is_set("GOSSAMER_HOSTID")) {
     return "id:" + env_string("GOSSAMER_HOSTID");

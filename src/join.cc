@@ -177,7 +177,7 @@ Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
 
 // Renumbers ranks so that those of a host adjoin, and makes the machine that prices are about.
 void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::string& inside,
-                                 const std::string& between) {
+                                 const std::string& between, const LinkSpeed& speed) {
   std::vector<std::string> hosts;
   HostSize least = peers.front().size;
   for (const Peer& peer : peers) {
@@ -194,7 +194,7 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
   renumbered_ = !std::is_sorted(order_.begin(), order_.end());
   std::vector<std::string> ordered;
   for (Rank r : order_) ordered.push_back(hosts[static_cast<size_t>(r)]);
-  machine_ = machine_of(ordered, least, inside, between);
+  machine_ = machine_of(ordered, least, inside, between, speed);
   position_ = static_cast<Rank>(std::find(order_.begin(), order_.end(), rank) - order_.begin());
   const auto here = std::count(hosts.begin(), hosts.end(), hosts[static_cast<size_t>(rank)]);
   // The one waited for may need this core: yield at once.

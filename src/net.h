@@ -45,6 +45,9 @@ Result<SocketAddress> local_address(int socket);
 // Whether one of this host's interfaces has it, so that one can listen there.
 bool is_local_address(SocketAddress address);
 
+// What the system says of its speed, in bytes per microsecond; 0 where it says nothing.
+double speed_of(const std::string& interface);
+
 // Identity of "this host" as far as shared memory reaches: boot id, network namespace and user, or
 // GOSSAMER_HOSTID when set.
 std::string host_identity();

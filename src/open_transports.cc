@@ -8,33 +8,66 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cmath>
 #include <set>
 
 #include "src/exchange.h"
 #include "src/peer_card.h"
 #include "src/system_text.h"
+#include "topology/machine.h"
 
 namespace gossamer {
 namespace {
 
-// What of a transport's limits every rank must take alike, because schedules depend on it.
+// What of a transport's limits every rank must take alike, because schedules and the choice between
+// them depend on it. Whole numbers, so that all ranks read the same.
 struct Shared {
   int64_t lanes = UINT8_MAX;
   int64_t eager_bytes = INT64_MAX;
+  int64_t bytes_per_ms = INT64_MAX;  // of a link; the greatest number: not known
+  int64_t message_ns = 0;            // 0: not known
 
-  std::string encode() const { return fmt::format("{} {}", lanes, eager_bytes); }
-  Status take_least(const std::string& text, Rank from) {
-    const size_t space = text.find(' ');
+  void take(const Limits& limits) {
+    const auto eager = static_cast<int64_t>(std::min<uint64_t>(limits.eager_bytes, INT64_MAX));
+    lanes = std::min<int64_t>(lanes, limits.lanes);
+    eager_bytes = std::min(eager_bytes, eager);
+    if (limits.bytes_per_us > 0) {
+      bytes_per_ms = std::min<int64_t>(bytes_per_ms, std::llround(limits.bytes_per_us * 1e3));
+    }
+    message_ns = std::max<int64_t>(message_ns, std::llround(limits.message_us * 1e3));
+  }
+
+  std::string encode() const {
+    return fmt::format("{} {} {} {}", lanes, eager_bytes, bytes_per_ms, message_ns);
+  }
+  Status take(const std::string& text, Rank from) {
     const std::string what = fmt::format("a limit of rank {}", from);
-    Result<int64_t> their_lanes = parse_int(text.substr(0, space), 1, UINT8_MAX, what);
-    if (!their_lanes) return their_lanes.status();
-    Result<int64_t> their_eager = parse_int(
-        space == std::string::npos ? std::string() : text.substr(space + 1), 0, INT64_MAX, what);
-    if (!their_eager) return their_eager.status();
-    lanes = std::min(lanes, *their_lanes);
-    eager_bytes = std::min(eager_bytes, *their_eager);
+    std::array<int64_t, 4> theirs{};
+    size_t at = 0;
+    for (int64_t& number : theirs) {
+      const size_t space = std::min(text.find(' ', at), text.size());
+      Result<int64_t> read = parse_int(text.substr(at, space - at), 0, INT64_MAX, what);
+      if (!read) return read.status();
+      number = *read;
+      at = std::min(space + 1, text.size());
+    }
+    if (theirs[0] < 1 || theirs[2] < 1) {
+      return Status::error(Code::kMismatch, what + " makes no sense; is it the same version?",
+                           from);
+    }
+    lanes = std::min(lanes, theirs[0]);
+    eager_bytes = std::min(eager_bytes, theirs[1]);
+    bytes_per_ms = std::min(bytes_per_ms, theirs[2]);
+    message_ns = std::max(message_ns, theirs[3]);
     return Status::ok();
+  }
+
+  LinkSpeed speed() const {
+    const bool known = bytes_per_ms != INT64_MAX;
+    return {known ? static_cast<double>(bytes_per_ms) * 1e-3 : 0,
+            static_cast<double>(message_ns) * 1e-3};
   }
 };
 
@@ -141,10 +174,7 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
     status = watch(opened.transport->wait_fd());
     if (!status) return status;
     const Limits limits = opened.transport->limits();
-    shared.lanes = std::min<int64_t>(shared.lanes, limits.lanes);
-    shared.eager_bytes =
-        std::min(shared.eager_bytes,
-                 static_cast<int64_t>(std::min<uint64_t>(limits.eager_bytes, INT64_MAX)));
+    shared.take(limits);
     waiting_.spins = std::min(waiting_.spins, limits.spins);
     waiting_.awake = std::min(waiting_.awake, limits.awake);
     for (Rank r = 0; r < size; ++r) {
@@ -158,19 +188,21 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
     all.push_back(opened.transport.get());
     transports_.push_back(std::move(opened.transport));
   }
-  // One transport has the same limits on all ranks; of several, not every rank has each.
-  if (names.size() > 1) {
+  // Devices differ from rank to rank, and of several transports not every rank has each. Memory
+  // alone is the same for all.
+  if (names.size() > 1 || (names.size() == 1 && names.front() != "shm")) {
     Result<std::vector<std::string>> limits = exchange->all_gather(shared.encode());
     if (!limits) return limits.status();
     for (Rank r = 0; r < size; ++r) {
-      status = shared.take_least((*limits)[static_cast<size_t>(r)], r);
+      status = shared.take((*limits)[static_cast<size_t>(r)], r);
       if (!status) return status;
     }
   }
   lanes_ = size > 1 ? static_cast<uint8_t>(shared.lanes) : 1;
   eager_bytes_ = size > 1 ? static_cast<uint64_t>(shared.eager_bytes) : 0;
   transport_name_ = names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
-  arrange(peers, names.empty() ? "shm" : names.front(), names.empty() ? "tcp" : names.back());
+  arrange(peers, names.empty() ? "shm" : names.front(), names.empty() ? "tcp" : names.back(),
+          shared.speed());
   engine_ = std::make_unique<Engine>(rank, std::move(transport_of), std::move(all));
   log_line(LogLevel::kInfo, identity_,
            fmt::format("joined: {} ranks, {} of them here, {} cores, transport {}", size,

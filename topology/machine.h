@@ -22,12 +22,20 @@ struct HostSize {
 };
 HostSize this_host();
 
+// What devices say of the links between ranks; 0: not known, the transport's usual cost holds.
+struct LinkSpeed {
+  double bytes_per_us = 0;  // one way
+  double message_us = 0;    // processor time of a message at each end, beyond its bytes
+};
+
 // `ranks` on this one host over `transport` ("shm", "tcp", "ucx", "verbs", "loopback").
 Machine default_machine(Rank ranks, const std::string& transport = "shm");
 
 // One entry per rank, in rank order: on which host it runs. Hosts are numbered in order of their
-// first rank. `inside` and `between` hosts: the transports.
+// first rank. `inside` and `between` hosts: the transports; `speed`: of links that cross a device,
+// which those inside a host do over verbs alone.
 Machine machine_of(const std::vector<std::string>& host_per_rank, const HostSize& host,
-                   const std::string& inside, const std::string& between);
+                   const std::string& inside, const std::string& between,
+                   const LinkSpeed& speed = {});
 
 }  // namespace gossamer

@@ -78,6 +78,9 @@ struct Limits {
   // first sleep.
   uint32_t spins = 2000;
   std::chrono::microseconds awake{4000};
+  // What its links cost, as far as their devices tell; the planner chooses by it. 0: not known.
+  double bytes_per_us = 0;  // of one link, one way
+  double message_us = 0;    // processor time of a message at each end, beyond its bytes
 };
 
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.

@@ -69,6 +69,7 @@ Status Greeter::listen(int epoll) {
   Result<SocketAddress> bound = local_address(listener_);
   if (!bound) return bound.status();
   address_ = *bound;
+  bytes_per_us_ = speed_of(interfaces->front().name);
   watch(listener_);
   return Status::ok();
 }

@@ -51,6 +51,7 @@ class Greeter {
   // Listens, and adds what it waits for to `epoll` from now on, edge-triggered, with data 0.
   Status listen(int epoll);
   std::string address() const { return address_.to_string(); }
+  double bytes_per_us() const { return bytes_per_us_; }  // of its interface; 0: not known
 
   // Starts to connect to `peer`. kOk, or *fault says why not.
   Code connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* fault);
@@ -101,6 +102,7 @@ class Greeter {
   int listener_ = -1;
   int epoll_ = -1;
   SocketAddress address_;
+  double bytes_per_us_ = 0;
   uint64_t refused_ = 0;
   bool warned_ = false;  // that accept() fails
   std::list<Pending> pending_;

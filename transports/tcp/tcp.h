@@ -41,7 +41,8 @@ class Tcp final : public Transport {
             .lanes = lanes_,
             .eager_bytes = 0,
             .spins = 50,  // a poll is a system call
-            .awake = std::chrono::microseconds(200)};
+            .awake = std::chrono::microseconds(200),
+            .bytes_per_us = greeter_.bytes_per_us()};
   }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte>) override { return Status::ok(); }

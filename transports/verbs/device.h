@@ -43,6 +43,7 @@ struct Device {
   ibv_pd* pd = nullptr;
   ibv_comp_channel* channel = nullptr;
   int cqe_max = 0;
+  bool software = false;
   std::vector<std::unique_ptr<CompletionQueue>> queues;
 };
 
@@ -56,6 +57,8 @@ struct Port {
   uint16_t lid = 0;
   ibv_mtu mtu = IBV_MTU_1024;
   uint32_t message_bytes_max = 0;
+  double bytes_per_us = 0;  // what it signals, one way
+  bool software = false;    // a processor of this host does its work
   bool down = false;
   std::chrono::steady_clock::time_point down_since{};
 
@@ -75,6 +78,9 @@ class Devices final : public Registrar {
   std::span<Port> ports() { return ports_; }
   std::span<const std::unique_ptr<Device>> devices() const { return devices_; }
   const Library& library() const { return *library_; }
+  // Of the slowest port; as Limits has them.
+  double bytes_per_us() const;
+  double message_us() const;
 
   // A queue with room for one more pair of `entries` completions, or why not.
   Result<CompletionQueue*> queue_for(Device* device, int entries);

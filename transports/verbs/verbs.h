@@ -41,7 +41,9 @@ class Verbs final : public Transport {
             .lanes = lanes_,
             .eager_bytes = kEagerBytes,
             .spins = 200,  // a poll is a look at memory
-            .awake = std::chrono::microseconds(200)};
+            .awake = std::chrono::microseconds(200),
+            .bytes_per_us = devices_.bytes_per_us(),
+            .message_us = devices_.message_us()};
   }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte> span) override { return cache_->pin(span); }

@@ -11,10 +11,12 @@
 namespace gossamer {
 namespace {
 
-// In front of the bytes: how many there are, and whether they say why a rank has failed.
+// What always travels: how many bytes there are, whether they say why a rank has failed, and the
+// first of them, which are mostly all.
 struct Heading {
   uint64_t bytes = 0;
   uint64_t failed = 0;
+  std::array<std::byte, 2032> first{};
 };
 
 }  // namespace
@@ -41,20 +43,49 @@ void Communicator::Impl::MemberExchange::tell(const Status& why) {
   if (failure_) (void)gather("", why);
 }
 
-// One step: `out` to one rank while what another one has arrives.
-Status Communicator::Impl::MemberExchange::pass(Rank to, const std::vector<std::byte>& out,
-                                                Rank from, std::vector<std::byte>* in) {
-  const auto of = [](bool sends, Rank peer, const std::byte* data, uint64_t count) {
-    Letter letter;
+// One step: `out` to one rank while what another one has arrives. Empty ones do not travel.
+Status Communicator::Impl::MemberExchange::pass(Rank to, std::span<const std::byte> out, Rank from,
+                                                std::span<std::byte> in) {
+  std::vector<Letter> letters;
+  const auto add = [&](bool sends, Rank peer, std::span<const std::byte> bytes) {
+    if (bytes.empty()) return;
+    Letter& letter = letters.emplace_back();
     letter.sends = sends;
     letter.peer = peer;
-    letter.count = count;
-    letter.data = const_cast<std::byte*>(data);
-    return letter;
+    letter.count = bytes.size();
+    letter.data = const_cast<std::byte*>(bytes.data());
   };
-  std::array<Letter, 2> letters = {of(true, to, out.data(), out.size()),
-                                   of(false, from, in->data(), in->size())};
+  add(true, to, out);
+  add(false, from, in);
   return parent_->exchange(letters, cancelled_);
+}
+
+Status Communicator::Impl::MemberExchange::pass_body(Rank to, const std::vector<std::byte>& body,
+                                                     Rank from, size_t blobs,
+                                                     std::vector<std::byte>* arrived,
+                                                     bool* failed) {
+  Heading mine;
+  Heading theirs;
+  mine.bytes = body.size();
+  mine.failed = failure_ ? 0 : 1;
+  const size_t inside = mine.first.size();
+  std::copy_n(body.begin(), std::min(body.size(), inside), mine.first.begin());
+  const auto of = [](Heading* heading) { return std::as_writable_bytes(std::span(heading, 1)); };
+  Status passed = pass(to, of(&mine), from, of(&theirs));
+  if (!passed) return passed;
+  if (theirs.bytes > blobs * (sizeof(uint32_t) + kBlobBytesMax)) {
+    return Status::error(Code::kMismatch,
+                         fmt::format("rank {} speaks another version of gossamer", from), from);
+  }
+  *failed = theirs.failed != 0;
+  arrived->resize(theirs.bytes);
+  std::copy_n(theirs.first.begin(), std::min(arrived->size(), inside), arrived->begin());
+  // What does not fit comes after; one end may have more to send and the other nothing.
+  const auto rest = [&](std::span<const std::byte> all) {
+    return all.subspan(std::min(all.size(), inside));
+  };
+  std::span<std::byte> more = std::span(*arrived).subspan(std::min(arrived->size(), inside));
+  return rest(body).empty() && more.empty() ? passed : pass(to, rest(body), from, more);
 }
 
 Result<std::vector<std::string>> Communicator::Impl::MemberExchange::gather(const std::string& blob,
@@ -67,26 +98,14 @@ Result<std::vector<std::string>> Communicator::Impl::MemberExchange::gather(cons
     const size_t count = std::min(distance, size - distance);
     const Rank to = members_[(self_ + size - distance) % size];
     const Rank from = members_[(self_ + distance) % size];
-    std::vector<std::byte> body =
+    const std::vector<std::byte> body =
         failure_ ? encode_blobs(std::span(blobs).first(count)) : encode_failure(failure_);
-    const Heading mine{body.size(), failure_ ? 0U : 1U};
-    std::vector<std::byte> heading(sizeof(Heading));
-    std::vector<std::byte> arrived(sizeof(Heading));
-    std::memcpy(heading.data(), &mine, sizeof(mine));
-    Status passed = pass(to, heading, from, &arrived);
-    Heading theirs;
-    std::memcpy(&theirs, arrived.data(), sizeof(theirs));
-    if (passed && theirs.bytes > count * (sizeof(uint32_t) + kBlobBytesMax)) {
-      passed = Status::error(Code::kMismatch,
-                             fmt::format("rank {} speaks another version of gossamer", from), from);
-    }
-    if (passed) {
-      arrived.resize(theirs.bytes);
-      passed = pass(to, body, from, &arrived);
-    }
+    std::vector<std::byte> arrived;
+    bool failed = false;
+    const Status passed = pass_body(to, body, from, count, &arrived, &failed);
     if (!passed) return failure_ = passed;  // the communicator itself has failed
     if (!failure_) continue;
-    if (theirs.failed != 0) {
+    if (failed) {
       failure_ = parse_failure(arrived).value_or(
           Status::error(Code::kPeerLost, fmt::format("rank {} has failed", from), from));
       continue;

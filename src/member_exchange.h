@@ -29,7 +29,9 @@ class Communicator::Impl::MemberExchange final : public Exchange {
 
  private:
   Result<std::vector<std::string>> gather(const std::string& blob, Status failure);
-  Status pass(Rank to, const std::vector<std::byte>& out, Rank from, std::vector<std::byte>* in);
+  Status pass(Rank to, std::span<const std::byte> out, Rank from, std::span<std::byte> in);
+  Status pass_body(Rank to, const std::vector<std::byte>& body, Rank from, size_t blobs,
+                   std::vector<std::byte>* arrived, bool* failed);
 
   Impl* parent_;
   std::vector<Rank> members_;

@@ -113,10 +113,7 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::split_by_message
     exchange.tell(status);
     return status;
   }
-  // Nobody goes on with a group that some rank has not come to.
-  const Status all_there = exchange.all_gather("").status();
-  if (!all_there) return all_there;
-  return made;
+  return made;  // form() ends with an exchange: all ranks have come as far
 }
 
 // After revoke(): this communicator carries nothing any more, so all meet anew, at rank 0's door,

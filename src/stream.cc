@@ -10,7 +10,10 @@
 namespace gossamer {
 
 Stream::Stream() : impl_(std::make_unique<Impl>()) {}
-Stream::~Stream() = default;
+Stream::~Stream() {
+  // A forked child has none of its threads, and what they wait at cannot be destroyed.
+  if (impl_->process != getpid()) (void)impl_.release();
+}
 Status Stream::synchronize() {
   return impl_->synchronize();
 }
@@ -27,10 +30,6 @@ Stream::Use::~Use() {
 }
 
 Stream::Impl::~Impl() {
-  if (process_ != getpid()) {
-    if (thread_.joinable()) thread_.detach();
-    return;
-  }
   {
     const std::lock_guard lock(mutex_);
     leaving_ = true;

@@ -18,6 +18,8 @@ namespace gossamer {
 
 class Stream::Impl {
  public:
+  const int process = getpid();
+
   ~Impl();
   // Operations that are queued with their communicators, gated: this opens them when it is their
   // turn. They go on together.
@@ -34,8 +36,6 @@ class Stream::Impl {
   void append(Item item);
   void serve();
   static Status work_off(const Item& item);
-
-  const int process_ = getpid();  // a forked child has no thread to wait for
 
   // guarded by mutex_
   mutable std::mutex mutex_;

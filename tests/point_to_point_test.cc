@@ -410,37 +410,5 @@ TEST(PointToPoint, BadArgumentsSayWhatIsWrong) {
   EXPECT_TRUE(comm.status());
 }
 
-// Killed while others wait for its messages: named on all of them, over processes.
-TEST(PointToPoint, AKilledRankIsNamed) {
-  for (const char* transport : {"shm", "tcp"}) {
-    const TemporaryFolder folder;
-    ProcessRanks ranks(3, [&](Rank rank, Report& report) {
-      auto comm = Communicator::create(options_of(rank, 3, folder.place("id"), transport));
-      if (!comm) return report.keep(comm.status());
-      std::vector<int32_t> values(10);
-      const Rank next = (rank + 1) % 3;
-      const Rank prev = (rank + 2) % 3;
-      Work in = (*comm)->start_recv(values.data(), 10, DataType::kInt32, prev);
-      Status status = (*comm)->send(values.data(), 10, DataType::kInt32, next);
-      if (status) status = in.wait();
-      report.stage = 1;
-      if (status) status = (*comm)->recv(values.data(), 10, DataType::kInt32, rank == 1 ? 0 : 1);
-      report.keep(status);
-      report.stage = 2;
-      while (report.stage.load() < 3) std::this_thread::sleep_for(milliseconds(1));
-    });
-    ASSERT_TRUE(ranks.wait_stage(1, milliseconds(20'000)));
-    std::this_thread::sleep_for(milliseconds(50));
-    ranks.kill(1);
-    ASSERT_TRUE(ranks.wait_stage(2, milliseconds(20'000), 1));
-    for (const Rank r : {0, 2}) {
-      EXPECT_EQ(ranks.report(r).code, Code::kPeerLost) << ranks.report(r).sentence();
-      EXPECT_EQ(ranks.report(r).at_fault, 1) << ranks.report(r).sentence();
-      ranks.report(r).stage = 3;
-    }
-    EXPECT_TRUE(ranks.wait_end(milliseconds(20'000), 1));
-  }
-}
-
 }  // namespace
 }  // namespace gossamer

@@ -328,46 +328,5 @@ TEST(CreateAll, BadOptionsAndCancelling) {
   EXPECT_EQ(Communicator::create_all(3, options).status().code(), Code::kAborted);
 }
 
-// Killed, not gone in order, among processes; the lowest rank too, so that another one's door
-// serves.
-TEST(Shrink, SurvivorsGoOnAfterAKill) {
-  for (const char* transport : {"shm", "tcp"}) {
-    for (const Rank victim : {0, 2}) {
-      const TemporaryFolder folder;
-      ProcessRanks ranks(4, [&](Rank rank, Report& report) {
-        auto comm = Communicator::create(options_of(rank, 4, folder.place("id"), transport));
-        if (!comm) return report.keep(comm.status());
-        std::vector<int64_t> values(1000, 1);
-        Status status = (*comm)->all_reduce(std::span(values));
-        report.stage = 1;
-        while (status) status = (*comm)->all_reduce(std::span(values));
-        report.values[0] = status.rank();
-        const std::vector<Rank> excluded = {status.rank()};
-        Made made = (*comm)->shrink(excluded, {.abort = true});
-        report.keep(made.status());
-        comm.value().reset();
-        if (made) {
-          std::vector<int64_t> ones(100, 1);
-          report.keep((*made)->all_reduce(std::span(ones)));
-          report.values[1] = ones[99];
-        }
-        report.stage = 2;
-        while (report.stage.load() < 3) std::this_thread::sleep_for(milliseconds(1));
-      });
-      ASSERT_TRUE(ranks.wait_stage(1, milliseconds(20'000)));
-      ranks.kill(victim);
-      ASSERT_TRUE(ranks.wait_stage(2, milliseconds(30'000), victim));
-      for (Rank r = 0; r < 4; ++r) {
-        if (r == victim) continue;
-        EXPECT_EQ(ranks.report(r).values[0], victim);
-        EXPECT_EQ(ranks.report(r).code, Code::kOk) << ranks.report(r).sentence();
-        EXPECT_EQ(ranks.report(r).values[1], 3);
-        ranks.report(r).stage = 3;
-      }
-      EXPECT_TRUE(ranks.wait_end(milliseconds(20'000), victim));
-    }
-  }
-}
-
 }  // namespace
 }  // namespace gossamer

@@ -52,14 +52,21 @@ class ThreadKeeper {
     return keeper;
   }
 
-  void keep(std::unique_ptr<RendezvousThread> thread) {
+  void keep(std::unique_ptr<RendezvousThread> thread, uint64_t session) {
     const std::lock_guard lock(m_);
-    if (owner_ != ::getpid()) {  // a forked child: the parent's threads do not exist here
-      forget();
-      owner_ = ::getpid();
+    own();
+    threads_.remove_if([](const Kept& kept) { return kept.thread->done(); });
+    threads_.push_back({std::move(thread), session});
+  }
+
+  void stop(uint64_t session) {
+    const std::lock_guard lock(m_);
+    own();
+    for (const Kept& kept : threads_) {
+      if (kept.session == session) {
+        kept.thread->stop();
+      }
     }
-    threads_.remove_if([](const auto& t) { return t->done(); });
-    threads_.push_back(std::move(thread));
   }
 
  private:
@@ -68,20 +75,30 @@ class ThreadKeeper {
     if (owner_ != ::getpid()) {
       forget();
     }
-    for (const auto& thread : threads_) {
-      thread->stop();
+    for (const Kept& kept : threads_) {
+      kept.thread->stop();
+    }
+  }
+  void own() {
+    if (owner_ != ::getpid()) {  // a forked child: the parent's threads do not exist here
+      forget();
+      owner_ = ::getpid();
     }
   }
   void forget() {
-    for (auto& thread : threads_) {
-      static_cast<void>(thread.release());  // joining a thread that is not there would hang
+    for (Kept& kept : threads_) {
+      static_cast<void>(kept.thread.release());  // joining a thread that is not there would hang
     }
     threads_.clear();
   }
 
+  struct Kept {
+    std::unique_ptr<RendezvousThread> thread;
+    uint64_t session;
+  };
   std::mutex m_;
-  std::list<std::unique_ptr<RendezvousThread>> threads_;  // guarded by m_
-  pid_t owner_;                                           // guarded by m_
+  std::list<Kept> threads_;  // guarded by m_
+  pid_t owner_;              // guarded by m_
 };
 
 }  // namespace
@@ -223,12 +240,19 @@ Result<UniqueId> open_rendezvous(const std::string& interfaces, const std::strin
     return opened.status();
   }
   const UniqueId id = encode(opened->fields);
-  keeper.keep(std::move(opened->thread));
+  keeper.keep(std::move(opened->thread), opened->fields.session);
   return id;
 }
 
 Result<UniqueId> UniqueId::create() {
   return open_rendezvous(env_string("GOSSAMER_SOCKET_IFNAME"), env_string("GOSSAMER_PORT_RANGE"));
+}
+
+void UniqueId::close() const {
+  const Result<UniqueIdFields> fields = parse_unique_id(*this);
+  if (fields) {
+    ThreadKeeper::instance().stop(fields->session);
+  }
 }
 
 }  // namespace gossamer

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <set>
+#include <thread>
 
 #include "src/meeting.h"
 #include "src/meeting_file.h"
@@ -173,6 +174,27 @@ TEST(Bootstrap, LeavesNothingOpen) {
 }
 
 // Threads do not survive fork(): the child must neither wait for them nor lose its own ids.
+TEST(UniqueIdTest, ClosesTheMeetingPointOfAGroupThatWillNotMeet) {
+  make_id().close();
+  const size_t before = entries_of("/proc/self/fd");
+  for (int i = 0; i < 20; ++i) {
+    const UniqueId id = make_id();
+    id.close();
+    id.close();
+  }
+  size_t open = 0;
+  for (int i = 0; i < 500; ++i) {  // the last ones are ending
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    make_id().close();
+    open = entries_of("/proc/self/fd");
+    if (open <= before + 3) {
+      break;
+    }
+  }
+  EXPECT_LE(open, before + 3);
+  UniqueId{}.close();  // of nobody
+}
+
 TEST(UniqueIdTest, SurvivesFork) {
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "sanitizers allow no threads in a forked child, and call what the parent's own "

@@ -46,6 +46,10 @@ struct GOSSAMER_API UniqueId {
   // Opens a rendezvous in this process that serves one group and then closes.
   //   kSystem           no usable interface, or no free port in GOSSAMER_PORT_RANGE
   static Result<UniqueId> create();
+  // Closes the rendezvous, if it was opened in this process and its group has not met: ranks that
+  // still try to join fail. Without it an unused one stays open for four times
+  // GOSSAMER_TIMEOUT_MS.
+  void close() const;
 };
 
 // A collective as data: what the named calls of Communicator are made of.

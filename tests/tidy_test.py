@@ -14,7 +14,8 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FOLDERS = ("include", "src", "algorithms", "transports", "topology", "gossip", "perf", "tests")
+FOLDERS = ("include", "src", "algorithms", "transports", "topology", "gossip", "perf", "tests",
+           "examples")
 LINE_MAX, FILE_MAX, FUNCTION_MAX = 100, 500, 70
 
 # Who may know whom. First match decides; a file that matches nothing here may include anything
@@ -36,12 +37,15 @@ MAY_INCLUDE = [
                                          rf"|src/call_buffers\.h|{TOOLS}"),
     (r"topology/", rf"gossamer/(types|status)\.h|topology/|src/price\.h|{TOOLS}"),
     (r"gossip/", rf"gossamer/|gossip/|{TOOLS}"),
+    (r"src/nccl/", rf"gossamer/|nccl/|src/nccl/|src/reduce\.h|{TOOLS}"),
+    (r"include/nccl/", r"nccl\.h"),
     (r"include/", r"gossamer/"),
+    (r"examples/nccl/", r"example\.h"),
 ]
 # An include that only the named files may have.
 ONLY = [
     (r"gossamer/gossamer\.h", r"src/c_\w+\.(cc|h)|tests/"),
-    (r"gossamer/nccl/", r"src/nccl_api\.cc|tests/"),
+    (r"(src/)?nccl/", r"src/nccl/|tests/|perf/micro/"),
     (r"perf/", r"perf/|tests/"),
     (r"tests/", r"tests/"),
     (r"transports/(shm|tcp|ucx|verbs)/", r"transports/|tests/"),
@@ -113,7 +117,8 @@ def check_code(path, text):
     if path.endswith(".h") and not path.endswith("-inl.h"):
         if not text.startswith(("//", "/*")):
             yield 1, "a header opens with what it is, as a comment"
-        if not re.search(r"^#pragma once$|^#ifndef GOSSAMER_\w*H_?\n#define", text, re.M):
+        guard = r"^#pragma once$|^#ifndef (?:GOSSAMER_\w*|NCCL_)H_?\b.*\n#define"
+        if not re.search(guard, text, re.M):
             yield 1, "neither #pragma once nor, for C, an include guard"
     for number, line in enumerate(text.split("\n"), 1):
         include = re.match(r'\s*#include "([^"]+)"', line)
@@ -175,7 +180,8 @@ def check_headers(compiler, headers):
             unit.flush()
             done = subprocess.run(
                 [compiler, "-std=c++20", "-fsyntax-only", "-DGOSSAMER_VERSION=\"0\"",
-                 f"-I{ROOT}", f"-I{ROOT}/include", unit.name], capture_output=True, text=True)
+                 f"-I{ROOT}", f"-I{ROOT}/include", f"-I{ROOT}/include/nccl", unit.name],
+                capture_output=True, text=True)
         errors = [line for line in done.stderr.split("\n") if "error" in line]
         return path, done.returncode, errors[:1]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -21,7 +21,7 @@ done
 echo "== find_package"
 cmake -S "$here" -B "$work/user" -DCMAKE_PREFIX_PATH="$prefix" >"$work/log" 2>&1 &&
   cmake --build "$work/user" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-for user in user user_static user_c; do
+for user in user user_static user_c user_nccl; do
   "$work/user/$user"
 done
 
@@ -36,9 +36,23 @@ export PKG_CONFIG_PATH=$prefix/$libdir/pkgconfig
   $(pkg-config --cflags --libs gossamer) "-Wl,-rpath,$prefix/$libdir"
 "$work/user_c_pc"
 
+# shellcheck disable=SC2046
+"${CC:-cc}" -std=c99 -Wall -Wextra -pedantic-errors -Werror "$here/user_nccl.c" \
+  -o "$work/user_nccl_pc" $(pkg-config --cflags --libs gossamer-nccl) \
+  "-Wl,-rpath,$prefix/$libdir/gossamer/nccl/lib"
+"$work/user_nccl_pc"
+
+echo "== libnccl.so.2 shadows nobody's by accident"
+[ -f "$prefix/$libdir/gossamer/nccl/include/nccl.h" ]
+if ls "$prefix/$libdir" "$prefix/include" "$prefix/include/gossamer" | grep nccl; then
+  echo "these are where programs find them without asking" >&2
+  exit 1
+fi
+
 if [ -x "$prefix/bin/gossamer" ]; then
   echo "== command"
   "$prefix/bin/gossamer" --version
+  "$prefix/bin/all_reduce_perf" -b 8 -e 8 -g 2 | grep -q "Out of bounds values : 0 OK"
 fi
 
 echo "== what the shared library shows"

@@ -1,0 +1,60 @@
+// The library itself: version, error texts, the last warning, debug settings.
+
+#include "src/nccl/environment.h"
+#include "src/nccl/export.h"
+#include "src/nccl/result.h"
+#include "src/nccl/version.h"
+
+using gossamer::nccl::guarded;
+using gossamer::nccl::refuse;
+
+GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclGetVersion, int* version) {
+  if (version == nullptr) {
+    return guarded([] {
+      return refuse(ncclInvalidArgument, "ncclGetVersion: the pointer for the version is NULL");
+    });
+  }
+  *version = gossamer::nccl::kVersion;
+  return ncclSuccess;
+}
+
+GOSSAMER_NCCL_DEFINE(const char*, ncclGetErrorString, ncclResult_t result) {
+  switch (static_cast<int>(result)) {
+    case ncclSuccess:
+      return "no error";
+    case ncclUnhandledCudaError:
+      return "a CUDA call failed";
+    case ncclSystemError:
+      return "the system refused something (ncclGetLastError() says what)";
+    case ncclInternalError:
+      return "ended by this rank's own abort or revoke, or a bug of the library";
+    case ncclInvalidArgument:
+      return "invalid argument (ncclGetLastError() says which)";
+    case ncclInvalidUsage:
+      return "invalid usage (ncclGetLastError() says what to change)";
+    case ncclRemoteError:
+      return "another rank is gone, aborted or does not answer";
+    case ncclInProgress:
+      return "in progress";
+    default:
+      return "unknown result code";
+  }
+}
+
+GOSSAMER_NCCL_DEFINE(const char*, ncclGetLastError, [[maybe_unused]] ncclComm_t comm) {
+  return gossamer::nccl::last_warning();
+}
+
+GOSSAMER_NCCL_DEFINE(void, ncclResetDebugInit) {
+  guarded([] {
+    gossamer::nccl::start_once();
+    gossamer::nccl::read_debug_settings();
+    return ncclSuccess;
+  });
+}
+
+// NCCL's own library exports it, without a twin; some tools look for it.
+extern "C" [[gnu::visibility("default")]] void ncclResetDebugInitInternal();
+extern "C" void ncclResetDebugInitInternal() {
+  pncclResetDebugInit();
+}

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "perf/commands.h"
+#include "perf/nccl_names.h"
 
 // Returns the exit code.
 static int run(int argc, char** argv) {
@@ -29,6 +30,9 @@ static int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   try {
+    if (const int code = gossamer::become_nccl_test(argc, argv); code != gossamer::kNoNcclTest) {
+      return code;
+    }
     return run(argc, argv);
   } catch (const std::exception& error) {  // out of memory, most likely
     std::fputs("gossamer: ", stderr);

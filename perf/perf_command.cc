@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "perf/commands.h"
+#include "perf/exchange_run.h"
 #include "perf/perf_run.h"
 #include "perf/spawn.h"
 #include "src/bootstrap.h"
@@ -57,11 +58,13 @@ std::string known_names(int count) {
 Status read_names(const Flags& f, PerfOptions* o) {
   if (f.collective == "all") {
     for (int i = 0; i < kCollectiveCount; ++i) o->collectives.push_back(static_cast<Collective>(i));
+  } else if (is_exchange(f.collective)) {
+    o->exchange = f.collective;
   } else if (const auto c = parse_collective(f.collective)) {
     o->collectives = {*c};
   } else {
     return bad("'" + f.collective + "' is no collective; there are " +
-               known_names<Collective>(kCollectiveCount) + " and all");
+               known_names<Collective>(kCollectiveCount) + ", sendrecv, hypercube and all");
   }
   if (f.type == "all") {
     o->types.clear();
@@ -115,6 +118,16 @@ Status read_sizes(const Flags& f, PerfOptions* o) {
   return Status::ok();
 }
 
+Status read_exchange(const Flags& f, PerfOptions* o) {
+  if (f.direction == "in" && o->exchange == kSendRecv)
+    return bad("sendrecv is never in place; leave --place in out");
+  if (!o->exchange.empty() && (o->persistent || !o->algorithm.empty()))
+    return bad(
+        "sends and receives have no algorithms and no persistent form; leave --algorithm "
+        "and --persistent out");
+  return Status::ok();
+}
+
 Status read_rest(const Flags& f, PerfOptions* o) {
   if (f.direction != "both" && f.direction != "in" && f.direction != "out")
     return bad("--place wants in, out or both");
@@ -150,7 +163,7 @@ Status read_rest(const Flags& f, PerfOptions* o) {
 
 Result<PerfOptions> read(const Flags& flags) {
   PerfOptions options = flags.rest;
-  for (const auto part : {read_names, read_sizes, read_rest}) {
+  for (const auto part : {read_names, read_sizes, read_rest, read_exchange}) {
     if (Status s = part(flags, &options); !s) return s;
   }
   return options;
@@ -193,7 +206,7 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   Flags& f = *flags;
   command
       ->add_option("collective", f.collective,
-                   known_names<Collective>(kCollectiveCount) + " or all")
+                   known_names<Collective>(kCollectiveCount) + ", sendrecv, hypercube or all")
       ->required();
   command->add_option("-b,--minbytes", f.begin, "first size: 8, 1K, 64M, 1G")
       ->capture_default_str();
@@ -221,6 +234,7 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   command->add_flag("--registered", f.registered, "the same as --memory registered");
   command->add_flag("--persistent", f.rest.persistent,
                     "bind each collective to its buffers once, then start and wait");
+  command->add_flag("--nccl", f.rest.nccl, "print nccl-tests' columns");
   command->add_flag("--counters", f.rest.counters,
                     "print what was copied, registered, exchanged and sent how");
   command->add_option("--baseline", f.rest.baseline,

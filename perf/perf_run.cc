@@ -11,10 +11,12 @@
 
 #include "perf/commands.h"
 #include "perf/communicator_group.h"
+#include "perf/exchange_run.h"
 #include "perf/pattern.h"
 #include "perf/persistent_run.h"
 #include "perf/plot.h"
 #include "perf/region.h"
+#include "perf/results.h"
 #include "src/call_buffers.h"
 #include "topology/machine.h"
 
@@ -275,23 +277,31 @@ std::vector<Cell> kinds_of(Collective collective, const PerfOptions& o, Rank siz
   return kinds;
 }
 
-Status measure_all(Runner* runner, const PerfOptions& o, Rank size, bool prints,
-                   std::vector<Cell>* cells) {
-  const Table table(stdout, o.out_of_place, o.in_place);
+Status measure_collectives(Runner* runner, const PerfOptions& o, Rank size, Results* results) {
   for (const Collective collective : o.collectives) {
-    if (prints) fmt::print("#\n# {}\n", name_of(collective));
-    if (prints) table.header();
+    results->header(std::string(name_of(collective)));
     for (const Cell& kind : kinds_of(collective, o, size)) {
       uint64_t last_bytes = 0;
       for (const uint64_t bytes : o.sizes) {
         std::vector<Cell> row;
         if (Status s = measure_row(runner, o, kind, bytes, &last_bytes, &row); !s) return s;
-        if (prints) table.row(row);
-        cells->insert(cells->end(), row.begin(), row.end());
+        results->row(row);
       }
     }
   }
   return Status::ok();
+}
+
+Status measure_all(Communicator& communicator, Group& group, const PerfOptions& o,
+                   Results* results) {
+  if (o.exchange.empty()) {
+    Runner runner(communicator, group, o);
+    if (Status s = runner.allocate(); !s) return s;
+    return measure_collectives(&runner, o, communicator.size(), results);
+  }
+  results->header(o.exchange);
+  return measure_exchange(communicator, group, o,
+                          [&](const std::vector<Cell>& cells) { results->row(cells); });
 }
 
 Status write_files(const PerfOptions& o, const std::vector<Cell>& cells, const std::string& title) {
@@ -344,21 +354,20 @@ int run_perf(const PerfOptions& o, int ranks_wanted) {
   Whereabouts where;
   auto group = meet(communicator, &where);
   if (!group) return complain(group.status());
-  if (reports) print_preamble(o, ranks, where);
+  if (reports && !o.nccl) print_preamble(o, ranks, where);
   if (!o.baseline.empty()) {
     const Status compared = compare_with_rpc(communicator, **group, o);
     return compared ? 0 : complain(compared);
   }
-  Runner runner(communicator, **group, o);
-  if (Status s = runner.allocate(); !s) return complain(s);
-  std::vector<Cell> cells;
-  if (Status s = measure_all(&runner, o, ranks, reports, &cells); !s) return complain(s);
-  if (Status s = print_limit(**group, where, cells); !s) return complain(s);
-  uint64_t wrong = 0;
-  for (const Cell& cell : cells) wrong += cell.timing.wrong;
+  Results results(o, ranks, reports);
+  if (Status s = measure_all(communicator, **group, o, &results); !s) return complain(s);
+  const std::vector<Cell>& cells = results.cells();
+  if (!o.nccl) {
+    if (Status s = print_limit(**group, where, cells); !s) return complain(s);
+  }
   if (reports) {
     if (o.counters) print_counters(communicator.counters());
-    if (o.check) fmt::print("# {} wrong elements in {} measurements\n", wrong, cells.size());
+    results.footer();
     std::fflush(stdout);
     const std::string title =
         fmt::format("gossamer {}, {} ranks, {} host{}, {}", GOSSAMER_VERSION, ranks, where.hosts,
@@ -366,7 +375,7 @@ int run_perf(const PerfOptions& o, int ranks_wanted) {
     if (Status s = write_files(o, cells, title); !s) return complain(s);
   }
   if (Status s = (*group)->barrier(); !s) return complain(s);  // nobody leaves while another runs
-  return wrong == 0 ? 0 : kExitFailure;
+  return results.wrong() == 0 ? 0 : kExitFailure;
 }
 
 }  // namespace gossamer

@@ -12,6 +12,7 @@ namespace gossamer {
 
 struct PerfOptions {
   std::vector<Collective> collectives;
+  std::string exchange;  // "sendrecv" or "hypercube" instead; else empty
   std::vector<DataType> types{DataType::kFloat32};
   std::vector<ReduceOp> ops{ReduceOp::kSum};
   std::vector<uint64_t> sizes;  // bytes, ascending
@@ -22,6 +23,7 @@ struct PerfOptions {
   bool registered = false;  // buffers from allocate_memory()
   bool persistent = false;  // collectives bound to their buffers once per cell
   bool counters = false;    // printed at the end
+  bool nccl = false;        // nccl-tests' table
   std::string baseline;     // "rpc" or "push": compare with all-reduces made of such; else empty
   bool touch = false;       // then: each rank writes its buffer before every operation, timed
   int iterations = 0;       // 0: by time

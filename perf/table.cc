@@ -44,16 +44,24 @@ double Cell::busbw_gbps() const {
   return algbw_gbps() * (is_in_shares(collective) ? others : 1);
 }
 
+std::string Cell::name() const {
+  return exchange.empty() ? std::string(name_of(collective)) : exchange;
+}
+
+bool Cell::has_root() const {
+  return exchange.empty() && gossamer::has_root(collective);
+}
+
 std::string Cell::reduction() const {
   return reduces(collective) ? std::string(name_of(op)) : "none";
 }
 
 std::string csv_line(const Cell& c) {
   return fmt::format("{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.5f},{:.5f},{:.3f},{}",
-                     name_of(c.collective), c.ranks, c.bytes, name_of(c.type), c.reduction(),
-                     c.algorithm, c.transport, c.in_place ? 1 : 0, c.timing.iterations,
-                     c.timing.median_us, c.timing.p99_us, c.timing.min_us, c.algbw_gbps(),
-                     c.busbw_gbps(), c.predicted_us, c.timing.wrong);
+                     c.name(), c.ranks, c.bytes, name_of(c.type), c.reduction(), c.algorithm,
+                     c.transport, c.in_place ? 1 : 0, c.timing.iterations, c.timing.median_us,
+                     c.timing.p99_us, c.timing.min_us, c.algbw_gbps(), c.busbw_gbps(),
+                     c.predicted_us, c.timing.wrong);
 }
 
 Status write_csv(const std::string& path, const std::vector<Cell>& cells) {
@@ -65,7 +73,7 @@ Status write_csv(const std::string& path, const std::vector<Cell>& cells) {
 Status write_json(const std::string& path, const std::vector<Cell>& cells) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Cell& c : cells) {
-    rows.push_back({{"op", name_of(c.collective)},
+    rows.push_back({{"op", c.name()},
                     {"ranks", c.ranks},
                     {"bytes", c.bytes},
                     {"dtype", name_of(c.type)},
@@ -150,7 +158,7 @@ void Table::row(const std::vector<Cell>& cells) const {
   const Cell& any = cells.front();
   std::string line =
       fmt::format("{:>12}{:>13}{:>12}{:>12}{:>7}", any.bytes, any.count, name_of(any.type),
-                  any.reduction(), has_root(any.collective) ? any.root : -1);
+                  any.reduction(), any.has_root() ? any.root : -1);
   for (const bool in_place : {false, true}) {
     if (!(in_place ? in_place_ : out_of_place_)) continue;
     const auto cell =

@@ -16,6 +16,7 @@ namespace gossamer {
 
 struct Cell {
   Collective collective = Collective::kAllReduce;
+  std::string exchange;  // "sendrecv", "hypercube": what is measured instead of a collective
   int ranks = 1;
   uint64_t bytes = 0;  // of the larger buffer of a rank, input or output
   uint64_t count = 0;  // as in the call: elements of the buffer, or of one share
@@ -34,7 +35,9 @@ struct Cell {
   // (n - 1) / n for the others.
   double algbw_gbps() const;
   double busbw_gbps() const;
+  std::string name() const;       // "all_reduce", "sendrecv"
   std::string reduction() const;  // "sum", or "none"
+  bool has_root() const;
 };
 
 // The column names of the CSV file, without the line's end.

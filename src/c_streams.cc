@@ -1,6 +1,8 @@
 // The C API: streams, and communicators made from communicators.
 
+#include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -17,6 +19,32 @@ constexpr const char* kNoStream = "the stream is null; gossamerStreamCreate make
 
 thread_local std::optional<gossamer::Stream::Use> used;
 
+// The streams there are, so that a foreign handle is refused and not followed. Never destroyed:
+// programs exit with streams alive.
+class LiveStreams {
+ public:
+  static LiveStreams& instance() {
+    static auto* const kInstance = new LiveStreams;
+    return *kInstance;
+  }
+  void add(gossamerStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    streams_.insert(stream);
+  }
+  void remove(gossamerStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    streams_.erase(stream);
+  }
+  bool has(gossamerStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    return streams_.contains(stream);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<gossamerStream_t> streams_;  // guarded by mutex_
+};
+
 }  // namespace
 
 extern "C" {
@@ -26,12 +54,14 @@ gossamerResult_t gossamerStreamCreate(gossamerStream_t* stream) {
   *stream = nullptr;
   return guarded([&] {
     *stream = new gossamerStream;
+    LiveStreams::instance().add(*stream);
     return gossamerSuccess;
   });
 }
 
 gossamerResult_t gossamerStreamDestroy(gossamerStream_t stream) {
   return guarded([&] {
+    LiveStreams::instance().remove(stream);
     delete stream;
     return gossamerSuccess;
   });
@@ -64,6 +94,9 @@ gossamerResult_t gossamerStreamCall(gossamerStream_t stream, void (*function)(vo
   if (stream == nullptr) return refuse(kNoStream);
   if (function == nullptr) return refuse("the function to call is null");
   return guarded([&] {
+    if (!LiveStreams::instance().has(stream)) {
+      return refuse("this is no stream of gossamerStreamCreate, or it was destroyed");
+    }
     stream->stream.call([function, argument] { function(argument); });
     return gossamerSuccess;
   });

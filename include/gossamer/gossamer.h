@@ -243,7 +243,8 @@ GOSSAMER_API gossamerResult_t gossamerStreamUse(gossamerStream_t stream);
 GOSSAMER_API gossamerResult_t gossamerStreamSynchronize(gossamerStream_t stream);
 /* *done = 1 when all of it is done, well or not. */
 GOSSAMER_API gossamerResult_t gossamerStreamQuery(gossamerStream_t stream, int* done);
-/* Calls function(argument) on the stream's thread when everything before it is done. */
+/* Calls function(argument) on the stream's thread when everything before it is done.
+ * gossamerInvalidArgument, and no call, when `stream` is no stream, or was destroyed. */
 GOSSAMER_API gossamerResult_t gossamerStreamCall(gossamerStream_t stream,
                                                  void (*function)(void* argument), void* argument);
 

@@ -10,6 +10,9 @@ foreach(source ${nccl_sources})
   target_compile_definitions(${name} PRIVATE GOSSAMER_NCCL_WITHOUT_CUDA
                              GOSSAMER_NCCL_LIBRARY="$<TARGET_FILE:gossamer_nccl>"
                              GOSSAMER_LIBRARY="$<TARGET_FILE:gossamer>")
+  if(name STREQUAL "nccl_stream_test")
+    target_link_libraries(${name} PRIVATE gossamer)  # whose streams these are
+  endif()
   file(STRINGS ${source} lines REGEX "^TEST\\(")
   string(REGEX MATCHALL "NcclC[0-9][0-9][A-Za-z0-9]*" suites "${lines}")
   list(REMOVE_DUPLICATES suites)
@@ -35,7 +38,7 @@ endforeach()
 
 # The examples, as their users run them.
 if(NOT GOSSAMER_SANITIZE)
-  add_subdirectory(${PROJECT_SOURCE_DIR}/examples/nccl ${PROJECT_BINARY_DIR}/examples/nccl)
+  add_subdirectory(examples/nccl)
   set(launch ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe -np)
   add_test(NAME NcclExampleInitAll COMMAND nccl_init_all 4)
   add_test(NAME NcclExampleThreads COMMAND nccl_threads 4)

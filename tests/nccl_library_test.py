@@ -227,6 +227,42 @@ def application(folder, library, name, *flags):
                       library, *flags)
 
 
+DEVICE_CLIENT = r"""
+#include <nccl.h>
+#include <string.h>
+extern char device_memory[64], managed_memory[64];
+int main(void) {
+  ncclComm_t comm;
+  if (ncclCommInitAll(&comm, 1, NULL) != ncclSuccess) return 1;
+  if (ncclAllReduce(device_memory, device_memory, 1, ncclFloat, ncclSum, comm, NULL) !=
+      ncclInvalidUsage) return 2;
+  if (strstr(ncclGetLastError(comm), "device memory") == NULL) return 3;
+  if (ncclAllReduce(managed_memory, managed_memory, 1, ncclFloat, ncclSum, comm, NULL) !=
+      ncclSuccess) return 4;
+  return ncclCommDestroy(comm) == ncclSuccess ? 0 : 5;
+}
+"""
+DRIVER = r"""
+char device_memory[64], managed_memory[64];
+int cuPointerGetAttribute(unsigned* answer, int attribute, unsigned long long pointer) {
+  const int managed = pointer == (unsigned long long)managed_memory;
+  if (!managed && pointer != (unsigned long long)device_memory) return 1;
+  *answer = attribute == 2 ? 2 : attribute == 8 ? managed : 0;
+  return 0;
+}
+"""
+
+
+def NcclC06DeviceMemoryIsRefused(folder):
+    """With a driver that knows one address as a device's and one as managed memory."""
+    driver = compile_to(folder, write(folder, "driver.c", DRIVER), "libcuda.so.1", "-shared",
+                        "-fPIC", "-Wl,-soname,libcuda.so.1")
+    program = compile_to(folder, write(folder, "device.c", DEVICE_CLIENT), "device",
+                         f"-I{HEADERS}", "-DGOSSAMER_NCCL_WITHOUT_CUDA", driver,
+                         f"-Wl,-rpath,{folder}", *link_flags())
+    run(program)
+
+
 def NcclC07PreloadOverRpath(folder):
     other = stub(folder)
     rpath = f"-Wl,-rpath,{os.path.dirname(other)}"

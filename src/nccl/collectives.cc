@@ -6,6 +6,7 @@
 
 #include "src/nccl/export.h"
 #include "src/nccl/group.h"
+#include "src/nccl/memory_kind.h"
 #include "src/nccl/result.h"
 #include "src/nccl/seat.h"
 #include "src/nccl/stream.h"
@@ -74,6 +75,14 @@ ncclResult_t check(const Request& request, Op* op) {
       (request.root < 0 || request.root >= request.comm->size)) {
     return no(request, fmt::format("{} {} is outside [0, {})", pairs ? "peer" : "root",
                                    request.root, request.comm->size));
+  }
+  if (memory_kind(request.input) != MemoryKind::kHost ||
+      memory_kind(request.output) != MemoryKind::kHost) {
+    return refuse(ncclInvalidUsage,
+                  fmt::format("{}: a buffer is in device memory, and this library serves host "
+                              "memory; copy it to the host, or use NCCL",
+                              request.name),
+                  request.comm->identity);
   }
   op->kind = request.kind;
   op->comm = request.comm;

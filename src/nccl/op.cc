@@ -164,8 +164,10 @@ ncclResult_t run_now(std::span<const Op> ops) {
   std::vector<Communicator*> natives;
   for (const Op& op : ops) {
     visits.emplace_back(op.comm, op.life);
-    Communicator* native = visits.back() ? op.comm->usable.load() : nullptr;
-    if (native == nullptr) return diagnose(op.comm, visits.back(), "a call of the group");
+    // Whether it may be called was asked when it was: it may be finalized or split by now.
+    const bool sound = visits.back() && !is_foreign(op.comm) && !op.comm->revoked.load();
+    Communicator* native = sound ? op.comm->native.load() : nullptr;
+    if (native == nullptr) return diagnose(op.comm, visits.back(), "a call made earlier");
     natives.push_back(native);
   }
   if (ops.size() == 1) return report(ops[0].comm, issue(ops[0], natives[0]));

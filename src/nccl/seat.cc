@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "src/nccl/fork.h"
+#include "src/nccl/memory_kind.h"
 #include "src/nccl/result.h"
 
 namespace gossamer::nccl {
@@ -46,6 +47,7 @@ void reset(ncclComm_t seat) {
 }  // namespace
 
 ncclComm_t open_seat(Rank rank, Rank size, const Config& config) {
+  look_for_driver();
   Seats& seats = Seats::instance();
   ncclComm_t seat = nullptr;
   uint64_t life = 0;

@@ -36,6 +36,7 @@ Job job_of(ncclComm_t parent, uint64_t life, const Config& config, ncclComm_t* c
   job.run = [parent, life, config, child, make = std::move(make)] {
     const Visit visit(parent, life);
     if (!visit) return refuse(ncclInternalError, "the parent was aborted meanwhile");
+    wait_until_idle(parent);  // its place is behind the calls made before it
     Made made = make(*parent->native.load());
     if (!made) return report(parent, made.status());
     if (*made == nullptr) return ncclSuccess;  // no color, no child

@@ -8,11 +8,12 @@
 namespace gossamer::nccl {
 namespace {
 
-// gossamerStreamLaunch(): runs function(context) on the stream; 0: it will, else it never does.
-using Launch = int (*)(void* stream, void (*function)(void*), void* context);
+// gossamerStreamCall(): 0: function(argument) will run on the stream, else it never does. Refuses
+// what is no stream.
+using Launch = int (*)(void* stream, void (*function)(void*), void* argument);
 
 Launch find_launch() {
-  constexpr const char* kName = "gossamerStreamLaunch";
+  constexpr const char* kName = "gossamerStreamCall";
   void* found = ::dlsym(RTLD_DEFAULT, kName);
   if (found == nullptr) {  // loaded out of sight, as Python does
     if (void* library = ::dlopen("libgossamer.so.0", RTLD_LAZY | RTLD_NOLOAD)) {

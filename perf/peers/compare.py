@@ -29,6 +29,10 @@ NETWORK = "10.213.77."
 OPS = ("all_reduce", "all_gather", "broadcast", "reduce", "reduce_scatter", "all_to_all", "gather",
        "scatter")
 HOPELESS = 2.0  # times the best peer after the first round
+# Settings in which Gossamer and Open MPI run over the same lanes of UCX.
+UCX = {"ucx-sm": {"UCX_TLS": "posix,sysv,cma,self"},
+       "ucx-tcp": {"UCX_TLS": "tcp,self", "UCX_NET_DEVICES": "lo"}}
+SETTINGS = {"shm", "tcp", "shaped", *UCX}
 
 
 def parse_size(text):
@@ -50,7 +54,8 @@ def arguments():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default="build/release/bin", help="where the built drivers are")
     p.add_argument("--out", default="build/bench", help="where peers.csv and peers.md go")
-    p.add_argument("--settings", default="shm,tcp,shaped", help="of shm, tcp, shaped (needs root)")
+    p.add_argument("--settings", default="shm,tcp,shaped", 
+                   help="of shm, tcp, shaped (needs root), ucx-sm, ucx-tcp")
     p.add_argument("--ranks", default="2,4,8")
     p.add_argument("--sizes", default="8,1K,64K,1M,16M,64M")
     p.add_argument("--ops", default="all_reduce,all_gather")
@@ -69,7 +74,7 @@ def arguments():
     a.ranks = [int(r) for r in a.ranks.split(",")]
     a.ops = list(OPS) if a.all else a.ops.split(",")
     a.settings = a.settings.split(",")
-    unknown = set(a.settings) - {"shm", "tcp", "shaped"} | set(a.ops) - set(OPS)
+    unknown = set(a.settings) - SETTINGS | set(a.ops) - set(OPS)
     if unknown:
         sys.exit(f"compare: no such setting or operation: {', '.join(sorted(unknown))}")
     a.bin = os.path.abspath(a.bin)
@@ -101,12 +106,13 @@ class Gossamer(Contestant):
             flags = [f"{cell.bin}/gossamer", "perf", op, "-b", str(cell.bytes), "-e",
                      str(cell.bytes), "-w", "40" if cell.bytes <= 1 << 20 else "5", "-c", "1",
                      "--seconds", str(cell.seconds), "--csv", f"{cell.folder}/{op}.csv",
-                     "--transport", "shm" if self.setting == "shm" else "tcp"]
+                     "--transport", "ucx" if self.setting in UCX else
+                     "shm" if self.setting == "shm" else "tcp"]
             flags += ["--place", "in" if op in ("all_reduce", "broadcast") else "out"]
             flags += ["-d", "float32" if "reduce" in op else "uint8"]
             flags += ["--memory", "registered"] if self.registered else []
             if self.setting != "shaped":
-                yield [(flags + ["--ranks", str(cell.ranks)], {})]
+                yield [(flags + ["--ranks", str(cell.ranks)], UCX.get(self.setting, {}))]
                 continue
             yield [(in_namespace(rank, flags),
                     {"GOSSAMER_RANK": str(rank), "GOSSAMER_SIZE": str(cell.ranks),
@@ -154,12 +160,19 @@ def contestants(setting, ranks, cores):
     yields = ("1",) if crowded else ("0", "1")
     openmpi = ["mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "-np", "{n}"]
     ob1 = ["--mca", "pml", "ob1", "--mca", "btl"]
+    any_ucx = ["--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca", "pml_ucx_devices",
+               "any"]
     mpich = ["mpirun.mpich", "-np", "{n}"]
     tcp_only = {"MPIR_CVAR_NOLOCAL": "1", "UCX_TLS": "tcp,self"}
     yield Gossamer(setting)
     if setting == "shm":
         yield Gossamer(setting, registered=True)
-    if setting == "shaped":
+    if setting in UCX:
+        for value in yields:
+            yield Mpi("openmpi-ucx" + ("-yield" if value == "1" else "-spin"), setting,
+                      "peer_openmpi", openmpi + any_ucx + ["--mca", "mpi_yield_when_idle", value],
+                      UCX[setting])
+    elif setting == "shaped":
         hosts = ",".join(f"{NETWORK}{r + 1}" for r in range(ranks))
         agent = f"{HERE}/in_namespace.sh"
         yield Mpi("openmpi-tcp", setting, "peer_openmpi",
@@ -179,8 +192,7 @@ def contestants(setting, ranks, cores):
             yield Mpi("openmpi-vader" + kind, setting, "peer_openmpi",
                       openmpi + ob1 + ["vader,self"] + idle)
             yield Mpi("openmpi-ucx" + kind, setting, "peer_openmpi",
-                      openmpi + ["--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca",
-                                 "pml_ucx_devices", "any"] + idle)
+                      openmpi + any_ucx + idle)
         yield Mpi("mpich-shm", setting, "peer_mpich", mpich)
         if crowded:
             yield Mpi("mpich-shm-yield", setting, "peer_mpich", mpich,
@@ -192,7 +204,7 @@ def contestants(setting, ranks, cores):
                       openmpi + ob1 + ["tcp,self", "--mca", "btl_tcp_if_include", "lo", "--mca",
                                        "mpi_yield_when_idle", value])
         yield Mpi("mpich-tcp", setting, "peer_mpich", mpich, {**tcp_only, "UCX_NET_DEVICES": "lo"})
-    if setting != "shm":
+    if setting in ("tcp", "shaped"):
         for algorithm in ("new_ring", "ring_chunked", "halving_doubling"):
             yield Gloo(setting, algorithm)
         if setting == "tcp" and not crowded:

@@ -30,15 +30,17 @@
   ENTRY(ucp_ep_close_nbx)               \
   ENTRY(ucp_ep_flush_nbx)               \
   ENTRY(ucp_ep_print_info)              \
+  ENTRY(ucp_context_print_info)         \
   ENTRY(ucp_ep_rkey_unpack)             \
   ENTRY(ucp_rkey_destroy)               \
   ENTRY(ucp_rkey_pack)                  \
+  ENTRY(ucp_rkey_ptr)                   \
   ENTRY(ucp_rkey_buffer_release)        \
   ENTRY(ucp_mem_map)                    \
   ENTRY(ucp_mem_unmap)                  \
+  ENTRY(ucp_mem_query)                  \
   ENTRY(ucp_put_nbx)                    \
   ENTRY(ucp_am_send_nbx)                \
-  ENTRY(ucp_am_recv_data_nbx)           \
   ENTRY(ucp_am_data_release)            \
   ENTRY(ucp_request_check_status)       \
   ENTRY(ucp_request_free)               \

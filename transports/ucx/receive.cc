@@ -10,20 +10,6 @@
 
 namespace gossamer::ucx {
 
-namespace {
-
-// Chunks of one message that are on their way at once, at least where there is room to land.
-constexpr uint32_t kAheadMax = 4;
-
-void fetched(void* request, ucs_status_t status, size_t /*bytes*/, void* record) {
-  auto* const arrived = static_cast<Arrived*>(record);
-  ucp().ucp_request_free(request);
-  arrived->pipe->link->owner->on_fetched(arrived, status == UCS_OK,
-                                         ucp().ucs_status_string(status));
-}
-
-}  // namespace
-
 void Ucx::garbage(Rank from) {
   if (failure_.code != Code::kOk) return;
   failure_.set(Code::kSystem, from,
@@ -32,8 +18,21 @@ void Ucx::garbage(Rank from) {
                from);
 }
 
+// What the peer has consumed.
+void Ucx::take_credit(Pipe* pipe, uint32_t consumed) {
+  if (consumed - pipe->acknowledged > pipe->position - pipe->acknowledged) {
+    // Records overtake each other, so an old count may come late; one too large never.
+    if (consumed - pipe->acknowledged < kCredits) garbage(pipe->link->peer);
+    return;
+  }
+  if (consumed == pipe->acknowledged) return;
+  pipe->acknowledged = consumed;
+  pipe->landing_freed = pipe->departure(consumed - 1).landing_end;
+  if (pipe->issuing < pipe->outgoing.size()) activate(pipe);
+}
+
 bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_bytes,
-                    Carries carries) {
+                    bool holdable) {
   Header header;
   if (abandoned_ || leaving_ || failure_.code != Code::kOk || bytes.size() != sizeof header) {
     return false;
@@ -48,83 +47,133 @@ bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_
     return false;
   }
   Pipe* const pipe = link.pipes[header.lane].get();
-  if (header.consumed - pipe->acknowledged > pipe->position - pipe->acknowledged) {
-    // Records overtake each other, so an old count may come late; one too large never.
-    if (header.consumed - pipe->acknowledged < kCredits) garbage(header.from);
-  } else if (header.consumed != pipe->acknowledged) {
-    pipe->acknowledged = header.consumed;
-    if (pipe->issuing < pipe->outgoing.size()) activate(pipe);
+  take_credit(pipe, header.consumed);
+  if (is_record(header.kind)) return keep_or_take(pipe, header, data, data_bytes, holdable);
+  const std::span<const std::byte> payload(static_cast<const std::byte*>(data), data_bytes);
+  switch (header.kind) {
+    case Kind::kCredit:
+      break;
+    case Kind::kFarewell:
+      pipe->ended = true;
+      pipe->end = header.position;
+      control_.look_soon();
+      break;
+    case Kind::kHello:
+      pipe->introduced = true;
+      pipe->introduction.assign(payload.begin(), payload.end());
+      greeted_.push_back(&link);
+      break;
+    default:
+      if (!take_note(pipe, header, payload)) garbage(header.from);
   }
-  if (header.kind == Kind::kCredit || header.kind == Kind::kHello) return false;
-  if (header.kind == Kind::kFarewell) {
-    pipe->ended = true;
-    pipe->end = header.position;
-    control_.look_soon();
+  return false;
+}
+
+// What a record's bytes are, or why there cannot be such a record.
+bool Ucx::place(Pipe* pipe, const Header& header, const void* data, uint64_t bytes,
+                Arrived* record) {
+  record->kind = header.kind;
+  record->position = header.position;
+  record->fingerprint = header.fingerprint;
+  record->message_bytes = header.bytes;
+  record->data = static_cast<const std::byte*>(data);
+  record->bytes = bytes;
+  if (header.kind == Kind::kData) return bytes <= kLongFragmentBytes;
+  record->bytes = 0;
+  if (header.kind != Kind::kLanded) return header.kind != Kind::kPlaced || header.bytes > 0;
+  Extent extent;
+  if (bytes != sizeof extent) return false;
+  std::memcpy(&extent, data, sizeof extent);
+  if (extent.bytes == 0 || extent.bytes > pipe->landing_bytes ||
+      extent.at > pipe->landing_bytes - extent.bytes) {
     return false;
   }
-  const bool fits = carries == Carries::kDescriptor ? data_bytes <= kChunkBytes && data_bytes > 0
-                                                    : data_bytes <= kFragmentBytes;
-  if (header.kind != Kind::kData || !fits || header.position - pipe->next >= kCredits ||
-      pipe->here(header.position)) {
-    garbage(header.from);
-    return false;
-  }
-  Arrived& record = pipe->slot(header.position);
-  record.position = header.position;
-  record.fingerprint = header.fingerprint;
-  record.message_bytes = header.bytes;
-  record.bytes = data_bytes;
-  record.data = data;
-  return keep_or_take(pipe, &record, carries);
+  record->data = pipe->landing_area + extent.at;
+  record->bytes = extent.bytes;
+  return true;
 }
 
 // Takes a record at once, which most often is the next one and awaited by a sink; else keeps it.
-bool Ucx::keep_or_take(Pipe* pipe, Arrived* record, Carries carries) {
-  const auto* const data = static_cast<const std::byte*>(record->data);
-  if (record->position == pipe->next && !pipe->posted.empty() && carries != Carries::kDescriptor) {
-    const Sink& sink = pipe->posted.front().sink;
-    if (!take(pipe, sink, record)) return false;
-    deliver(pipe, sink, data, record->bytes);
-    ++pipe->next;
-    finish_message(pipe);
-    if (pipe->here(pipe->next) || pipe->next - pipe->told >= kCredits / 2) activate(pipe);
+bool Ucx::keep_or_take(Pipe* pipe, const Header& header, const void* data, uint64_t bytes,
+                       bool holdable) {
+  Arrived& record = pipe->slot(header.position);
+  if (header.position - pipe->next >= kCredits || pipe->here(header.position) ||
+      !place(pipe, header, data, bytes, &record)) {
+    garbage(header.from);
     return false;
   }
-  if (carries == Carries::kBytes) {
-    if (record->own == nullptr) {
-      record->own = std::make_unique_for_overwrite<std::byte[]>(kFragmentBytes);
+  if (header.position == pipe->next && !pipe->posted.empty()) {
+    if (!take(pipe, &record)) return false;
+    if (pipe->here(pipe->next) || pipe->next - pipe->told >= kCredits / 2 ||
+        pipe->landed_untold > 0) {
+      activate(pipe);
     }
-    if (record->bytes > 0) std::memcpy(record->own.get(), data, record->bytes);
-    record->state = Arrived::State::kCopied;
-    ++traffic_.copies;
-    traffic_.bytes_copied += record->bytes;
-  } else if (carries == Carries::kHoldableBytes) {
-    record->state = Arrived::State::kHeld;
-  } else {
-    record->state = Arrived::State::kAnnounced;
-    ++pipe->announced;
+    return false;
   }
   if (!pipe->posted.empty()) activate(pipe);
-  return carries != Carries::kBytes;
+  if (header.kind == Kind::kLanded) {
+    record.state = Arrived::State::kLanded;
+  } else if (header.kind != Kind::kData) {
+    record.state = Arrived::State::kBare;
+  } else if (holdable) {
+    record.state = Arrived::State::kHeld;
+    return true;
+  } else {
+    keep(&record);
+  }
+  return false;
 }
 
-// Whether `record`, the next one, may enter `sink`; false: the transport has failed.
-bool Ucx::take(Pipe* pipe, const Sink& sink, Arrived* record) {
-  if (!pipe->in_message) {
-    if (mismatched(config_.rank, pipe->link->peer, pipe->lane, record->message_bytes,
-                   record->fingerprint, sink, &failure_)) {
-      record->state = Arrived::State::kNone;
-      return false;
-    }
-    pipe->in_message = true;
-    pipe->taken = 0;
+// Copies what UCX does not let us hold.
+void Ucx::keep(Arrived* record) {
+  if (record->own_bytes < record->bytes) {
+    record->own_bytes = record->bytes <= kFragmentBytes ? kFragmentBytes : kLongFragmentBytes;
+    record->own = std::make_unique_for_overwrite<std::byte[]>(record->own_bytes);
   }
-  if (record->bytes <= sink.bytes - pipe->taken && (record->bytes > 0 || sink.bytes == 0)) {
-    return true;
-  }
-  garbage(pipe->link->peer);
+  if (record->bytes > 0) std::memcpy(record->own.get(), record->data, record->bytes);
+  record->data = record->own.get();
+  record->state = Arrived::State::kCopied;
+  ++traffic_.copies;
+  traffic_.bytes_copied += record->bytes;
+}
+
+// Moves the next record into the first sink. False: the transport has failed.
+bool Ucx::take(Pipe* pipe, Arrived* record) {
+  Posted& posted = pipe->posted.front();
+  const Sink& sink = posted.sink;
   record->state = Arrived::State::kNone;
-  return false;
+  if (!pipe->in_message &&
+      mismatched(config_.rank, pipe->link->peer, pipe->lane, record->message_bytes,
+                 record->fingerprint, sink, &failure_)) {
+    return false;
+  }
+  const bool placed = record->kind == Kind::kPlaced;
+  const bool announces = record->kind == Kind::kAnnounce;
+  const bool fits =
+      placed || announces
+          ? !pipe->in_message && (announces || posted.memory != nullptr)
+          : record->bytes <= sink.bytes - pipe->taken && (record->bytes > 0 || sink.bytes == 0);
+  if (!fits) {
+    garbage(pipe->link->peer);
+    return false;
+  }
+  ++pipe->next;
+  if (announces) return true;
+  pipe->in_message = true;
+  if (placed) {
+    pipe->taken = sink.bytes;
+  } else {
+    deliver(pipe, sink, record->data, record->bytes);
+    if (record->kind == Kind::kLanded) {
+      pipe->landed_untold += record->bytes;
+      if (sink.combine == nullptr) {
+        ++traffic_.copies;
+        traffic_.bytes_copied += record->bytes;
+      }
+    }
+  }
+  finish_message(pipe);
+  return true;
 }
 
 // Moves the next bytes of the front message to where they belong.
@@ -152,105 +201,25 @@ void Ucx::deliver(Pipe* pipe, const Sink& sink, const std::byte* data, uint64_t 
 }
 
 void Ucx::finish_message(Pipe* pipe) {
-  if (!pipe->in_message || pipe->taken < pipe->posted.front().sink.bytes) return;
-  completed_.push_back(pipe->posted.front().token);
+  Posted& posted = pipe->posted.front();
+  if (pipe->taken < posted.sink.bytes) return;
+  completed_.push_back(posted.token);
+  release(&posted);
   pipe->posted.pop();
+  if (pipe->untold > 0) --pipe->untold;
   pipe->in_message = false;
   pipe->taken = 0;
 }
 
-// Has UCX fetch a chunk to `offset` of the sink's message. False: there is no room to land it.
-bool Ucx::fetch(Arrived* record, const Sink& sink, uint64_t offset) {
-  std::byte* into = sink.target + offset;
-  if (sink.combine != nullptr) {
-    if (landings_.empty()) return false;
-    into = record->landing = landings_.back();
-    landings_.pop_back();
-  }
-  record->state = Arrived::State::kFetching;
-  --record->pipe->announced;
-  ucp_request_param_t param{};
-  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
-  param.cb.recv_am = &fetched;
-  param.user_data = record;
-  const ucs_status_ptr_t request = ucp().ucp_am_recv_data_nbx(
-      record->pipe->link->worker, record->data, into, record->bytes, &param);
-  if (UCS_PTR_IS_ERR(request)) {
-    on_broken(record->pipe->link, ucp().ucs_status_string(UCS_PTR_STATUS(request)));
-  } else if (request == nullptr) {
-    record->state = Arrived::State::kFetched;
-  }
-  return true;
-}
-
-void Ucx::on_fetched(Arrived* record, bool fine, const char* why) {
-  if (abandoned_) return;
-  if (!fine) {
-    on_broken(record->pipe->link, why);
-    return;
-  }
-  record->state = Arrived::State::kFetched;
-  if (record->position == record->pipe->next) activate(record->pipe);
-}
-
-// Starts to fetch announced chunks whose sinks are posted, some of them before their turn.
-void Ucx::fetch_ahead(Pipe* pipe) {
-  uint32_t message = 0;
-  uint64_t offset = pipe->in_message ? pipe->taken : 0;
-  uint32_t ahead = 0;
-  for (uint32_t at = pipe->next; pipe->announced > 0 && ahead < kAheadMax; ++at) {
-    if (!pipe->here(at) || message == pipe->posted.size()) return;
-    Arrived& record = pipe->slot(at);
-    const Sink& sink = pipe->posted.at(message).sink;
-    // What must not enter its sink is found out when its turn comes.
-    if (record.message_bytes != sink.bytes || record.fingerprint != sink.fingerprint ||
-        record.bytes > sink.bytes - offset) {
-      return;
-    }
-    if (record.state == Arrived::State::kAnnounced && !fetch(&record, sink, offset)) {
-      if (ahead == 0) activate(pipe);  // nothing of ours is on its way whose end would wake us
-      return;
-    }
-    if (record.state == Arrived::State::kFetching) ++ahead;
-    offset += record.bytes;
-    if (offset < sink.bytes) continue;
-    ++message;
-    offset = 0;
-  }
-}
-
 // Consumes records as far as they have arrived and sinks await them.
 void Ucx::consume(Pipe* pipe) {
-  if (pipe->announced > 0) fetch_ahead(pipe);
   while (!pipe->posted.empty() && pipe->here(pipe->next)) {
     Arrived& record = pipe->slot(pipe->next);
-    const Sink& sink = pipe->posted.front().sink;
-    if (record.state == Arrived::State::kFetching) return;
     const bool held = record.state == Arrived::State::kHeld;
-    void* const data = record.data;
-    if (!pipe->in_message || record.state != Arrived::State::kFetched) {
-      const bool announced = record.state == Arrived::State::kAnnounced;
-      if (!take(pipe, sink, &record)) {
-        if (held || announced) ucp().ucp_am_data_release(pipe->link->worker, data);
-        if (announced) --pipe->announced;
-        return;
-      }
-      if (announced) return;  // no room to land it yet
-    }
-    if (record.landing != nullptr) {
-      deliver(pipe, sink, record.landing, record.bytes);
-      landings_.push_back(std::exchange(record.landing, nullptr));
-    } else if (record.state == Arrived::State::kFetched) {
-      pipe->taken += record.bytes;
-    } else {
-      deliver(pipe, sink, held ? static_cast<const std::byte*>(data) : record.own.get(),
-              record.bytes);
-      if (held) ucp().ucp_am_data_release(pipe->link->worker, data);
-    }
-    record.state = Arrived::State::kNone;
-    ++pipe->next;
-    finish_message(pipe);
-    if (pipe->announced > 0) fetch_ahead(pipe);
+    void* const data = const_cast<std::byte*>(record.data);
+    const bool taken = take(pipe, &record);
+    if (held) ucp().ucp_am_data_release(pipe->link->worker, data);
+    if (!taken) return;
   }
 }
 
@@ -262,10 +231,14 @@ Code Ucx::recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fault
   }
   Pipe& pipe = pipe_at(peer, lane);
   if (pipe.posted.full()) return Code::kAgain;
-  pipe.posted.push({sink, token});
-  if (!pipe.here(pipe.next)) return Code::kPending;
+  pipe.posted.push({sink, token, pipe.next_posted++});
+  if (!pipe.here(pipe.next)) {
+    tell_all(&pipe);
+    return Code::kPending;
+  }
   const size_t before = completed_.size();
   consume(&pipe);
+  tell_all(&pipe);
   if (failure_.code != Code::kOk) {
     *fault = failure_;
     return fault->code;

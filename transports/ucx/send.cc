@@ -1,4 +1,6 @@
-// Sending: messages become records as credits allow.
+// Sending: messages become records as credits, room in the landing area and notes allow.
+
+#include <algorithm>
 
 #include "transports/ucx/api.h"
 #include "transports/ucx/ucx_transport.h"
@@ -7,12 +9,9 @@ namespace gossamer::ucx {
 
 namespace {
 
-// Longer messages are fetched by their receiver in chunks. Within a host a fragment is one copy
-// into a page that the receiver folds from; a chunk costs the kernel a look at every page.
-// All-reduce of 256 KiB, 2 ranks of 2 cores: 35 us by fragments, 57 us by chunks. Over tcp on
-// loopback it is 204 us against 130 us.
-constexpr uint64_t kHostEagerMax = 64 * kFragmentBytes;
-constexpr uint64_t kNetworkEagerMax = 2 * kFragmentBytes;
+// What one put into a landing area moves, at most: its receiver folds one while the next comes.
+constexpr uint64_t kRunBytes = 32640;
+constexpr uint64_t kLine = 64;
 
 void sent(void* request, ucs_status_t status, void* out) {
   auto* const outgoing = static_cast<Outgoing*>(out);
@@ -21,9 +20,20 @@ void sent(void* request, ucs_status_t status, void* out) {
   owner->on_sent(outgoing, status == UCS_OK, ucp().ucs_status_string(status));
 }
 
+void flushed(void* request, ucs_status_t status, void* departure) {
+  auto* const left = static_cast<Departure*>(departure);
+  ucp().ucp_request_free(request);
+  left->pipe->link->owner->on_flushed(left, status == UCS_OK, ucp().ucs_status_string(status));
+}
+
 void credit_sent(void* request, ucs_status_t /*status*/, void* pipe) {
   ucp().ucp_request_free(request);
   static_cast<Pipe*>(pipe)->credit_busy = false;
+}
+
+// Its memory is ours for longer than UCX can need it.
+void forgotten(void* request, ucs_status_t /*status*/, void* /*nothing*/) {
+  ucp().ucp_request_free(request);
 }
 
 }  // namespace
@@ -38,55 +48,148 @@ void Ucx::on_sent(Outgoing* out, bool fine, const char* why) {
   if (out->unfinished == 0 && out->all_issued) finish_sends(out->pipe, &completed_);
 }
 
-void Ucx::fill(Pipe* pipe, Kind kind, Header* header) {
+void Ucx::fill(Pipe* pipe, Kind kind, uint32_t position, Header* header) {
   pipe->link->used = true;
   header->proof = pipe->link->proof_out;
   header->from = config_.rank;
-  header->position = pipe->position;
+  header->position = position;
   header->consumed = pipe->told = pipe->next;
   header->kind = kind;
   header->lane = pipe->lane;
+  header->slot = 0;
+  pipe->landed_untold = 0;
 }
 
-// Hands the next record of `out` to UCX. False: the endpoint is broken.
-bool Ucx::issue_record(Pipe* pipe, Outgoing* out) {
-  const Message& message = out->message;
-  const bool eager = message.bytes <= (pipe->link->same_host ? kHostEagerMax : kNetworkEagerMax);
-  const uint64_t run = std::min(message.bytes - out->issued, eager ? kFragmentBytes : kChunkBytes);
-  Header& header = pipe->headers[pipe->position % kCredits];
-  fill(pipe, Kind::kData, &header);
-  header.fingerprint = message.fingerprint;
-  header.bytes = message.bytes;
+// Takes the position of the next record of `out`.
+Departure* Ucx::depart(Pipe* pipe, Outgoing* out) {
+  Departure& left = pipe->departure(pipe->position);
+  left.pipe = pipe;
+  left.out = out;
+  left.header.position = pipe->position++;
+  left.header.fingerprint = out->message.fingerprint;
+  left.header.bytes = out->message.bytes;
+  left.landing_end = pipe->landing_used;
+  return &left;
+}
+
+// Sends a record whose bytes, if any, are `out`'s. False: the endpoint is broken.
+bool Ucx::send_record(Departure* left, Kind kind, const void* bytes, uint64_t count, bool lent) {
+  Pipe* const pipe = left->pipe;
+  fill(pipe, kind, left->header.position, &left->header);
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
-  param.flags = eager ? UCP_AM_SEND_FLAG_EAGER : UCP_AM_SEND_FLAG_RNDV;
-  param.cb.send = &sent;
-  param.user_data = out;
-  const ucs_status_ptr_t request =
-      ucp().ucp_am_send_nbx(pipe->link->endpoint, kRecordId, &header, sizeof header,
-                            message.data + out->issued, run, &param);
+  param.flags = UCP_AM_SEND_FLAG_EAGER;
+  param.cb.send = lent ? &sent : &forgotten;
+  param.user_data = left->out;
+  const ucs_status_ptr_t request = ucp().ucp_am_send_nbx(
+      pipe->link->endpoint, kRecordId, &left->header, sizeof(Header), bytes, count, &param);
   if (UCS_PTR_IS_ERR(request)) {
     on_broken(pipe->link, ucp().ucs_status_string(UCS_PTR_STATUS(request)));
     return false;
   }
-  if (request != nullptr) ++out->unfinished;
-  if (!eager) ++traffic_.exchanges;
-  ++pipe->position;
-  out->issued += run;
-  out->all_issued = out->issued == message.bytes;
-  if (out->all_issued) {
-    if (message.bytes <= kFragmentBytes) {
-      ++traffic_.inline_messages;
-    } else if (eager) {
-      ++traffic_.staged_messages;
-      ++traffic_.copies;
-      traffic_.bytes_copied += message.bytes;
-    } else {
-      ++traffic_.direct_messages;
+  if (lent && request != nullptr) ++left->out->unfinished;
+  return true;
+}
+
+// --- puts ----------------------------------------------------------------------------------------
+
+// Puts bytes of `out` into memory of the peer; their record follows when they are there.
+bool Ucx::put(Departure* left, const std::byte* from, uint64_t bytes, uint64_t address,
+              ucp_rkey* key) {
+  Pipe* const pipe = left->pipe;
+  ucp_request_param_t param{};
+  param.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK;
+  param.cb.send = &forgotten;  // the flush covers it
+  ucs_status_ptr_t request =
+      ucp().ucp_put_nbx(pipe->link->endpoint, from, bytes, address, key, &param);
+  if (!UCS_PTR_IS_ERR(request)) {
+    param.op_attr_mask |= UCP_OP_ATTR_FIELD_USER_DATA;
+    param.cb.send = &flushed;
+    param.user_data = left;
+    request = ucp().ucp_ep_flush_nbx(pipe->link->endpoint, &param);
+  }
+  if (UCS_PTR_IS_ERR(request)) {
+    on_broken(pipe->link, ucp().ucs_status_string(UCS_PTR_STATUS(request)));
+    return false;
+  }
+  if (request == nullptr) return send_put_record(left);
+  ++left->out->unfinished;
+  ++pipe->flying;
+  return true;
+}
+
+bool Ucx::send_put_record(Departure* left) {
+  const bool placed = left->extent.bytes == 0;
+  return send_record(left, placed ? Kind::kPlaced : Kind::kLanded, &left->extent,
+                     placed ? 0 : sizeof(Extent), false);
+}
+
+void Ucx::on_flushed(Departure* left, bool fine, const char* why) {
+  if (abandoned_) return;
+  if (!fine) {
+    on_broken(left->pipe->link, why);
+    return;
+  }
+  --left->pipe->flying;
+  if (send_put_record(left)) on_sent(left->out, true, "");
+}
+
+// Room for a run in the peer's landing area, which it does not wrap around.
+bool Ucx::claim(Pipe* pipe, uint64_t bytes, uint64_t* at) {
+  const uint64_t whole = pipe->landing.bytes;
+  const uint64_t size = (bytes + kLine - 1) / kLine * kLine;
+  const uint64_t to_end = whole - pipe->landing_used % whole;
+  const uint64_t begin = size <= to_end ? pipe->landing_used : pipe->landing_used + to_end;
+  if (begin + size - pipe->landing_freed > whole) return false;
+  *at = begin % whole;
+  pipe->landing_used = begin + size;
+  return true;
+}
+
+// The receiver's word for this message, if it has come. Word for a message of another operation is
+// left alone: the announcement lets the receiver find out.
+const Grant* Ucx::grant_for(Pipe* pipe, const Outgoing& out) {
+  while (!pipe->grants.empty() &&
+         static_cast<int32_t>(pipe->grants.front().number - out.number) < 0) {
+    pipe->grants.pop();
+  }
+  if (pipe->grants.empty()) return nullptr;
+  const Grant& grant = pipe->grants.front();
+  const bool same = grant.number == out.number && grant.bytes == out.message.bytes &&
+                    grant.fingerprint == out.message.fingerprint;
+  return same ? &grant : nullptr;
+}
+
+// --- messages ------------------------------------------------------------------------------------
+
+// Hands the next record of `out` to UCX. False: not now.
+bool Ucx::issue_record(Pipe* pipe, Outgoing* out) {
+  const Message& message = out->message;
+  const std::byte* const from = message.data + out->issued;
+  const uint64_t rest = message.bytes - out->issued;
+  const Link& link = *pipe->link;
+  const bool lands = pipe->landing.bytes > 0 && message.bytes > kFragmentBytes;
+  if (out->issued == 0 && message.bytes > link.asks_above) {
+    const Grant* const grant = grant_for(pipe, *out);
+    if (grant == nullptr) return false;
+    if (grant->direct) {
+      out->issued = message.bytes;
+      out->all_issued = true;
+      Departure* const left = depart(pipe, out);
+      left->extent = {};
+      return put(left, from, message.bytes, grant->address, grant->key);
     }
   }
-  return true;
+  const uint64_t run = std::min(rest, lands ? kRunBytes : link.fragment_bytes);
+  uint64_t at = 0;
+  if (lands && !claim(pipe, run, &at)) return false;
+  out->issued += run;
+  out->all_issued = out->issued == message.bytes;
+  Departure* const left = depart(pipe, out);
+  left->extent = {at, run};
+  return lands ? put(left, from, run, pipe->landing.address + at, pipe->landing.key)
+               : send_record(left, Kind::kData, from, run, true);
 }
 
 // Issues what credits allow.
@@ -94,9 +197,9 @@ void Ucx::issue(Pipe* pipe) {
   while (pipe->issuing < pipe->outgoing.size()) {
     Outgoing& out = pipe->outgoing.at(pipe->issuing);
     while (!out.all_issued) {
-      if (pipe->link->broken || pipe->blocked()) return;
-      if (!issue_record(pipe, &out)) return;
+      if (pipe->link->broken || pipe->blocked() || !issue_record(pipe, &out)) return;
     }
+    ++(out.message.bytes <= kFragmentBytes ? traffic_.inline_messages : traffic_.direct_messages);
     ++pipe->issuing;
   }
 }
@@ -111,13 +214,26 @@ void Ucx::finish_sends(Pipe* pipe, std::vector<Token>* done) {
   }
 }
 
-// Tells the peer how much is consumed when it may be waiting for that and hears it no other way.
-void Ucx::send_credit(Pipe* pipe) {
-  if (pipe->next - pipe->told < kCredits / 2 || pipe->credit_busy || pipe->link->broken ||
-      pipe->link->endpoint == nullptr) {
+// Announces the message that waits for its receiver. At every other tick of the clock, or at once.
+void Ucx::announce_late(Pipe* pipe, bool at_once) {
+  if (pipe->link->broken || pipe->blocked() || pipe->issuing >= pipe->outgoing.size()) return;
+  Outgoing& out = pipe->outgoing.at(pipe->issuing);
+  constexpr uint8_t kAnnounced = UINT8_MAX;
+  if (out.issued > 0 || out.message.bytes <= pipe->link->asks_above || out.ticks == kAnnounced ||
+      grant_for(pipe, out) != nullptr) {
     return;
   }
-  fill(pipe, Kind::kCredit, &pipe->credit);
+  if (!at_once && out.ticks++ == 0) return;
+  out.ticks = kAnnounced;
+  (void)send_record(depart(pipe, &out), Kind::kAnnounce, nullptr, 0, false);
+}
+
+// Tells the peer how much is consumed when it may be waiting for that and hears it no other way.
+void Ucx::send_credit(Pipe* pipe) {
+  const bool due = pipe->next - pipe->told >= kCredits / 2 ||
+                   (pipe->landing_bytes > 0 && pipe->landed_untold >= pipe->landing_bytes / 4);
+  if (!due || pipe->credit_busy || pipe->link->broken || pipe->link->endpoint == nullptr) return;
+  fill(pipe, Kind::kCredit, pipe->position, &pipe->credit);
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
@@ -144,6 +260,7 @@ Code Ucx::send(Rank peer, Lane lane, const Message& message, Token token, Fault*
   next.pipe = &pipe;
   next.message = message;
   next.token = token;
+  next.number = pipe.next_number++;
   Outgoing& out = pipe.outgoing.push(next);
   if (pipe.outgoing.size() > 1) {
     issue(&pipe);

@@ -18,7 +18,10 @@ namespace gossamer::ucx {
 
 namespace {
 
-constexpr int kLandings = 6;
+// Of a landing area. With many links they are smaller.
+constexpr uint64_t kLandingBytes = 512 * 1024;
+constexpr uint64_t kSmallLandingBytes = 256 * 1024;
+constexpr Rank kFewRanks = 16;
 // How long a failed connection waits for somebody to say why.
 constexpr std::chrono::milliseconds kOpenGrace{300};
 constexpr size_t kPartBytesMax = 64 * 1024;  // of an address
@@ -53,7 +56,8 @@ Status Ucx::begin() {
   const Choice choice = split_tls(options_.tls.empty() ? env_string("UCX_TLS") : options_.tls);
   Status failed;
   const auto make = [&](Fabric::Reach reach, const std::string& tls) -> std::unique_ptr<Fabric> {
-    Result<std::unique_ptr<Fabric>> made = Fabric::create(this, reach, tls, config_.size);
+    Result<std::unique_ptr<Fabric>> made =
+        Fabric::create(this, reach, tls, config_.size, options_.emulated_puts);
     if (made) return std::move(*made);
     failed = made.status();
     return nullptr;
@@ -63,11 +67,6 @@ Status Ucx::begin() {
     network_ = make(Fabric::Reach::kNetwork, choice.network);
   }
   if (host_ == nullptr && network_ == nullptr) return failed;
-  landings_.reserve(kLandings);
-  for (int i = 0; i < kLandings; ++i) {  // touched, and so made real, when first used
-    landing_memory_.push_back(std::make_unique_for_overwrite<std::byte[]>(kChunkBytes));
-    landings_.push_back(landing_memory_.back().get());
-  }
   return Status::ok();
 }
 
@@ -117,6 +116,10 @@ Status Ucx::start(std::vector<std::string> addresses) {
     }
     workers_.push_back((*fabric)->worker());
   }
+  if (network_ != nullptr && network_->puts()) {
+    cache_ = std::make_unique<RegistrationCache>(network_.get(), &MemoryWatch::instance(),
+                                                 RegistrationCache::Bounds{});
+  }
   return Status::ok();
 }
 
@@ -135,7 +138,6 @@ Link& Ucx::link_at(Rank peer) {
     auto pipe = std::make_unique<Pipe>();
     pipe->link = slot.get();
     pipe->lane = lane;
-    for (Arrived& record : pipe->arrived) record.pipe = pipe.get();
     slot->pipes.push_back(std::move(pipe));
   }
   return *slot;
@@ -155,20 +157,84 @@ Code Ucx::connect(Link* link, Fault* fault) {
     on_broken(link, why);  // a peer that has failed cannot be reached either, and may tell why
     return Code::kOk;
   }
-  // UCX exchanges what it needs for rendezvous when that is first asked for. Ask now: such a
-  // message that cannot leave, because its reader has died, aborts the process when the worker
-  // goes.
-  Pipe& pipe = *link->pipes.front();
-  fill(&pipe, Kind::kHello, &pipe.credit);
-  ucp_request_param_t hello{};
-  hello.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
-  hello.flags = UCP_AM_SEND_FLAG_EAGER | UCP_AM_SEND_FLAG_REPLY;
-  const ucs_status_ptr_t sent = ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe.credit,
-                                                      sizeof(Header), nullptr, 0, &hello);
-  if (UCS_PTR_IS_PTR(sent)) ucp().ucp_request_free(sent);
+  choose_ways(link);
+  for (const auto& pipe : link->pipes) say_hello(pipe.get());
   const ucp_request_param_t flush{};
   link->connecting = ucp().ucp_ep_flush_nbx(link->endpoint, &flush);
   return Code::kOk;
+}
+
+// How messages travel on this link, as far as this end decides.
+void Ucx::choose_ways(Link* link) {
+  if (link->same_host) return;
+  const Ways ways = network_->ways(link->endpoint);
+  link->puts = network_->puts() && (ways.puts || options_.emulated_puts);
+  if (ways.tcp && !link->puts) link->fragment_bytes = kLongFragmentBytes;
+  link->asks_above = link->fragment_bytes;
+}
+
+// Tells the peer when we wait for its notes, and where its puts may land.
+void Ucx::say_hello(Pipe* pipe) {
+  Link* const link = pipe->link;
+  const Area* area = nullptr;
+  if (link->same_host || link->puts) {
+    const Fabric* const fabric = places_[static_cast<size_t>(link->peer)].fabric;
+    area = const_cast<Fabric*>(fabric)->allocate(config_.size <= kFewRanks ? kLandingBytes
+                                                                           : kSmallLandingBytes);
+  }
+  WireWriter writer;
+  writer.u64(link->asks_above);
+  if (area != nullptr) {
+    ++traffic_.registrations;
+    ++traffic_.exchanges;
+    pipe->landing_area = area->data;
+    pipe->landing_bytes = area->bytes;
+    writer.u64(reinterpret_cast<uintptr_t>(area->data));
+    writer.u64(area->bytes);
+    writer.bytes(area->key);
+  }
+  pipe->welcome.assign(writer.data().begin(), writer.data().end());
+  fill(pipe, Kind::kHello, 0, &pipe->credit);
+  // UCX exchanges what it needs for replies when one is first asked for. Ask now: a message that
+  // then cannot leave, because its reader has died, aborts the process when the worker goes.
+  ucp_request_param_t hello{};
+  hello.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
+  hello.flags = UCP_AM_SEND_FLAG_EAGER | UCP_AM_SEND_FLAG_REPLY;
+  const ucs_status_ptr_t sent =
+      ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe->credit, sizeof(Header),
+                            pipe->welcome.data(), pipe->welcome.size(), &hello);
+  if (UCS_PTR_IS_PTR(sent)) ucp().ucp_request_free(sent);
+}
+
+// Heeds what the peer's hello says. False: it makes no sense.
+bool Ucx::meet(Pipe* pipe) {
+  Link* const link = pipe->link;
+  WireReader reader(pipe->introduction);
+  link->peer_asks_above = reader.u64();
+  if (reader.done()) return true;
+  Region landing;
+  landing.address = reader.u64();
+  landing.bytes = reader.u64();
+  const std::span<const std::byte> key = reader.bytes(reader.left());
+  if (!reader.ok() || landing.bytes < kSmallLandingBytes || key.empty()) return false;
+  landing.key = unpack_key(*link, key);
+  if (landing.key == nullptr) return true;  // out of our reach: records carry everything
+  void* here = nullptr;
+  // Within the host only memory that is mapped here is worth a put.
+  if (link->same_host && ucp().ucp_rkey_ptr(landing.key, landing.address, &here) != UCS_OK) {
+    ucp().ucp_rkey_destroy(landing.key);
+    return true;
+  }
+  pipe->landing = landing;
+  return true;
+}
+
+Code Ucx::unanswered(Link* link, Fault* fault) const {
+  fault->set(Code::kTimeout, link->peer,
+             "UCX did not connect rank %d to rank %d in time; it is late, or UCX_NET_DEVICES must "
+             "name networks that reach it",
+             config_.rank, link->peer);
+  return fault->code;
 }
 
 // UCX connects in the background. A link is ready when that is over: what cannot be reached shows
@@ -178,12 +244,7 @@ Code Ucx::await_connection(Link* link, Fault* fault) {
   if (UCS_PTR_IS_PTR(link->connecting)) {
     const ucs_status_t status = ucp().ucp_request_check_status(link->connecting);
     if (status == UCS_INPROGRESS && !link->broken) {
-      if (waited <= config_.timeout) return Code::kAgain;
-      fault->set(Code::kTimeout, link->peer,
-                 "UCX did not connect rank %d to rank %d in time; it is late, or UCX_NET_DEVICES "
-                 "must name networks that reach it",
-                 config_.rank, link->peer);
-      return fault->code;
+      return waited <= config_.timeout ? Code::kAgain : unanswered(link, fault);
     }
     if (status != UCS_OK) on_broken(link, ucp().ucs_status_string(status));
     ucp().ucp_request_free(std::exchange(link->connecting, nullptr));
@@ -191,8 +252,20 @@ Code Ucx::await_connection(Link* link, Fault* fault) {
     on_broken(link, ucp().ucs_status_string(UCS_PTR_STATUS(link->connecting)));
     link->connecting = nullptr;
   }
-  link->ready = !link->broken;
-  if (link->ready) return Code::kOk;
+  if (!link->broken) {
+    for (const auto& pipe : link->pipes) {
+      if (!pipe->introduced)
+        return waited <= config_.timeout ? Code::kAgain : unanswered(link, fault);
+    }
+    for (const auto& pipe : link->pipes) {
+      if (meet(pipe.get())) continue;
+      garbage(link->peer);
+      *fault = failure_;
+      return fault->code;
+    }
+    link->ready = true;
+    return Code::kOk;
+  }
   // Its control connection may know better what has happened to it.
   if (!link->suspect) {
     link->suspect = true;
@@ -216,7 +289,7 @@ void Ucx::say_farewell() {
     if (link == nullptr || !link->used || link->broken || control_.left(link->peer)) continue;
     for (const auto& pipe : link->pipes) {
       // The credit's header, if UCX still reads it, may as well say this.
-      fill(pipe.get(), Kind::kFarewell, &pipe->credit);
+      fill(pipe.get(), Kind::kFarewell, pipe->position, &pipe->credit);
       flushes.push_back(ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe->credit,
                                               sizeof(Header), nullptr, 0, &plain));
     }
@@ -238,12 +311,11 @@ void Ucx::release_records() {
     if (link == nullptr) continue;
     for (const auto& pipe : link->pipes) {
       for (Arrived& record : pipe->arrived) {
-        if (record.state == Arrived::State::kHeld || record.state == Arrived::State::kAnnounced) {
-          ucp().ucp_am_data_release(link->worker, record.data);
+        if (record.state == Arrived::State::kHeld) {
+          ucp().ucp_am_data_release(link->worker, const_cast<std::byte*>(record.data));
         }
         record.state = Arrived::State::kNone;
       }
-      pipe->announced = 0;
     }
   }
 }
@@ -274,8 +346,8 @@ bool Ucx::in_flight() const {
     if (link == nullptr || link->same_host) continue;
     for (const auto& pipe : link->pipes) {
       if (!pipe->outgoing.empty()) return true;
-      for (const Arrived& record : pipe->arrived) {
-        if (record.state == Arrived::State::kFetching) return true;
+      for (uint32_t i = 0; i < pipe->posted.size(); ++i) {
+        if (pipe->posted.at(i).memory != nullptr) return true;
       }
     }
   }
@@ -297,6 +369,14 @@ Ucx::~Ucx() {
   }
   close_endpoints(host_.get());
   close_endpoints(network_.get());
+  for (const auto& link : links_) {
+    if (link == nullptr) continue;
+    for (const auto& pipe : link->pipes) {
+      for (; !pipe->posted.empty(); pipe->posted.pop()) release(&pipe->posted.front());
+      drop_keys(pipe.get());
+    }
+  }
+  cache_.reset();
   host_.reset();
   network_.reset();
   links_.clear();  // UCX may have used them to the last

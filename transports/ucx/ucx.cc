@@ -56,13 +56,27 @@ Code Ucx::open(Rank peer, Fault* fault) noexcept {
   }
   Link& link = link_at(peer);
   if (link.ready) return Code::kOk;
-  Code code = Code::kOk;
-  if (link.endpoint == nullptr && !link.broken) {
-    code = control_.open(peer, fault);
-    if (code == Code::kOk) code = connect(&link, fault);
-  }
+  Code code = link.broken ? Code::kOk : control_.open(peer, fault);
+  if (code == Code::kOk && link.endpoint == nullptr && !link.broken) code = connect(&link, fault);
   if (code == Code::kOk) code = await_connection(&link, fault);
   return code == Code::kOk || code == Code::kAgain ? code : fail(fault);
+}
+
+Traffic Ucx::traffic() const noexcept {
+  Traffic all = traffic_;
+  if (cache_ != nullptr) all.registrations += cache_->registrations();
+  return all;
+}
+
+// A peer that opens its link may wait for ours before it does anything else.
+Code Ucx::answer_hellos(Fault* fault) {
+  Code code = Code::kOk;
+  for (Link* const link : greeted_) {
+    const bool opened = link->endpoint != nullptr || link->broken;
+    if (code == Code::kOk && !opened) code = connect(link, fault);
+  }
+  greeted_.clear();
+  return code;
 }
 
 void Ucx::activate(Pipe* pipe) {
@@ -79,7 +93,9 @@ void Ucx::run_active() {
     consume(pipe);
     issue(pipe);
     finish_sends(pipe, &completed_);
+    tell_all(pipe);
     send_credit(pipe);
+    drop_retired(pipe);
   }
   running_.clear();
 }
@@ -97,6 +113,7 @@ Code Ucx::poll(std::vector<Token>* done, Fault* fault) noexcept {
       }
     }
     if (!active_.empty()) run_active();
+    if (!greeted_.empty() && answer_hellos(fault) != Code::kOk) return fail(fault);
   }
   if (!completed_.empty()) {
     done->insert(done->end(), completed_.begin(), completed_.end());
@@ -110,7 +127,9 @@ Code Ucx::poll(std::vector<Token>* done, Fault* fault) noexcept {
   if (control_.check(fault) != Code::kOk) return fail(fault);
   if (abandoned_) return Code::kOk;
   for (const auto& link : links_) {
-    if (link != nullptr && judge(link.get(), fault) != Code::kOk) return fail(fault);
+    if (link == nullptr) continue;
+    if (judge(link.get(), fault) != Code::kOk) return fail(fault);
+    for (const auto& pipe : link->pipes) announce_late(pipe.get(), false);
   }
   return Code::kOk;
 }
@@ -143,7 +162,9 @@ Code Ucx::judge(Link* link, Fault* fault) {
 }
 
 bool Ucx::arm() noexcept {
-  if (failure_.code != Code::kOk || !active_.empty() || !completed_.empty()) return false;
+  if (failure_.code != Code::kOk || !active_.empty() || !completed_.empty() || !greeted_.empty()) {
+    return false;
+  }
   std::array<epoll_event, 16> events;
   const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i) {
@@ -151,6 +172,10 @@ bool Ucx::arm() noexcept {
   }
   if (control_.urgent()) return false;
   if (abandoned_) return true;
+  for (const auto& link : links_) {  // no tick of the clock wakes a sleeper
+    if (link == nullptr) continue;
+    for (const auto& pipe : link->pipes) announce_late(pipe.get(), true);
+  }
   for (ucp_worker* const worker : workers_) {
     if (ucp().ucp_worker_arm(worker) != UCS_OK) return false;
   }
@@ -169,7 +194,7 @@ void Ucx::abandon() noexcept {
   for (const auto& link : links_) {
     if (link == nullptr) continue;
     for (const auto& pipe : link->pipes) {
-      pipe->posted.clear();
+      for (; !pipe->posted.empty(); pipe->posted.pop()) release(&pipe->posted.front());
       pipe->outgoing.clear();
       pipe->issuing = 0;
     }

@@ -12,6 +12,9 @@ namespace gossamer::ucx {
 
 struct Options {
   std::string tls;  // overrides UCX_TLS; empty: as the environment says, else all
+  // Puts into the caller's memory also where UCX only emulates that. For tests: what such a put
+  // still has on its way is written even after abandon().
+  bool emulated_puts = false;
 };
 
 //   kUnavailable  built without UCX, UCX is not installed, or it finds no device to use

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <thread>
@@ -11,6 +12,7 @@
 
 #include "gossamer/communicator.h"
 #include "gossamer/memory.h"
+#include "gossamer/transport.h"
 #include "tests/count_allocations.h"
 #include "tests/persistent_plans.h"
 
@@ -176,6 +178,74 @@ TEST(PersistentCost, InLibraryMemoryNothingIsCopied) {
       }
     }
   });
+}
+
+// UCX may use only these lanes for as long as this lives.
+class OnlyLanes {
+ public:
+  explicit OnlyLanes(const char* tls) {
+    const char* const now = std::getenv("UCX_TLS");
+    if (now != nullptr) before_ = now;
+    ::setenv("UCX_TLS", tls, 1);
+  }
+  ~OnlyLanes() {
+    if (before_.empty()) {
+      ::unsetenv("UCX_TLS");
+    } else {
+      ::setenv("UCX_TLS", before_.c_str(), 1);
+    }
+  }
+  OnlyLanes(const OnlyLanes&) = delete;
+  OnlyLanes& operator=(const OnlyLanes&) = delete;
+
+ private:
+  std::string before_;
+};
+
+// Over UCX, whichever lanes it uses, nothing is described, registered or allocated any more; over
+// its tcp what is longer than a record enters the sinks straight from UCX. (In its shared memory
+// UCX puts into a landing area, from which only folds are the last move.)
+void cost_over_ucx(const char* tls, bool copies) {
+  const TransportFactory* const ucx = find_transport("ucx");
+  const OnlyLanes lanes(tls);
+  const Status there = ucx->create({}).status();
+  if (!there) GTEST_SKIP() << "skipped: " << there.message();
+  for (const uint64_t count : {1, 100, 20'000, 4 << 20}) {
+    RankGroup group(2, "ucx");
+    group.each([&](Communicator& comm) {
+      std::vector<int64_t> values = filled(0, count);
+      PersistentCollective sum = plan_sum(comm, &values);
+      const auto run = [&] {
+        ASSERT_TRUE(sum.start());
+        ASSERT_TRUE(sum.wait());
+      };
+      const auto ordinary = [&] { ASSERT_TRUE(comm.all_reduce(std::span<int64_t>(values))); };
+      run();
+      ordinary();
+      for (const bool persistent : {true, false}) {
+        const Cost cost = cost_of(comm, [&] {
+          for (int i = 0; i < 10; ++i) persistent ? run() : ordinary();
+        });
+#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
+        EXPECT_EQ(cost.allocated, 0U) << count << (persistent ? " persistent" : " ordinary");
+#endif
+        EXPECT_EQ(cost.traffic.registrations, 0U) << count;
+        EXPECT_EQ(cost.traffic.exchanges, 0U) << count;
+        if (count >= 1 << 20) {
+          EXPECT_GT(cost.traffic.direct_messages, 0U);
+          EXPECT_EQ(cost.traffic.copies > 0, copies);
+        }
+      }
+    });
+  }
+}
+
+TEST(PersistentCost, OverUcxTcpNothingIsDescribedOrCopied) {
+  cost_over_ucx("tcp,self", false);
+}
+
+TEST(PersistentCost, OverUcxSharedMemoryNothingIsDescribed) {
+  cost_over_ucx("posix,sysv,cma,self", true);
 }
 
 // Other memory is met with one more exchange, and then with none.

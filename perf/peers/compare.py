@@ -54,7 +54,7 @@ def arguments():
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--bin", default="build/release/bin", help="where the built drivers are")
     p.add_argument("--out", default="build/bench", help="where peers.csv and peers.md go")
-    p.add_argument("--settings", default="shm,tcp,shaped", 
+    p.add_argument("--settings", default="shm,tcp,shaped",
                    help="of shm, tcp, shaped (needs root), ucx-sm, ucx-tcp")
     p.add_argument("--ranks", default="2,4,8")
     p.add_argument("--sizes", default="8,1K,64K,1M,16M,64M")

@@ -26,14 +26,14 @@ void Ucx::on_note_sent(Pipe* pipe) {
   if (!abandoned_) activate(pipe);  // something may have waited for the room
 }
 
-bool Ucx::send_note(Pipe* pipe, Kind kind, const Header& about, const Extent& extent,
-                    std::span<const std::byte> key) {
+bool Ucx::send_note(Pipe* pipe, Kind kind, uint32_t number, const Header& about,
+                    const Extent& extent, std::span<const std::byte> key) {
   if (pipe->notes == nullptr) pipe->notes = std::make_unique<std::array<Note, kWindow>>();
   Note& note = (*pipe->notes)[pipe->next_note % kWindow];
   if (note.busy || pipe->link->broken) return false;
   ++pipe->next_note;
   note.pipe = pipe;
-  fill(pipe, kind, about.position, &note.header);
+  fill(pipe, kind, number, &note.header);
   note.header.slot = about.slot;
   note.header.fingerprint = about.fingerprint;
   note.header.bytes = about.bytes;
@@ -67,7 +67,7 @@ bool Ucx::name_region(Pipe* pipe, const Registration& memory, uint16_t* slot) {
   if (key.size() > kKeyBytesMax) return false;
   Header about;
   about.slot = *slot = static_cast<uint16_t>(pipe->next_slot % kRegions);
-  if (!send_note(pipe, Kind::kRegion, about, {memory.begin, memory.end - memory.begin}, key)) {
+  if (!send_note(pipe, Kind::kRegion, 0, about, {memory.begin, memory.end - memory.begin}, key)) {
     return false;
   }
   ++traffic_.exchanges;
@@ -82,7 +82,6 @@ bool Ucx::tell(Pipe* pipe, Posted* posted) {
   const Sink& sink = posted->sink;
   if (sink.bytes <= pipe->link->peer_asks_above) return true;
   Header about;
-  about.position = posted->number;
   about.fingerprint = sink.fingerprint;
   about.bytes = sink.bytes;
   Extent extent;
@@ -97,7 +96,7 @@ bool Ucx::tell(Pipe* pipe, Posted* posted) {
     extent = {reinterpret_cast<uintptr_t>(sink.target) - posted->memory->begin, sink.bytes};
   }
   if (!direct) release(posted);
-  return send_note(pipe, direct ? Kind::kDirect : Kind::kStream, about, extent, {});
+  return send_note(pipe, direct ? Kind::kDirect : Kind::kStream, posted->number, about, extent, {});
 }
 
 void Ucx::tell_all(Pipe* pipe) {
@@ -123,7 +122,7 @@ bool Ucx::take_note(Pipe* pipe, const Header& header, std::span<const std::byte>
   if (header.kind != Kind::kDirect && header.kind != Kind::kStream) return false;
   if (pipe->grants.full()) return false;
   Grant grant;
-  grant.number = header.position;
+  grant.number = widen(header.position, pipe->next_number);
   grant.fingerprint = header.fingerprint;
   grant.bytes = header.bytes;
   if (header.kind == Kind::kDirect) {

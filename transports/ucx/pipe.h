@@ -64,20 +64,30 @@ inline bool is_record(Kind kind) {
   return kind <= Kind::kAnnounce;
 }
 
-// In front of everything that is sent, as it lies in memory.
+// In front of everything that is sent, as it lies in memory. A record that is all of a message does
+// without the last field: UCX's shared memory then carries a few bytes in one cache line.
 struct Header {
-  uint64_t proof = 0;  // that a member of the group made it for this rank
-  Rank from = -1;
+  uint64_t proof = 0;  // that a member of the group made it for this rank, and which
   // Of the record on its lane; kFarewell: of the first that never comes; notes: the message's.
-  uint32_t position = 0;
-  uint32_t consumed = 0;  // records of the other direction
+  uint16_t position = 0;
+  uint16_t consumed = 0;  // records of the other direction
   Kind kind = Kind::kData;
   Lane lane = 0;
   uint16_t slot = 0;  // of a region
   Fingerprint fingerprint = 0;
   uint64_t bytes = 0;  // of the whole message
 };
-static_assert(sizeof(Header) == 40);
+inline constexpr size_t kShortHeaderBytes = 24;
+static_assert(sizeof(Header) == 32 && offsetof(Header, bytes) == kShortHeaderBytes);
+
+// The low bits of a proof say who made it.
+inline constexpr uint64_t kProofRankMask = 0xffffff;
+
+// The number nearest to `near` whose low bits these are.
+inline uint32_t widen(uint16_t low, uint32_t near) {
+  const auto ahead = static_cast<int16_t>(static_cast<uint16_t>(low - near));
+  return near + static_cast<uint32_t>(int32_t{ahead});
+}
 
 struct Extent {
   uint64_t at = 0;
@@ -129,6 +139,7 @@ struct Outgoing {
 struct Departure {
   Pipe* pipe = nullptr;
   Outgoing* out = nullptr;
+  uint32_t position = 0;
   Header header;  // UCX reads it and the extent
   Extent extent;
   uint64_t landing_end = 0;  // how far the peer's landing area was used with it
@@ -162,7 +173,7 @@ struct Region {
 struct Arrived {
   enum class State : uint8_t {
     kNone,
-    kCopied,  // its bytes are in `own`
+    kCopied,  // its bytes are in Pipe::kept
     kHeld,    // in memory of UCX at `data`
     kLanded,  // in the landing area at `data`
     kBare,    // it has none: kPlaced, kAnnounce
@@ -174,8 +185,6 @@ struct Arrived {
   uint64_t message_bytes = 0;
   uint64_t bytes = 0;
   const std::byte* data = nullptr;
-  std::unique_ptr<std::byte[]> own;  // allocated when first used, of own_bytes
-  uint64_t own_bytes = 0;
 };
 
 struct Pipe {
@@ -215,6 +224,7 @@ struct Pipe {
   std::vector<std::byte> part;  // its last ones, where they are not a whole granule
   bool ended = false;           // the peer has left: `end` is the first record that never comes
   uint32_t end = 0;
+  std::unique_ptr<std::byte[]> kept;  // records that came early, by position
   std::byte* landing_area = nullptr;  // ours, for what the peer puts
   uint64_t landing_bytes = 0;
   std::vector<std::byte> welcome;       // UCX may read it

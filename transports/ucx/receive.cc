@@ -33,21 +33,25 @@ void Ucx::take_credit(Pipe* pipe, uint32_t consumed) {
 
 bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_bytes,
                     bool holdable) {
-  Header header;
-  if (abandoned_ || leaving_ || failure_.code != Code::kOk || bytes.size() != sizeof header) {
+  const bool whole = bytes.size() == kShortHeaderBytes;
+  if (abandoned_ || leaving_ || failure_.code != Code::kOk ||
+      (!whole && bytes.size() != sizeof(Header))) {
     return false;
   }
-  std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.from < 0 || header.from >= config_.size || header.from == config_.rank) return false;
-  Link& link = link_at(header.from);
+  Header header;
+  std::memcpy(&header, bytes.data(), bytes.size());
+  if (whole) header.bytes = data_bytes;
+  const auto from = static_cast<Rank>(header.proof & kProofRankMask);
+  if (from >= config_.size || from == config_.rank) return false;
+  Link& link = link_at(from);
   // A stranger's: dropped. It disturbs nobody.
   if (header.proof != link.proof_in) return false;
-  if (header.lane >= link.pipes.size()) {
-    garbage(header.from);
+  if (header.lane >= link.pipes.size() || (whole && header.kind != Kind::kData)) {
+    garbage(from);
     return false;
   }
   Pipe* const pipe = link.pipes[header.lane].get();
-  take_credit(pipe, header.consumed);
+  take_credit(pipe, widen(header.consumed, pipe->acknowledged));
   if (is_record(header.kind)) return keep_or_take(pipe, header, data, data_bytes, holdable);
   const std::span<const std::byte> payload(static_cast<const std::byte*>(data), data_bytes);
   switch (header.kind) {
@@ -55,7 +59,7 @@ bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_
       break;
     case Kind::kFarewell:
       pipe->ended = true;
-      pipe->end = header.position;
+      pipe->end = widen(header.position, pipe->next);
       control_.look_soon();
       break;
     case Kind::kHello:
@@ -64,7 +68,7 @@ bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_
       greeted_.push_back(&link);
       break;
     default:
-      if (!take_note(pipe, header, payload)) garbage(header.from);
+      if (!take_note(pipe, header, payload)) garbage(from);
   }
   return false;
 }
@@ -73,12 +77,13 @@ bool Ucx::on_record(std::span<const std::byte> bytes, void* data, uint64_t data_
 bool Ucx::place(Pipe* pipe, const Header& header, const void* data, uint64_t bytes,
                 Arrived* record) {
   record->kind = header.kind;
-  record->position = header.position;
   record->fingerprint = header.fingerprint;
   record->message_bytes = header.bytes;
   record->data = static_cast<const std::byte*>(data);
   record->bytes = bytes;
-  if (header.kind == Kind::kData) return bytes <= kLongFragmentBytes;
+  if (header.kind == Kind::kData) {
+    return bytes <= (pipe->link->same_host ? kFragmentBytes : kLongFragmentBytes);
+  }
   record->bytes = 0;
   if (header.kind != Kind::kLanded) return header.kind != Kind::kPlaced || header.bytes > 0;
   Extent extent;
@@ -96,13 +101,15 @@ bool Ucx::place(Pipe* pipe, const Header& header, const void* data, uint64_t byt
 // Takes a record at once, which most often is the next one and awaited by a sink; else keeps it.
 bool Ucx::keep_or_take(Pipe* pipe, const Header& header, const void* data, uint64_t bytes,
                        bool holdable) {
-  Arrived& record = pipe->slot(header.position);
-  if (header.position - pipe->next >= kCredits || pipe->here(header.position) ||
+  const uint32_t position = widen(header.position, pipe->next);
+  Arrived& record = pipe->slot(position);
+  if (position - pipe->next >= kCredits || pipe->here(position) ||
       !place(pipe, header, data, bytes, &record)) {
-    garbage(header.from);
+    garbage(pipe->link->peer);
     return false;
   }
-  if (header.position == pipe->next && !pipe->posted.empty()) {
+  record.position = position;
+  if (position == pipe->next && !pipe->posted.empty()) {
     if (!take(pipe, &record)) return false;
     if (pipe->here(pipe->next) || pipe->next - pipe->told >= kCredits / 2 ||
         pipe->landed_untold > 0) {
@@ -119,22 +126,28 @@ bool Ucx::keep_or_take(Pipe* pipe, const Header& header, const void* data, uint6
     record.state = Arrived::State::kHeld;
     return true;
   } else {
-    keep(&record);
+    keep(pipe, &record);
   }
   return false;
 }
 
 // Copies what UCX does not let us hold.
-void Ucx::keep(Arrived* record) {
-  if (record->own_bytes < record->bytes) {
-    record->own_bytes = record->bytes <= kFragmentBytes ? kFragmentBytes : kLongFragmentBytes;
-    record->own = std::make_unique_for_overwrite<std::byte[]>(record->own_bytes);
-  }
-  if (record->bytes > 0) std::memcpy(record->own.get(), record->data, record->bytes);
-  record->data = record->own.get();
+void Ucx::keep(Pipe* pipe, Arrived* record) {
+  make_room(pipe);
+  const uint64_t room = pipe->link->same_host ? kFragmentBytes : kLongFragmentBytes;
+  std::byte* const own = pipe->kept.get() + record->position % kCredits * room;
+  if (record->bytes > 0) std::memcpy(own, record->data, record->bytes);
+  record->data = own;
   record->state = Arrived::State::kCopied;
   ++traffic_.copies;
   traffic_.bytes_copied += record->bytes;
+}
+
+// Memory that becomes real as far as it is used.
+void Ucx::make_room(Pipe* pipe) {
+  if (pipe->kept != nullptr) return;
+  const uint64_t room = pipe->link->same_host ? kFragmentBytes : kLongFragmentBytes;
+  pipe->kept = std::make_unique_for_overwrite<std::byte[]>(kCredits * room);
 }
 
 // Moves the next record into the first sink. False: the transport has failed.

@@ -51,9 +51,9 @@ void Ucx::on_sent(Outgoing* out, bool fine, const char* why) {
 void Ucx::fill(Pipe* pipe, Kind kind, uint32_t position, Header* header) {
   pipe->link->used = true;
   header->proof = pipe->link->proof_out;
-  header->from = config_.rank;
-  header->position = position;
-  header->consumed = pipe->told = pipe->next;
+  header->position = static_cast<uint16_t>(position);
+  pipe->told = pipe->next;
+  header->consumed = static_cast<uint16_t>(pipe->next);
   header->kind = kind;
   header->lane = pipe->lane;
   header->slot = 0;
@@ -65,7 +65,7 @@ Departure* Ucx::depart(Pipe* pipe, Outgoing* out) {
   Departure& left = pipe->departure(pipe->position);
   left.pipe = pipe;
   left.out = out;
-  left.header.position = pipe->position++;
+  left.position = pipe->position++;
   left.header.fingerprint = out->message.fingerprint;
   left.header.bytes = out->message.bytes;
   left.landing_end = pipe->landing_used;
@@ -75,15 +75,17 @@ Departure* Ucx::depart(Pipe* pipe, Outgoing* out) {
 // Sends a record whose bytes, if any, are `out`'s. False: the endpoint is broken.
 bool Ucx::send_record(Departure* left, Kind kind, const void* bytes, uint64_t count, bool lent) {
   Pipe* const pipe = left->pipe;
-  fill(pipe, kind, left->header.position, &left->header);
+  fill(pipe, kind, left->position, &left->header);
   ucp_request_param_t param{};
   param.op_attr_mask =
       UCP_OP_ATTR_FIELD_FLAGS | UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA;
   param.flags = UCP_AM_SEND_FLAG_EAGER;
   param.cb.send = lent ? &sent : &forgotten;
   param.user_data = left->out;
-  const ucs_status_ptr_t request = ucp().ucp_am_send_nbx(
-      pipe->link->endpoint, kRecordId, &left->header, sizeof(Header), bytes, count, &param);
+  const bool whole = kind == Kind::kData && count == left->header.bytes;
+  const ucs_status_ptr_t request =
+      ucp().ucp_am_send_nbx(pipe->link->endpoint, kRecordId, &left->header,
+                            whole ? kShortHeaderBytes : sizeof(Header), bytes, count, &param);
   if (UCS_PTR_IS_ERR(request)) {
     on_broken(pipe->link, ucp().ucs_status_string(UCS_PTR_STATUS(request)));
     return false;

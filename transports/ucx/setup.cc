@@ -22,6 +22,7 @@ namespace {
 constexpr uint64_t kLandingBytes = 512 * 1024;
 constexpr uint64_t kSmallLandingBytes = 256 * 1024;
 constexpr Rank kFewRanks = 16;
+constexpr size_t kCompletions = 1024;  // handed on at once, without allocating
 // How long a failed connection waits for somebody to say why.
 constexpr std::chrono::milliseconds kOpenGrace{300};
 constexpr size_t kPartBytesMax = 64 * 1024;  // of an address
@@ -29,7 +30,7 @@ constexpr std::chrono::milliseconds kDrainTime{10};
 // What a leaving rank waits for its last records to be on their way.
 constexpr std::chrono::milliseconds kFarewellTime{100};
 
-// What proves to `to` that `from` has the group's key.
+// What proves to `to` that `from` has the group's key, and says that it is `from`.
 uint64_t proof_of(const TransportConfig& config, Rank from, Rank to) {
   WireWriter writer;
   writer.text("ucx record");
@@ -37,7 +38,7 @@ uint64_t proof_of(const TransportConfig& config, Rank from, Rank to) {
   writer.i32(from);
   writer.i32(to);
   const Key key = hmac_sha256(config.key, writer.data());
-  return WireReader(key).u64();
+  return (WireReader(key).u64() & ~kProofRankMask) | static_cast<uint64_t>(from);
 }
 
 }  // namespace
@@ -47,9 +48,16 @@ Ucx::Ucx(const TransportConfig& config, const Options& options)
       options_(options),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       control_(config, epoll_),
-      links_(static_cast<size_t>(config.size)) {}
+      links_(static_cast<size_t>(config.size)) {
+  active_.reserve(links_.size());
+  running_.reserve(links_.size());
+  completed_.reserve(kCompletions);
+}
 
 Status Ucx::begin() {
+  if (static_cast<uint64_t>(config_.size) > kProofRankMask) {
+    return Status::error(Code::kInvalidArgument, "ucx carries at most 16777215 ranks");
+  }
   if (epoll_ < 0) return Status::error(Code::kSystem, "epoll_create1: " + system_text(errno));
   const Status listening = control_.listen();
   if (!listening) return listening;
@@ -158,6 +166,7 @@ Code Ucx::connect(Link* link, Fault* fault) {
     return Code::kOk;
   }
   choose_ways(link);
+  for (const auto& pipe : link->pipes) make_room(pipe.get());
   for (const auto& pipe : link->pipes) say_hello(pipe.get());
   const ucp_request_param_t flush{};
   link->connecting = ucp().ucp_ep_flush_nbx(link->endpoint, &flush);

@@ -109,7 +109,8 @@ class Ucx final : public Transport {
   bool place(Pipe* pipe, const Header& header, const void* data, uint64_t bytes, Arrived* record);
   bool keep_or_take(Pipe* pipe, const Header& header, const void* data, uint64_t bytes,
                     bool holdable);
-  void keep(Arrived* record);
+  void keep(Pipe* pipe, Arrived* record);
+  static void make_room(Pipe* pipe);
   void consume(Pipe* pipe);
   bool take(Pipe* pipe, Arrived* record);
   void deliver(Pipe* pipe, const Sink& sink, const std::byte* data, uint64_t bytes);
@@ -117,7 +118,7 @@ class Ucx final : public Transport {
   void garbage(Rank from);
 
   // notes.cc
-  bool send_note(Pipe* pipe, Kind kind, const Header& about, const Extent& extent,
+  bool send_note(Pipe* pipe, Kind kind, uint32_t number, const Header& about, const Extent& extent,
                  std::span<const std::byte> key);
   bool name_region(Pipe* pipe, const Registration& memory, uint16_t* slot);
   bool tell(Pipe* pipe, Posted* posted);

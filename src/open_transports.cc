@@ -164,6 +164,7 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
   std::vector<Transport*> transport_of(static_cast<size_t>(size), nullptr);
   std::vector<Transport*> all;
   std::vector<std::string> names;
+  std::string inside;  // whose costs links inside a host have
   Shared shared;
   const std::string& here = peers[static_cast<size_t>(rank)].host;
   for (Opened& opened : *chosen) {
@@ -173,6 +174,7 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
     if (!status) return status;
     status = watch(opened.transport->wait_fd());
     if (!status) return status;
+    if (opened.name == chosen->front().name) inside = opened.transport->priced_as();
     const Limits limits = opened.transport->limits();
     shared.take(limits);
     waiting_.spins = std::min(waiting_.spins, limits.spins);
@@ -201,8 +203,8 @@ Status Communicator::Impl::open_transports(const Options& options, const std::ve
   lanes_ = size > 1 ? static_cast<uint8_t>(shared.lanes) : 1;
   eager_bytes_ = size > 1 ? static_cast<uint64_t>(shared.eager_bytes) : 0;
   transport_name_ = names.empty() ? "none" : fmt::format("{}", fmt::join(names, "+"));
-  arrange(peers, names.empty() ? "shm" : names.front(), names.empty() ? "tcp" : names.back(),
-          shared.speed());
+  if (inside.empty()) inside = names.empty() ? "shm" : names.front();
+  arrange(peers, inside, names.empty() ? "tcp" : names.back(), shared.speed());
   engine_ = std::make_unique<Engine>(rank, std::move(transport_of), std::move(all));
   log_line(LogLevel::kInfo, identity_,
            fmt::format("joined: {} ranks, {} of them here, {} cores, transport {}", size,

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "tests/transport_suite.h"
+#include "topology/machine.h"
 #include "transports/list.h"
 
 namespace gossamer::suite {
@@ -67,6 +68,18 @@ TEST(Ucx, AnUnknownTransportOfUcxIsUnavailableAndSaysWhereToLook) {
   ASSERT_FALSE(made.is_ok());
   EXPECT_EQ(made.status().code(), Code::kUnavailable);
   EXPECT_NE(made.status().message().find("UCX_TLS"), std::string::npos) << made.status().message();
+}
+
+// Shared memory and tcp's loopback want different algorithms.
+TEST(Ucx, IsPricedAsWhatItUses) {
+  if (!unavailable().empty()) GTEST_SKIP() << "skipped: " << unavailable();
+  Ranks within(over("", {.tls = kSharedMemory}).create, 2);
+  EXPECT_STREQ(within[0].priced_as(), "ucx+shm");
+  EXPECT_STREQ(within[1].priced_as(), "ucx+shm");
+  Ranks beyond(over("", {.tls = kTcp}).create, 2);
+  EXPECT_STREQ(beyond[0].priced_as(), "ucx");
+  EXPECT_LT(default_machine(2, "ucx+shm").same_host.overhead_us,
+            default_machine(2, "ucx").same_host.overhead_us);
 }
 
 // --- what messages cost once memory is known -----------------------------------------------------

@@ -28,7 +28,7 @@ struct LinkSpeed {
   double message_us = 0;    // processor time of a message at each end, beyond its bytes
 };
 
-// `ranks` on this one host over `transport` ("shm", "tcp", "ucx", "verbs", "loopback").
+// `ranks` on this one host over `transport` ("shm", "tcp", "ucx", "ucx+shm", "verbs", "loopback").
 Machine default_machine(Rank ranks, const std::string& transport = "shm");
 
 // One entry per rank, in rank order: on which host it runs. Hosts are numbered in order of their

@@ -110,6 +110,9 @@ class Transport {
   // Hands over every rank's address(); an empty one is never opened.
   virtual Status start(std::vector<std::string> addresses) = 0;
   virtual Limits limits() const noexcept = 0;
+  // Whose costs its links inside a host have: a name that topology/machine.h knows. Valid after
+  // start(), and the same on all ranks.
+  virtual const char* priced_as() const noexcept { return name(); }
 
   // Opens the link to `peer`, or goes on opening it. Both ends call it; links open lazily.
   //   kOk         usable now

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "src/check.h"
+#include "src/reduce.h"
 #include "transports/mismatch.h"
 #include "transports/ucx/api.h"
 #include "transports/ucx/ucx_transport.h"
@@ -192,7 +193,7 @@ bool Ucx::take(Pipe* pipe, Arrived* record) {
 // Moves the next bytes of the front message to where they belong.
 void Ucx::deliver(Pipe* pipe, const Sink& sink, const std::byte* data, uint64_t bytes) {
   if (sink.combine == nullptr) {
-    if (bytes > 0) std::memcpy(sink.target + pipe->taken, data, bytes);
+    stream_copy(sink.target + pipe->taken, data, bytes, sink.whole_bytes);
     pipe->taken += bytes;
     return;
   }

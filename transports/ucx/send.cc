@@ -10,7 +10,10 @@ namespace gossamer::ucx {
 namespace {
 
 // What one put into a landing area moves, at most: its receiver folds one while the next comes.
+// Long messages take longer runs, which their receivers may copy past the cache.
 constexpr uint64_t kRunBytes = 32640;
+constexpr uint64_t kLongRunBytes = 65280;
+constexpr uint64_t kLongMessageBytes = 16 * kRunBytes;
 constexpr uint64_t kLine = 64;
 
 void sent(void* request, ucs_status_t status, void* out) {
@@ -28,7 +31,9 @@ void flushed(void* request, ucs_status_t status, void* departure) {
 
 void credit_sent(void* request, ucs_status_t /*status*/, void* pipe) {
   ucp().ucp_request_free(request);
-  static_cast<Pipe*>(pipe)->credit_busy = false;
+  auto* const told = static_cast<Pipe*>(pipe);
+  told->credit_busy = false;
+  told->link->owner->on_note_sent(told);  // more may have been consumed meanwhile
 }
 
 // Its memory is ours for longer than UCX can need it.
@@ -183,7 +188,8 @@ bool Ucx::issue_record(Pipe* pipe, Outgoing* out) {
       return put(left, from, message.bytes, grant->address, grant->key);
     }
   }
-  const uint64_t run = std::min(rest, lands ? kRunBytes : link.fragment_bytes);
+  const uint64_t run_max = message.bytes < kLongMessageBytes ? kRunBytes : kLongRunBytes;
+  const uint64_t run = std::min(rest, lands ? run_max : link.fragment_bytes);
   uint64_t at = 0;
   if (lands && !claim(pipe, run, &at)) return false;
   out->issued += run;

@@ -103,6 +103,7 @@ Status Ucx::start(std::vector<std::string> addresses) {
     const bool same_host = reader.text(kPartBytesMax) == here;
     std::string host = reader.text(kPartBytesMax);
     std::string network = reader.text(kPartBytesMax);
+    all_host_ = all_host_ && (text.empty() || !host.empty());
     place.fabric = same_host && host_ != nullptr && !host.empty() ? host_.get() : network_.get();
     place.address = place.fabric == host_.get() ? std::move(host) : std::move(network);
     if (rank != config_.rank && !text.empty()) {

@@ -34,6 +34,7 @@ class Ucx final : public Transport {
   std::string address() const override;
   Status start(std::vector<std::string> addresses) override;
   Limits limits() const noexcept override;
+  const char* priced_as() const noexcept override { return all_host_ ? "ucx+shm" : name(); }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte> span) override {
     return cache_ != nullptr ? cache_->pin(span) : Status::ok();
@@ -139,6 +140,7 @@ class Ucx final : public Transport {
   std::unique_ptr<Fabric> network_;           // likewise
   std::unique_ptr<RegistrationCache> cache_;  // null: no device of ours writes a peer's memory
   std::vector<ucp_worker*> workers_;
+  bool all_host_ = true;                      // every rank may use shared memory within its host
   std::vector<Place> places_;                 // by rank
   std::vector<std::unique_ptr<Link>> links_;  // null: never opened, nothing arrived
   std::vector<Pipe*> active_;

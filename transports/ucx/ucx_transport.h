@@ -1,6 +1,6 @@
 // The state of the ucx transport. Setting up is in setup.cc, sending in send.cc, receiving in
-// receive.cc, what a
-// receiver tells its sender in notes.cc, and what the rest of the library calls in ucx.cc.
+// receive.cc, what a receiver tells its sender in notes.cc, and what the rest of the library calls
+// in ucx.cc.
 //
 //   Memory     UCX registers what it sends, through its own cache. What peers put where, over
 //              devices that write a peer's memory, is registered by ours. What UCX or the system

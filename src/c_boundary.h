@@ -79,8 +79,7 @@ gossamerResult_t hand_over(Work work, gossamerWork_t* handle);
 
 inline constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";
 inline constexpr const char* kNoWork = "the work handle is null; a ...Start call makes one";
-inline constexpr const char* kNoPlan =
-    "the plan is null; gossamerAllReduceInit and ...GatherInit make one";
+inline constexpr const char* kNoPlan = "the plan is null; a call ending in Init makes one";
 inline constexpr const char* kNoResult = "the pointer for the result is null";
 inline constexpr const char* kNoOp =
     "the operation is none of gossamerRedOp_t; use gossamerAllReducePreMulSum or "

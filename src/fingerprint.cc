@@ -11,10 +11,10 @@ constexpr uint64_t kCountMask = (uint64_t{1} << 33) - 1;
 constexpr uint64_t kLetter = 15;  // in place of the collective
 
 std::string call_text(Collective collective, uint64_t count, DataType type, ReduceOp op,
-                      uint64_t sequence) {
+                      const std::string& root, uint64_t sequence) {
   const std::string reduction = reduces(collective) ? fmt::format(" ({})", name_of(op)) : "";
-  return fmt::format("{} of {} {}{}, call {}", name_of(collective), count, name_of(type), reduction,
-                     sequence);
+  return fmt::format("{} of {} {}{}{}, call {}", name_of(collective), count, name_of(type),
+                     reduction, root, sequence);
 }
 
 // What a rank did, by the fingerprint of its end of a message.
@@ -59,7 +59,8 @@ uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root) {
 }
 
 std::string describe(const Call& call, uint64_t sequence) {
-  return call_text(call.collective, call.count, call.type, call.op, sequence);
+  return call_text(call.collective, call.count, call.type, call.op,
+                   has_root(call.collective) ? fmt::format(", root {}", call.root) : "", sequence);
 }
 
 std::string describe(Fingerprint f) {
@@ -70,7 +71,7 @@ std::string describe(Fingerprint f) {
       static_cast<int>(type) >= kDataTypeCount || static_cast<int>(op) >= kReduceOpCount) {
     return "an unknown operation";
   }
-  return call_text(collective, f & kCountMask, type, op, f >> 52);
+  return call_text(collective, f & kCountMask, type, op, "", f >> 52);
 }
 
 void explain_mismatch(Rank self, Fault* fault) {

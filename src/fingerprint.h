@@ -41,9 +41,10 @@ bool is_before(Fingerprint letter, Fingerprint call);
 
 uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root);
 
-// "all_reduce of 100 float32 (sum), call 7".
+// "reduce of 100 float32 (sum), root 2, call 7".
 std::string describe(const Call& call, uint64_t sequence);
-// The same from a fingerprint; counts and call numbers that do not fit say "modulo".
+// The same from a fingerprint, which does not know the root; counts and call numbers that do not
+// fit say "modulo".
 std::string describe(Fingerprint fingerprint);
 
 // Replaces a transport's mismatch text by what the two ranks called.

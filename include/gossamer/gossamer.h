@@ -248,6 +248,111 @@ GOSSAMER_API gossamerResult_t gossamerStreamQuery(gossamerStream_t stream, int* 
 GOSSAMER_API gossamerResult_t gossamerStreamCall(gossamerStream_t stream,
                                                  void (*function)(void* argument), void* argument);
 
+/* The calls above and below that end in Start give a work handle, those in Init a plan. */
+
+/* recvbuff[i] = the root's sendbuff[i]; other ranks' sendbuff is not looked at. In place at the
+ * root when equal. gossamerBcast: the same, in place everywhere. */
+GOSSAMER_API gossamerResult_t gossamerBroadcast(const void* sendbuff, void* recvbuff, size_t count,
+                                                gossamerDataType_t datatype, int root,
+                                                gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerBcast(void* buff, size_t count, gossamerDataType_t datatype,
+                                            int root, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerBroadcastStart(const void* sendbuff, void* recvbuff,
+                                                     size_t count, gossamerDataType_t datatype,
+                                                     int root, gossamerComm_t comm,
+                                                     gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerBroadcastInit(const void* sendbuff, void* recvbuff,
+                                                    size_t count, gossamerDataType_t datatype,
+                                                    int root, gossamerComm_t comm,
+                                                    gossamerPlan_t* plan);
+
+/* The root's recvbuff[i] = op over all ranks of sendbuff[i]; other ranks' recvbuff is not touched.
+ * In place at the root when equal. */
+GOSSAMER_API gossamerResult_t gossamerReduce(const void* sendbuff, void* recvbuff, size_t count,
+                                             gossamerDataType_t datatype, gossamerRedOp_t op,
+                                             int root, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerReducePreMulSum(const void* sendbuff, void* recvbuff,
+                                                      size_t count, gossamerDataType_t datatype,
+                                                      double scalar, int root, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerReduceUser(const void* sendbuff, void* recvbuff, size_t count,
+                                                 gossamerDataType_t datatype,
+                                                 gossamerReduceFunction function, void* context,
+                                                 int root, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerReduceStart(const void* sendbuff, void* recvbuff,
+                                                  size_t count, gossamerDataType_t datatype,
+                                                  gossamerRedOp_t op, int root, gossamerComm_t comm,
+                                                  gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerReduceInit(const void* sendbuff, void* recvbuff, size_t count,
+                                                 gossamerDataType_t datatype, gossamerRedOp_t op,
+                                                 int root, gossamerComm_t comm,
+                                                 gossamerPlan_t* plan);
+
+/* recvbuff[i] = op over all ranks of sendbuff[rank * recvcount + i]. In place when recvbuff ==
+ * sendbuff + rank * recvcount elements. */
+GOSSAMER_API gossamerResult_t gossamerReduceScatter(const void* sendbuff, void* recvbuff,
+                                                    size_t recvcount, gossamerDataType_t datatype,
+                                                    gossamerRedOp_t op, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerReduceScatterPreMulSum(const void* sendbuff, void* recvbuff,
+                                                             size_t recvcount,
+                                                             gossamerDataType_t datatype,
+                                                             double scalar, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerReduceScatterUser(const void* sendbuff, void* recvbuff,
+                                                        size_t recvcount,
+                                                        gossamerDataType_t datatype,
+                                                        gossamerReduceFunction function,
+                                                        void* context, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerReduceScatterStart(const void* sendbuff, void* recvbuff,
+                                                         size_t recvcount,
+                                                         gossamerDataType_t datatype,
+                                                         gossamerRedOp_t op, gossamerComm_t comm,
+                                                         gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerReduceScatterInit(const void* sendbuff, void* recvbuff,
+                                                        size_t recvcount,
+                                                        gossamerDataType_t datatype,
+                                                        gossamerRedOp_t op, gossamerComm_t comm,
+                                                        gossamerPlan_t* plan);
+
+/* recvbuff[r * count + i] = rank r's sendbuff[rank * count + i]. Never in place. */
+GOSSAMER_API gossamerResult_t gossamerAlltoAll(const void* sendbuff, void* recvbuff, size_t count,
+                                               gossamerDataType_t datatype, gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerAlltoAllStart(const void* sendbuff, void* recvbuff,
+                                                    size_t count, gossamerDataType_t datatype,
+                                                    gossamerComm_t comm, gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerAlltoAllInit(const void* sendbuff, void* recvbuff,
+                                                   size_t count, gossamerDataType_t datatype,
+                                                   gossamerComm_t comm, gossamerPlan_t* plan);
+
+/* The root's recvbuff[r * count + i] = rank r's sendbuff[i]; other ranks' recvbuff is not touched.
+ * In place at the root when sendbuff == recvbuff + root * count elements. */
+GOSSAMER_API gossamerResult_t gossamerGather(const void* sendbuff, void* recvbuff, size_t count,
+                                             gossamerDataType_t datatype, int root,
+                                             gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerGatherStart(const void* sendbuff, void* recvbuff,
+                                                  size_t count, gossamerDataType_t datatype,
+                                                  int root, gossamerComm_t comm,
+                                                  gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerGatherInit(const void* sendbuff, void* recvbuff, size_t count,
+                                                 gossamerDataType_t datatype, int root,
+                                                 gossamerComm_t comm, gossamerPlan_t* plan);
+
+/* recvbuff[i] = the root's sendbuff[rank * count + i]; other ranks' sendbuff is not looked at. In
+ * place at the root when recvbuff == sendbuff + root * count elements. */
+GOSSAMER_API gossamerResult_t gossamerScatter(const void* sendbuff, void* recvbuff, size_t count,
+                                              gossamerDataType_t datatype, int root,
+                                              gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerScatterStart(const void* sendbuff, void* recvbuff,
+                                                   size_t count, gossamerDataType_t datatype,
+                                                   int root, gossamerComm_t comm,
+                                                   gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerScatterInit(const void* sendbuff, void* recvbuff,
+                                                  size_t count, gossamerDataType_t datatype,
+                                                  int root, gossamerComm_t comm,
+                                                  gossamerPlan_t* plan);
+
+/* Returns when every rank has called it. */
+GOSSAMER_API gossamerResult_t gossamerBarrier(gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerBarrierStart(gossamerComm_t comm, gossamerWork_t* work);
+
 /* *done = 1 when it has finished, well or not. Never blocks. */
 GOSSAMER_API gossamerResult_t gossamerWorkTest(gossamerWork_t work, int* done);
 /* Waits at most `timeout_ms` (negative: until the operation's own deadline) and returns its result,

@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <array>
 #include <cstdlib>
@@ -153,6 +154,39 @@ TEST(NcclC06Codes, InitChecksItsArguments) {
   NCCL_IS(ncclInvalidArgument, ncclCommInitRankScalable(&comm, 2, 0, 1, nullptr, nullptr));
   const ncclUniqueId zero{};
   NCCL_IS(ncclInvalidArgument, ncclCommInitRank(&comm, 2, zero, 0));
+}
+
+TEST(NcclC06Codes, SeveralIdsServeOneGroup) {
+  std::array<ncclUniqueId, 2> ids{};
+  for (ncclUniqueId& id : ids) NCCL_OK(ncclGetUniqueId(&id));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 3; ++rank) {
+    threads.emplace_back([&, rank] {
+      ncclComm_t comm = nullptr;
+      NCCL_OK(ncclCommInitRankScalable(&comm, 3, rank, 2, ids.data(), nullptr));
+      expect_sum(comm, 3);
+      NCCL_OK(ncclCommDestroy(comm));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// A user who may start no more threads gets an error, and no communicator.
+TEST(NcclC06Codes, NoThreadsAreASystemError) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become a user with few threads";
+  Processes child(1, [](Board&, int) {
+    constexpr uid_t kNobody = 65534;
+    const rlimit limit{24, 24};
+    ASSERT_EQ(::setrlimit(RLIMIT_NPROC, &limit), 0);
+    ASSERT_EQ(::setresuid(kNobody, kNobody, kNobody), 0);
+    std::vector<ncclComm_t> comms(64);
+    NCCL_IS(ncclSystemError, ncclCommInitAll(comms.data(), 64, nullptr));
+    for (ncclComm_t comm : comms) EXPECT_EQ(comm, nullptr);
+    comms.resize(1);
+    NCCL_OK(ncclCommInitAll(comms.data(), 1, nullptr));
+    NCCL_OK(ncclCommDestroy(comms[0]));
+  });
+  EXPECT_TRUE(child.join(0));
 }
 
 TEST(NcclC06Codes, OneProcessMakesAllRanks) {

@@ -198,7 +198,7 @@ typedef enum {
 
 /* --- the library --- */
 
-/* 22809, or NCCL_VERSION_OVERRIDE of the environment. */
+/* 22809. */
 GOSSAMER_NCCL_CALL(GetVersion, (int* version));
 /* The code in words. Never NULL. */
 GOSSAMER_NCCL_TWICE(const char*, GetErrorString, (ncclResult_t result));

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -84,13 +85,42 @@ ncclResult_t run_sequence(const Sequence& sequence) {
   return result;
 }
 
+// No thread for sequence `first` and those behind it, nor for the first one, which this thread
+// would have run: they fail, and those that run already, which may wait for them, are ended.
+ncclResult_t give_up(const std::vector<Sequence>& sequences, size_t first,
+                     const std::system_error& error) {
+  const ncclResult_t result = refuse(
+      ncclSystemError, fmt::format("cannot start {} threads, one per communicator: {}; raise "
+                                   "`ulimit -u` or the container's pids limit",
+                                   sequences.size(), error.what()));
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const Job& job = sequences[i].front();
+    {
+      const Visit visit(job.comm, job.life);
+      if (!visit) continue;
+      if (i > 0 && i < first) {
+        job.comm->cancelled.store(true);
+        continue;
+      }
+      end_setup(job.comm, result);
+    }
+    if (job.blocking) take_back(job);
+  }
+  return result;
+}
+
 ncclResult_t run_side_by_side(std::vector<Sequence> sequences) {
   std::vector<ncclResult_t> results(sequences.size(), ncclSuccess);
   std::vector<std::thread> threads;
-  for (size_t i = 1; i < sequences.size(); ++i) {
-    threads.emplace_back([&, i] { results[i] = run_sequence(sequences[i]); });
+  threads.reserve(sequences.size());
+  try {
+    for (size_t i = 1; i < sequences.size(); ++i) {
+      threads.emplace_back([&, i] { results[i] = run_sequence(sequences[i]); });
+    }
+    results[0] = run_sequence(sequences[0]);
+  } catch (const std::system_error& error) {
+    results[0] = give_up(sequences, threads.size() + 1, error);
   }
-  results[0] = run_sequence(sequences[0]);
   for (std::thread& thread : threads) thread.join();
   for (const ncclResult_t result : results) {
     if (result != ncclSuccess) return result;
@@ -185,8 +215,16 @@ ncclResult_t run_jobs(std::vector<Job> jobs) {
     if (visit) begin_setup(sequence.front().comm);
   }
   if (blocking) return run_side_by_side(std::move(sequences));
-  for (Sequence& sequence : sequences) {
-    std::thread([sequence = std::move(sequence)] { run_sequence(sequence); }).detach();
+  size_t begun = 0;
+  try {
+    for (; begun < sequences.size(); ++begun) {
+      std::thread([sequence = sequences[begun]] { run_sequence(sequence); }).detach();
+    }
+  } catch (const std::system_error& error) {
+    // Those before `begun` run; the others fail.
+    std::vector<Sequence> rest(sequences.begin() + static_cast<std::ptrdiff_t>(begun),
+                               sequences.end());
+    return give_up(rest, 0, error);
   }
   return ncclInProgress;
 }

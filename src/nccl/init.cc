@@ -162,6 +162,7 @@ GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommInitRankScalable, ncclComm_t* newcomm
           kCall, fmt::format("{} ids for {} ranks; there must be from 1 to {}", nId, nranks,
                              std::max(nranks, 1)));
     }
+    for (int i = 1; i < nId; ++i) gossamer::nccl::native_id(commIds[i]).close();
     return init_rank(kCall, newcomm, nranks, commIds[0], myrank, config);
   });
 }

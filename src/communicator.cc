@@ -100,7 +100,7 @@ Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte
   Status status = begin(plan, input, output, reduction, &run);
   if (!status || run.plan == nullptr) return status;
   status = drive(&run);
-  count(plan->program);
+  count_run(plan->program);
   return status;
 }
 
@@ -134,15 +134,15 @@ Status Communicator::Impl::begin(Plan* plan, const std::byte* input, std::byte* 
   return Status::ok();
 }
 
-void Communicator::Impl::count(const Program& program) {
+void Communicator::Impl::count(uint64_t messages, uint64_t bytes, uint64_t steps) {
   // Only the driver writes them, so a plain increment is enough.
   const auto add = [](std::atomic<uint64_t>& counter, uint64_t n) {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   };
   add(operations_, 1);
-  add(messages_, program.messages_sent);
-  add(bytes_, program.bytes_sent);
-  add(steps_, program.ops.size());
+  add(messages_, messages);
+  add(bytes_, bytes);
+  add(steps_, steps);
 }
 
 // Takes one look. kOk: it has run to its end; kPending: not yet; otherwise the communicator failed.

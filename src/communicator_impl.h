@@ -223,7 +223,10 @@ class Communicator::Impl {
   Code advance(Running* run);
   Status drive(Running* run);
   Status drive(Running* run, Patience* patience);
-  void count(const Program& program);
+  void count(uint64_t messages, uint64_t bytes, uint64_t steps);
+  void count_run(const Program& program) {
+    count(program.messages_sent, program.bytes_sent, program.ops.size());
+  }
   Status give_up(Code code, const Call& call);
   Status give_up(Code code, const std::string& what);
   Status fail(const Fault& fault, const std::string& what);

@@ -97,7 +97,7 @@ Code Communicator::Impl::step_collective(Operation* operation) {
     const Code code = advance(&running_);
     if (code == Code::kPending) return code;
     if (code != Code::kOk) result = failure_;
-    count(running_.plan->program);
+    count_run(running_.plan->program);
   }
   running_ = Running();
   auto& overlaps = operation->plan ? operation->overlaps : works_overlap_;
@@ -162,13 +162,14 @@ void Communicator::Impl::post(Operation* operation) {
 }
 
 void Communicator::Impl::count_letters(std::span<const Letter> letters) {
-  Program totals;
+  uint64_t messages = 0;
+  uint64_t bytes = 0;
   for (const Letter& letter : letters) {
     if (!letter.sends || letter.peer == rank) continue;
-    ++totals.messages_sent;
-    totals.bytes_sent += letter.bytes();
+    ++messages;
+    bytes += letter.bytes();
   }
-  count(totals);
+  count(messages, bytes, 0);
 }
 
 Status Communicator::Impl::exchange(std::span<Letter> letters, const std::atomic<bool>* cancelled) {

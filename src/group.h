@@ -49,6 +49,11 @@ struct Group {
   // Passes on why a call was refused, so that the group is too.
   static Status refuse(Status why);
 
+  // Whether the first call is a collective for the caller itself, without messages beside it.
+  bool is_plain() const {
+    return letters.empty() && calls.front().is_collective && calls.front().stream == nullptr &&
+           refused.is_ok();
+  }
   Status run();
   Result<GroupEstimate> price() const;
   void clear();

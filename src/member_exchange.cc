@@ -91,13 +91,13 @@ Status Communicator::Impl::MemberExchange::pass_body(Rank to, const std::vector<
 Result<std::vector<std::string>> Communicator::Impl::MemberExchange::gather(const std::string& blob,
                                                                             Status failure) {
   if (!failure_) return failure_;
-  const size_t size = members_.size();
+  const size_t all = members_.size();
   failure_ = std::move(failure);
   std::vector<std::string> blobs{blob};  // [i]: of member self + i
-  for (size_t distance = 1; distance < size; distance *= 2) {
-    const size_t count = std::min(distance, size - distance);
-    const Rank to = members_[(self_ + size - distance) % size];
-    const Rank from = members_[(self_ + distance) % size];
+  for (size_t distance = 1; distance < all; distance *= 2) {
+    const size_t count = std::min(distance, all - distance);
+    const Rank to = members_[(self_ + all - distance) % all];
+    const Rank from = members_[(self_ + distance) % all];
     const std::vector<std::byte> body =
         failure_ ? encode_blobs(std::span(blobs).first(count)) : encode_failure(failure_);
     std::vector<std::byte> arrived;
@@ -119,8 +119,8 @@ Result<std::vector<std::string>> Communicator::Impl::MemberExchange::gather(cons
     blobs.insert(blobs.end(), parsed->begin(), parsed->end());
   }
   if (!failure_) return failure_;
-  std::vector<std::string> ordered(size);
-  for (size_t i = 0; i < size; ++i) ordered[(self_ + i) % size] = std::move(blobs[i]);
+  std::vector<std::string> ordered(all);
+  for (size_t i = 0; i < all; ++i) ordered[(self_ + i) % all] = std::move(blobs[i]);
   return ordered;
 }
 

@@ -34,12 +34,12 @@ class Communicator::Impl::LetterList {
     add(false, base, first, count, from);
   }
   void expect_shares(const Shares& shares, const char* whose) {
-    const auto size = static_cast<size_t>(impl_->size);
-    if (bad_ && (shares.counts.size() != size || shares.displacements.size() != size)) {
+    const auto ranks = static_cast<size_t>(impl_->size);
+    if (bad_ && (shares.counts.size() != ranks || shares.displacements.size() != ranks)) {
       bad_ = invalid(
           fmt::format("{} counts and {} displacements of the {} for {} ranks; give one of each per "
                       "rank",
-                      shares.counts.size(), shares.displacements.size(), whose, size));
+                      shares.counts.size(), shares.displacements.size(), whose, ranks));
     }
   }
   void expect_own_share(const Shares& shares, uint64_t count) {

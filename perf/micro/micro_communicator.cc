@@ -100,6 +100,19 @@ void measure_calls(const Communicator::Options& options) {
 void measure_messages(const Communicator::Options& options) {
   auto all = Communicator::create_all(2, options);
   GOSSAMER_CHECK(all.is_ok());
+  double sum_us = 0;
+  const auto sum = [&](Rank rank) {
+    std::vector<float> x(2);
+    const double us = per_call(2'000, [&] {
+      Communicator& comm = *all.value()[static_cast<size_t>(rank)];
+      GOSSAMER_CHECK(comm.all_reduce(std::span<float>(x)).is_ok());
+    });
+    if (rank == 0) sum_us = us;
+  };
+  std::thread partner([&] { sum(1); });
+  sum(0);
+  partner.join();
+  print("all_reduce of 8 bytes, 2 ranks", sum_us);
   for (const uint64_t count : {2, 1024, 262'144}) {
     double there_and_back = 0;
     const auto play = [&](Rank rank) {

@@ -276,8 +276,9 @@ TEST(VerbsSelection, RefusesWhatIsNoList) {
 
 TEST(VerbsLayout, ASetupSurvivesTheWireAndNothingElseDoes) {
   PairSetup pair;
-  pair.number = 0x123456;
-  pair.first_packet = 0xABCDEF;
+  pair.data.number = 0x123456;
+  pair.data.first_packet = 0xABCDEF;
+  pair.notes = {0x654321, 0xFEDCBA};
   pair.lid = 77;
   pair.mtu = 5;
   pair.ethernet = true;
@@ -291,8 +292,10 @@ TEST(VerbsLayout, ASetupSurvivesTheWireAndNothingElseDoes) {
   std::vector<PairSetup> got;
   ASSERT_TRUE(decode_setup(bytes, 1 << 19, &got).is_ok());
   ASSERT_EQ(got.size(), 2u);
-  EXPECT_EQ(got[0].number, pair.number);
-  EXPECT_EQ(got[0].first_packet, pair.first_packet);
+  EXPECT_EQ(got[0].data.number, pair.data.number);
+  EXPECT_EQ(got[0].data.first_packet, pair.data.first_packet);
+  EXPECT_EQ(got[0].notes.number, pair.notes.number);
+  EXPECT_EQ(got[0].notes.first_packet, pair.notes.first_packet);
   EXPECT_EQ(got[0].lid, pair.lid);
   EXPECT_EQ(got[0].mtu, pair.mtu);
   EXPECT_TRUE(got[0].ethernet);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "src/check.h"
+
 namespace gossamer::tcp {
 
 namespace {
@@ -65,6 +67,16 @@ Record goodbye_record() {
   return record;
 }
 
+Record move_record(std::span<const std::byte> body) {
+  Record record;
+  GOSSAMER_CHECK(body.size() <= kRecordBytesMax);
+  put<uint8_t>(record.data.data(), static_cast<uint8_t>(RecordType::kMove));
+  put<uint16_t>(record.data.data() + 1, static_cast<uint16_t>(body.size()));
+  std::copy(body.begin(), body.end(), record.data.begin() + kRecordHeaderBytes);
+  record.bytes = kRecordHeaderBytes + body.size();
+  return record;
+}
+
 RecordParser::Found RecordParser::next(std::span<const std::byte>* bytes, Fault* fault) {
   const auto take = [&](size_t until) {
     const size_t run = std::min(until - have_, bytes->size());
@@ -79,11 +91,15 @@ RecordParser::Found RecordParser::next(std::span<const std::byte>* bytes, Fault*
   const bool notice = type == static_cast<uint8_t>(RecordType::kNotice) &&
                       length >= kNoticeBytesMin && length <= kRecordBytesMax;
   const bool goodbye = type == static_cast<uint8_t>(RecordType::kGoodbye) && length == 0;
-  if (!notice && !goodbye) return Found::kGarbage;
+  const bool move =
+      moves_ && type == static_cast<uint8_t>(RecordType::kMove) && length <= kRecordBytesMax;
+  if (!notice && !goodbye && !move) return Found::kGarbage;
   if (have_ < kRecordHeaderBytes + length && !take(kRecordHeaderBytes + length)) {
     return Found::kNothing;
   }
   have_ = 0;
+  body_bytes_ = length;
+  if (move) return Found::kMove;
   if (goodbye) return Found::kGoodbye;
   read_notice({data_.data() + kRecordHeaderBytes, length}, fault);
   return Found::kNotice;

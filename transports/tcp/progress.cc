@@ -267,6 +267,7 @@ Code Tcp::read_control(Rank rank, Peer* peer, Fault* fault) {
             if (flow != nullptr) flow->readable = true;  // its end may have been seen already
           }
           return Code::kOk;
+        case RecordParser::Found::kMove:
         case RecordParser::Found::kGarbage:
           fault->set(Code::kSystem, rank,
                      "rank %d sends control records that make no sense: corrupted on the way, or "

@@ -123,6 +123,16 @@ Status Devices::open(Rank rank) {
   Result<const Library*> library = load_library();
   if (!library) return library.status();
   library_ = *library;
+  const Result<Settings> settings = Settings::read();
+  if (!settings) return settings.status();
+  settings_ = *settings;
+  relaxed_ =
+      settings_.relaxed_ordering != RelaxedOrdering::kOff && library_->reg_mr_iova2 != nullptr;
+  if (settings_.relaxed_ordering == RelaxedOrdering::kOn && !relaxed_) {
+    return Status::error(Code::kUnavailable,
+                         "GOSSAMER_IB_PCI_RELAXED_ORDERING=1 needs rdma-core 28 or newer: update "
+                         "libibverbs1, or set it to 0 or 2");
+  }
   const std::string wanted = env_string("GOSSAMER_IB_HCA");
   Result<Selection> selection = Selection::parse(wanted);
   if (!selection) return selection.status();
@@ -274,11 +284,19 @@ Result<CompletionQueue*> Devices::queue_for(Device* device, int entries) {
   return queue;
 }
 
+ibv_mr* Devices::region_of(const Device& device, std::span<std::byte> memory) const {
+  if (!relaxed_) return library_->reg_mr(device.pd, memory.data(), memory.size(), kAccess);
+  // An access right that a device or kernel need not know, and then ignores.
+  return library_->reg_mr_iova2(device.pd, memory.data(), memory.size(),
+                                reinterpret_cast<uintptr_t>(memory.data()),
+                                kAccess | IBV_ACCESS_RELAXED_ORDERING);
+}
+
 void* Devices::register_memory(std::span<std::byte> pages, std::string* why) {
   auto regions = std::make_unique<ibv_mr*[]>(devices_.size());
   for (const auto& device : devices_) {
     ibv_mr*& region = regions[device->index];
-    region = library_->reg_mr(device->pd, pages.data(), pages.size(), kAccess);
+    region = region_of(*device, pages);
     if (region != nullptr) continue;
     *why = registration_refusal(device->name, pages.size(), errno);
     deregister_memory(regions.release());

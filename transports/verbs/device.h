@@ -18,6 +18,7 @@
 #include "gossamer/transport.h"
 #include "src/registration_cache.h"
 #include "transports/verbs/library.h"
+#include "transports/verbs/settings.h"
 
 namespace gossamer::verbs {
 
@@ -81,6 +82,9 @@ class Devices final : public Registrar {
   // Of the slowest port; as Limits has them.
   double bytes_per_us() const;
   double message_us() const;
+  const Settings& settings() const { return settings_; }
+  // A region that the device, and peers through it, may write; null: errno says why not.
+  ibv_mr* region_of(const Device& device, std::span<std::byte> memory) const;
 
   // A queue with room for one more pair of `entries` completions, or why not.
   Result<CompletionQueue*> queue_for(Device* device, int entries);
@@ -97,6 +101,8 @@ class Devices final : public Registrar {
   Status open_port(Device* device, uint8_t number);
 
   const Library* library_ = nullptr;
+  Settings settings_;
+  bool relaxed_ = false;  // ordering of what devices write
   std::vector<std::unique_ptr<Device>> devices_;
   std::vector<Port> ports_;
 };

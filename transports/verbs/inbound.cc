@@ -40,6 +40,8 @@ void Pair::receive_note(const Note& note) {
     return;
   }
   const bool direct = note.kind == NoteKind::kDirect;
+  // After a move the receiver tells of all that it has not completed, of which some may be sent.
+  if (static_cast<int32_t>(note.sequence - oldest_that_waits()) < 0) return;
   if ((!direct && note.kind != NoteKind::kStream) || grants_.full()) {
     return nonsense("a note that makes no sense");
   }
@@ -58,6 +60,7 @@ void Pair::receive_note(const Note& note) {
 
 void Pair::receive_immediate(uint32_t immediate) {
   if (arrivals_.full()) return nonsense("more than its window");
+  ++taken_;
   if ((immediate & kDirectFlag) != 0) {
     arrivals_.push({true, immediate & ~kDirectFlag, 0});
     return;
@@ -216,13 +219,15 @@ bool Pair::name_region(const Registration& memory, uint32_t* slot) {
 bool Pair::tell(Posted* posted) {
   const Sink& sink = posted->sink;
   if (sink.bytes <= kEagerBytes) return true;
-  if (requests_free() < 2) return false;
+  if (!usable() || notes_->free() < 2) return false;
   Note note;
   note.kind = NoteKind::kStream;
   note.sequence = posted->sequence;
   note.fingerprint = sink.fingerprint;
   note.bytes = sink.bytes;
-  if (sink.combine == nullptr) posted->memory = shared_.cache->acquire(sink.target, sink.bytes);
+  if (sink.combine == nullptr && posted->memory == nullptr) {
+    posted->memory = shared_.cache->acquire(sink.target, sink.bytes);
+  }
   if (posted->memory != nullptr && name_region(*posted->memory, &note.slot)) {
     note.kind = NoteKind::kDirect;
     note.address = reinterpret_cast<uintptr_t>(sink.target) - posted->memory->begin;
@@ -232,7 +237,7 @@ bool Pair::tell(Posted* posted) {
 }
 
 void Pair::tell_all() {
-  if (broken_) return;
+  if (!usable()) return;
   for (; untold_ < sinks_.size(); ++untold_) {
     if (!tell(&sinks_[untold_])) {
       lacks_room_ = true;

@@ -10,8 +10,41 @@ namespace gossamer::verbs {
 namespace {
 
 constexpr uint32_t kMagic = 0x42565347;  // "GSVB"
-constexpr uint16_t kVersion = 1;
+constexpr uint16_t kVersion = 2;
 constexpr uint8_t kLittle = 1;
+
+void write_pair(const PairSetup& pair, WireWriter* writer) {
+  for (const QueueSetup& queue : {pair.data, pair.notes}) {
+    writer->u32(queue.number);
+    writer->u32(queue.first_packet);
+  }
+  writer->u16(pair.lid);
+  writer->u8(pair.mtu);
+  writer->u8(pair.ethernet ? 1 : 0);
+  writer->u32(pair.gid_type);
+  writer->bytes(pair.gid);
+  writer->u64(pair.ring_address);
+  writer->u32(pair.ring_key);
+  writer->zeros(4);
+}
+
+PairSetup read_pair(WireReader* reader) {
+  PairSetup pair;
+  for (QueueSetup* queue : {&pair.data, &pair.notes}) {
+    queue->number = reader->u32();
+    queue->first_packet = reader->u32();
+  }
+  pair.lid = reader->u16();
+  pair.mtu = reader->u8();
+  pair.ethernet = reader->u8() != 0;
+  pair.gid_type = reader->u32();
+  const std::span<const std::byte> gid = reader->bytes(pair.gid.size());
+  std::copy(gid.begin(), gid.end(), pair.gid.begin());
+  pair.ring_address = reader->u64();
+  pair.ring_key = reader->u32();
+  reader->bytes(4);
+  return pair;
+}
 
 }  // namespace
 
@@ -23,18 +56,7 @@ std::vector<std::byte> encode_setup(uint32_t ring_bytes, std::span<const PairSet
   writer.u8(static_cast<uint8_t>(pairs.size()));
   writer.u32(ring_bytes);
   writer.zeros(4);
-  for (const PairSetup& pair : pairs) {
-    writer.u32(pair.number);
-    writer.u32(pair.first_packet);
-    writer.u16(pair.lid);
-    writer.u8(pair.mtu);
-    writer.u8(pair.ethernet ? 1 : 0);
-    writer.u32(pair.gid_type);
-    writer.bytes(pair.gid);
-    writer.u64(pair.ring_address);
-    writer.u32(pair.ring_key);
-    writer.zeros(4);
-  }
+  for (const PairSetup& pair : pairs) write_pair(pair, &writer);
   return writer.take();
 }
 
@@ -57,23 +79,31 @@ Status decode_setup(std::span<const std::byte> from, uint32_t ring_bytes,
     return Status::error(Code::kMismatch, "it has another number of lanes");
   }
   pairs->clear();
-  for (uint8_t i = 0; i < count; ++i) {
-    PairSetup pair;
-    pair.number = reader.u32();
-    pair.first_packet = reader.u32();
-    pair.lid = reader.u16();
-    pair.mtu = reader.u8();
-    pair.ethernet = reader.u8() != 0;
-    pair.gid_type = reader.u32();
-    const std::span<const std::byte> gid = reader.bytes(pair.gid.size());
-    std::copy(gid.begin(), gid.end(), pair.gid.begin());
-    pair.ring_address = reader.u64();
-    pair.ring_key = reader.u32();
-    reader.bytes(4);
-    pairs->push_back(pair);
-  }
+  for (uint8_t i = 0; i < count; ++i) pairs->push_back(read_pair(&reader));
   if (!reader.done()) return Status::error(Code::kMismatch, "its setup is cut short");
   return Status::ok();
+}
+
+std::vector<std::byte> encode_move(const Move& move) {
+  WireWriter writer;
+  writer.u8(move.lane);
+  writer.u8(move.ready ? 1 : 0);
+  writer.u32(move.attempt);
+  writer.u64(move.taken);
+  writer.u64(move.consumed);
+  write_pair(move.setup, &writer);
+  return writer.take();
+}
+
+bool decode_move(std::span<const std::byte> from, Move* move) {
+  WireReader reader(from);
+  move->lane = reader.u8();
+  move->ready = reader.u8() != 0;
+  move->attempt = reader.u32();
+  move->taken = reader.u64();
+  move->consumed = reader.u64();
+  move->setup = read_pair(&reader);
+  return reader.done();
 }
 
 }  // namespace gossamer::verbs

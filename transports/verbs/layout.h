@@ -66,10 +66,15 @@ struct Note {
 };
 static_assert(sizeof(Note) == 64);
 
-// One end of a queue pair, as the other must know it.
-struct PairSetup {
+struct QueueSetup {
   uint32_t number = 0;
   uint32_t first_packet = 0;
+};
+
+// One end of a pair, as the other must know it.
+struct PairSetup {
+  QueueSetup data;
+  QueueSetup notes;
   uint16_t lid = 0;
   uint8_t mtu = 0;
   bool ethernet = false;
@@ -80,7 +85,7 @@ struct PairSetup {
 };
 
 inline constexpr size_t kSetupHeaderBytes = 16;
-inline constexpr size_t kPairSetupBytes = 48;
+inline constexpr size_t kPairSetupBytes = 56;
 inline constexpr size_t setup_bytes(size_t lanes) {
   return kSetupHeaderBytes + lanes * kPairSetupBytes;
 }
@@ -88,5 +93,18 @@ std::vector<std::byte> encode_setup(uint32_t ring_bytes, std::span<const PairSet
 // kMismatch: another version, byte order or shape; the message says which.
 Status decode_setup(std::span<const std::byte> from, uint32_t ring_bytes,
                     std::vector<PairSetup>* pairs);
+
+// Control record: a pair continues on another port.
+struct Move {
+  Lane lane = 0;
+  bool ready = false;    // the pair is connected; what follows is not said again
+  uint32_t attempt = 0;  // counts a pair's moves, the same at both ends
+  uint64_t taken = 0;    // records and flags that have arrived here so far
+  uint64_t consumed = 0;
+  PairSetup setup;
+};
+std::vector<std::byte> encode_move(const Move& move);
+// False: these bytes are no such record.
+bool decode_move(std::span<const std::byte> from, Move* move);
 
 }  // namespace gossamer::verbs

@@ -62,6 +62,7 @@ Result<Library> load() {
                          "transport verbs needs a libibverbs.so.1 of rdma-core 32 or newer: update "
                          "libibverbs1");
   }
+  (void)find(handle, "ibv_reg_mr_iova2", &l.reg_mr_iova2);
   // Memory that a device uses must stay where it is when this process forks. Kernels since 5.12 see
   // to it themselves; older ones need to be told before the first registration.
   (void)l.fork_init();

@@ -75,14 +75,15 @@ Code Verbs::admit(const tcp::Welcome& welcome, Fault* fault) {
   std::vector<PairSetup> setups;
   Status status = Status::ok();
   for (uint8_t lane = 0; lane < lanes_ && status; ++lane) {
-    Port* const port = &devices_.ports()[lane % devices_.ports().size()];
     const auto index = static_cast<uint16_t>(pairs_.size());
-    auto pair = std::make_unique<Pair>(shared_, port, welcome.peer, lane, index);
+    auto pair = std::make_unique<Pair>(shared_, welcome.peer, lane, index);
     status = pair->create();
+    if (status) status = pair->attach(&devices_.ports()[lane % devices_.ports().size()]);
     if (!status) break;
     setups.push_back(pair->setup());
     pairs_.push_back(pair.get());
     peer.pairs.push_back(std::move(pair));
+    peer.moving.emplace_back();
   }
   if (!status) {
     fault->set(status.code(), welcome.peer, "no link to rank %d: %s", welcome.peer,
@@ -136,6 +137,7 @@ Code Verbs::check_control(Fault* fault) {
     *fault = ended;
     return fault->code;
   }
+  if (step_moves(fault) != Code::kOk) return fault->code;
   for (const Rank rank : linked_) {
     const Code code = judge(rank, peers_[static_cast<size_t>(rank)].get(), fault);
     if (code != Code::kOk) return code;
@@ -177,6 +179,7 @@ Code Verbs::read_setup(Rank rank, Peer* peer, std::span<const std::byte>* bytes,
     return fault->code;
   }
   peer->ready = true;
+  for (const auto& pair : peer->pairs) pair->go();
   if (peer->requested) --opening_;
   return Code::kOk;
 }
@@ -207,6 +210,9 @@ Code Verbs::read_control(Rank rank, Peer* peer, Fault* fault) {
           peer->said_goodbye = true;
           peer->goodbye_is_new = true;
           return Code::kOk;
+        case tcp::RecordParser::Found::kMove:
+          if (take_move(rank, peer, peer->parser.body(), fault) != Code::kOk) return fault->code;
+          break;
         case tcp::RecordParser::Found::kGarbage:
           fault->set(Code::kSystem, rank,
                      "rank %d sends control records that make no sense: corrupted on the way, or "
@@ -220,9 +226,14 @@ Code Verbs::read_control(Rank rank, Peer* peer, Fault* fault) {
 
 // What follows from a broken pair, or from a goodbye.
 Code Verbs::judge(Rank rank, Peer* peer, Fault* fault) {
-  const Pair* broken = nullptr;
+  Pair* broken = nullptr;
   for (const auto& pair : peer->pairs) {
-    if (pair->broken()) broken = pair.get();
+    if (!pair->broken()) continue;
+    if (may_move(rank, *peer, pair->lane())) {
+      stop_pair(peer, pair->lane(), peer->moving[pair->lane()].attempt + 1);
+    } else {
+      broken = pair.get();
+    }
   }
   if (peer->goodbye_is_new) {
     // All it sent was confirmed before it said so, and is delivered by the next poll.
@@ -242,8 +253,7 @@ Code Verbs::judge(Rank rank, Peer* peer, Fault* fault) {
   }
   if (now - peer->suspected > kGrace) {
     fault->set(Code::kPeerLost, rank, "rank %d is out of reach through %s (lane %u): %s", rank,
-               const_cast<Pair*>(broken)->port().name().c_str(), broken->lane(),
-               broken->why().c_str());
+               broken->port().name().c_str(), broken->lane(), broken->why().c_str());
     return fault->code;
   }
   urgent_ = true;  // look again at the next poll

@@ -6,30 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <random>
 
-#include "src/check.h"
 #include "src/system_text.h"
 
 namespace gossamer::verbs {
 
-namespace {
-
-constexpr uint32_t kInlineWanted = 256;
-constexpr uint32_t kSignalEvery = 32;
-constexpr uint64_t kReceived = uint64_t{1} << 47;  // in a request's id: a receive slot follows
-// A dead link is found after (1 + retries) x 4.096 us x 2^timeout = 1.9 s. The timeout is 0.27 s:
-// well above the longest round trip between sites. Soft-RoCE takes 7 retries for any number.
-constexpr uint8_t kTimeout = 16;
-constexpr uint8_t kRetries = 6;
-constexpr uint8_t kWaitForReceiver = 7;    // as long as it takes
-constexpr uint8_t kReceiverNotReady = 12;  // 0.64 ms until the next attempt
-
-}  // namespace
-
-Pair::Pair(const Shared& shared, Port* port, Rank peer, Lane lane, uint16_t index)
+Pair::Pair(const Shared& shared, Rank peer, Lane lane, uint16_t index)
     : shared_(shared),
-      port_(port),
       peer_(peer),
       lane_(lane),
       index_(index),
@@ -37,14 +20,15 @@ Pair::Pair(const Shared& shared, Port* port, Rank peer, Lane lane, uint16_t inde
 
 Pair::~Pair() {
   forget();
-  if (qp_ != nullptr) (void)library_.destroy_qp(qp_);
+  data_.reset();
+  notes_.reset();
   if (region_ != nullptr) (void)library_.dereg_mr(region_);
   if (memory_ != nullptr) ::munmap(memory_, memory_bytes_);
 }
 
 Status Pair::create() {
   const uint64_t ring = shared_.ring_bytes;
-  memory_bytes_ = 2 * ring + (kReceives + kSends) * sizeof(Note);
+  memory_bytes_ = 2 * ring + (kNoteReceives + kSends) * sizeof(Note);
   void* const memory = ::mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) {
@@ -53,61 +37,46 @@ Status Pair::create() {
   memory_ = static_cast<std::byte*>(memory);
   mirror_ = memory_ + ring;
   slots_ = mirror_ + ring;
-  notes_ = slots_ + kReceives * sizeof(Note);
+  notes_to_send_ = slots_ + kNoteReceives * sizeof(Note);
+  return Status::ok();
+}
+
+Status Pair::attach(Port* port) {
+  RequestId id{index_, static_cast<uint8_t>(attempt_ & RequestId::kAttemptMask)};
+  data_ = std::make_unique<QueuePair>(*shared_.devices, port, id, kSends);
+  id.notes = true;
+  notes_ = std::make_unique<QueuePair>(*shared_.devices, port, id, kSends);
+  if (queue_ != nullptr) --queue_->pairs;
+  queue_ = nullptr;
+  if (region_ != nullptr) (void)library_.dereg_mr(region_);
+  region_ = nullptr;
+  port_ = port;
+  broken_ = false;
+  why_.clear();
+  taken_when_attached_ = taken_;
   Device* const device = port_->device;
-  region_ = library_.reg_mr(device->pd, memory_, memory_bytes_,
-                            IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
+  region_ = shared_.devices->region_of(*device, std::span(memory_, memory_bytes_));
   if (region_ == nullptr) {
     return Status::error(Code::kSystem, registration_refusal(device->name, memory_bytes_, errno));
   }
   ++shared_.traffic->registrations;
-  Result<CompletionQueue*> queue = shared_.devices->queue_for(device, kReceives + kSends);
+  constexpr int kCompletions = kReceives + kNoteReceives + 2 * kSends;
+  Result<CompletionQueue*> queue = shared_.devices->queue_for(device, kCompletions);
   if (!queue) return queue.status();
   queue_ = *queue;
-  const Status made = make_queue_pair();
+  Status made = data_->create(queue_->cq, kReceives);
+  if (made) made = notes_->create(queue_->cq, kNoteReceives);
   if (!made) return made;
-  for (uint32_t slot = 0; slot < kReceives; ++slot) post_receive(slot);
-  return broken_ ? Status::error(Code::kSystem, why_) : Status::ok();
-}
-
-Status Pair::make_queue_pair() {
-  for (const uint32_t inline_bytes : {kInlineWanted, kHeaderBytes, 0u}) {
-    ibv_qp_init_attr wanted{};
-    wanted.qp_context = this;
-    wanted.send_cq = queue_->cq;
-    wanted.recv_cq = queue_->cq;
-    wanted.cap = {.max_send_wr = kSends,
-                  .max_recv_wr = kReceives,
-                  .max_send_sge = 2,
-                  .max_recv_sge = 1,
-                  .max_inline_data = inline_bytes};
-    wanted.qp_type = IBV_QPT_RC;
-    qp_ = library_.create_qp(port_->device->pd, &wanted);
-    inline_max_ = wanted.cap.max_inline_data;
-    if (qp_ != nullptr) break;
-  }
-  if (qp_ == nullptr) {
-    return Status::error(Code::kSystem,
-                         port_->name() + " made no queue pair: " + system_text(errno));
-  }
-  first_packet_ = std::random_device()() & 0xFFFFFF;
-  ibv_qp_attr attributes{};
-  attributes.qp_state = IBV_QPS_INIT;
-  attributes.port_num = port_->number;
-  attributes.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_LOCAL_WRITE;
-  const int error = library_.modify_qp(
-      qp_, &attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
-  if (error != 0) {
-    return Status::error(Code::kSystem,
-                         port_->name() + " did not set up a queue pair: " + system_text(error));
-  }
-  return Status::ok();
+  for (uint32_t slot = 0; slot < kReceives; ++slot) data_->post_receive(slot, nullptr, 0, 0);
+  for (uint32_t slot = 0; slot < kNoteReceives; ++slot) post_note_slot(slot);
+  const bool failed = data_->failed() || notes_->failed();
+  return failed ? Status::error(Code::kSystem, why()) : Status::ok();
 }
 
 PairSetup Pair::setup() const {
   PairSetup setup;
-  setup.number = qp_->qp_num;
-  setup.first_packet = first_packet_;
+  setup.data = data_->setup();
+  setup.notes = notes_->setup();
   setup.lid = port_->lid;
   setup.mtu = static_cast<uint8_t>(port_->mtu);
   setup.ethernet = port_->ethernet;
@@ -130,103 +99,34 @@ Status Pair::connect(const PairSetup& remote) {
   }
   remote_ring_ = remote.ring_address;
   remote_key_ = remote.ring_key;
-  ibv_qp_attr a{};
-  a.qp_state = IBV_QPS_RTR;
-  a.path_mtu = static_cast<ibv_mtu>(std::min<int>(remote.mtu, port_->mtu));
-  a.dest_qp_num = remote.number;
-  a.rq_psn = remote.first_packet;
-  a.max_dest_rd_atomic = 1;
-  a.min_rnr_timer = kReceiverNotReady;
-  a.ah_attr.port_num = port_->number;
-  a.ah_attr.dlid = remote.lid;
-  if (port_->ethernet || remote.lid == 0) {
-    a.ah_attr.is_global = 1;
-    std::memcpy(a.ah_attr.grh.dgid.raw, remote.gid.data(), remote.gid.size());
-    a.ah_attr.grh.sgid_index = port_->gid_index;
-    a.ah_attr.grh.hop_limit = 64;
-  }
-  int error =
-      library_.modify_qp(qp_, &a,
-                         IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU | IBV_QP_DEST_QPN |
-                             IBV_QP_RQ_PSN | IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
-  if (error == 0) {
-    a = {};
-    a.qp_state = IBV_QPS_RTS;
-    a.timeout = kTimeout;
-    a.retry_cnt = kRetries;
-    a.rnr_retry = kWaitForReceiver;
-    a.sq_psn = first_packet_;
-    a.max_rd_atomic = 1;
-    error = library_.modify_qp(qp_, &a,
-                               IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
-                                   IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
-  }
-  if (error == 0) return Status::ok();
-  return Status::error(Code::kSystem, port_->name() + " found no way to it: " + system_text(error) +
-                                          "; is the right GID chosen (GOSSAMER_IB_GID_INDEX)?");
+  const Status connected = data_->connect(remote, remote.data);
+  return connected ? notes_->connect(remote, remote.notes) : connected;
 }
 
-void Pair::post_receive(uint32_t slot) {
-  ibv_sge piece{reinterpret_cast<uint64_t>(slots_ + slot * sizeof(Note)), sizeof(Note),
-                region_->lkey};
-  ibv_recv_wr request{};
-  request.wr_id = uint64_t{index_} << 48 | kReceived | slot;
-  request.sg_list = &piece;
-  request.num_sge = 1;
-  ibv_recv_wr* bad = nullptr;
-  const int error = ibv_post_recv(qp_, &request, &bad);
-  if (error != 0) break_off("a receive slot was refused: " + system_text(error));
+void Pair::post_note_slot(uint32_t slot) {
+  notes_->post_receive(slot, slots_ + slot * sizeof(Note), sizeof(Note), region_->lkey);
 }
 
-// Adds a request to the chain; the caller has made sure that one is free.
-ibv_send_wr* Pair::append(ibv_wr_opcode opcode, const void* from, uint64_t bytes, uint32_t key) {
-  GOSSAMER_CHECK(requests_free() > 0);
-  if (chained_ == kChain) post();
-  ibv_send_wr* const request = &chain_[chained_];
-  *request = {};
-  request->wr_id = uint64_t{index_} << 48 | ++posted_;
-  request->sg_list = pieces_[chained_].data();
-  request->opcode = opcode;
-  gather(request, from, bytes, key);
-  ++chained_;
-  if (posted_ - signalled_ >= kSignalEvery) signal(request);
-  return request;
-}
-
-void Pair::gather(ibv_send_wr* request, const void* from, uint64_t bytes, uint32_t key) {
-  if (bytes == 0) return;
-  request->sg_list[request->num_sge++] = {reinterpret_cast<uint64_t>(from),
-                                          static_cast<uint32_t>(bytes), key};
-}
-
-void Pair::signal(ibv_send_wr* request) {
-  request->send_flags |= IBV_SEND_SIGNALED;
-  signalled_ = posted_;
+bool Pair::has_room() {
+  if (data_->free() > 0 && !sent_.full()) return true;
+  lacks_room_ = true;
+  return false;
 }
 
 void Pair::post() {
-  if (chained_ == 0) return;
-  for (uint32_t i = 0; i + 1 < chained_; ++i) chain_[i].next = &chain_[i + 1];
-  ibv_send_wr& last = chain_[chained_ - 1];
-  last.next = nullptr;
-  if (last.opcode != IBV_WR_RDMA_WRITE) last.send_flags |= IBV_SEND_SOLICITED;
-  chained_ = 0;
-  if (broken_) return;
-  ibv_send_wr* bad = nullptr;
-  const int error = ibv_post_send(qp_, chain_.data(), &bad);
-  if (error != 0) break_off("a request was refused: " + system_text(error));
+  data_->post();
+  notes_->post();
 }
 
-bool Pair::send_note(Note note, bool signalled) {
-  if (requests_free() == 0) return false;
+bool Pair::send_note(Note note) {
+  if (!usable() || notes_->free() == 0) return false;
   note.consumed = consumed_;
   told_ = consumed_;
-  // Free again once its request is complete, which the number of requests sees to.
-  std::byte* const at = notes_ + posted_ % kSends * sizeof(Note);
+  // Free again once its request is confirmed, which the number of requests sees to.
+  std::byte* const at = notes_to_send_ + notes_->posted() % kSends * sizeof(Note);
   std::memcpy(at, &note, sizeof note);
-  ibv_send_wr* const request = append(IBV_WR_SEND, at, sizeof note, region_->lkey);
-  if (inline_max_ >= sizeof note) request->send_flags |= IBV_SEND_INLINE;
-  if (signalled) signal(request);
+  ibv_send_wr* const request = notes_->append(IBV_WR_SEND, at, sizeof note, region_->lkey);
+  if (notes_->inline_max() >= sizeof note) request->send_flags |= IBV_SEND_INLINE;
   return true;
 }
 
@@ -234,26 +134,41 @@ void Pair::send_credit_if_due() {
   if (consumed_ - told_ >= shared_.ring_bytes / 4) (void)send_note({.kind = NoteKind::kCredit});
 }
 
-void Pair::completed(const ibv_wc& completion) {
-  if (completion.status != IBV_WC_SUCCESS) {
-    if (!broken_) break_off(library_.wc_status_str(completion.status));
-    return;
-  }
-  const uint64_t id = completion.wr_id & ((uint64_t{1} << 48) - 1);
-  if ((id & kReceived) == 0) {
-    completed_ = std::max(completed_, id);
-    return;
-  }
-  const auto slot = static_cast<uint32_t>(id & ~kReceived);
-  if (completion.opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
-    post_receive(slot);
-    receive_immediate(ntohl(completion.imm_data));
-    return;
-  }
+// A request that the peer does not notice, to learn that all before it are done.
+void Pair::send_empty() {
+  if (!usable() || data_->free() == 0) return;
+  ibv_send_wr* const request = data_->append(IBV_WR_RDMA_WRITE, nullptr, 0, 0);
+  request->wr.rdma = {remote_ring_, remote_key_};
+  data_->signal(request);
+  data_->post();
+}
+
+void Pair::take_note_slot(uint32_t slot, uint32_t bytes) {
   Note note;
   std::memcpy(&note, slots_ + slot * sizeof(Note), sizeof note);
-  post_receive(slot);
-  if (completion.byte_len == sizeof note) receive_note(note);
+  post_note_slot(slot);
+  if (bytes == sizeof note) receive_note(note);
+}
+
+void Pair::completed(const ibv_wc& completion) {
+  const RequestId id = RequestId::unpack(completion.wr_id);
+  if (id.attempt != (attempt_ & RequestId::kAttemptMask)) return;
+  QueuePair& queue = id.notes ? *notes_ : *data_;
+  if (id.received) queue.receive_ended();
+  if (completion.status != IBV_WC_SUCCESS) {
+    if (going_) break_off(library_.wc_status_str(completion.status));
+    return;
+  }
+  if (!id.received) {
+    queue.confirm(id.number);
+    return;
+  }
+  const auto slot = static_cast<uint32_t>(id.number);
+  if (id.notes) return take_note_slot(slot, completion.byte_len);
+  queue.post_receive(slot, nullptr, 0, 0);
+  if (completion.opcode == IBV_WC_RECV_RDMA_WITH_IMM) {
+    receive_immediate(ntohl(completion.imm_data));
+  }
 }
 
 Code Pair::advance(std::vector<Token>* done, Fault* fault) {
@@ -273,40 +188,68 @@ void Pair::break_off(const std::string& why) {
   why_ = why;
 }
 
+const std::string& Pair::why() const {
+  return broken_ ? why_ : data_->failed() ? data_->why() : notes_->why();
+}
+
 void Pair::release(Registration** memory) {
   if (*memory != nullptr) shared_.cache->release(*memory);
   *memory = nullptr;
 }
 
 void Pair::abandon() {
-  // In this state the device neither sends what is queued nor takes what still comes.
-  ibv_qp_attr attributes{};
-  attributes.qp_state = IBV_QPS_ERR;
-  (void)library_.modify_qp(qp_, &attributes, IBV_QP_STATE);
-  break_off("abandoned");
+  stop();
   forget();
 }
 
 void Pair::forget() {
   for (; !outgoing_.empty(); outgoing_.pop()) release(&outgoing_.front().memory);
-  for (; !flying_.empty(); flying_.pop()) release(&flying_.front().memory);
+  for (; !sent_.empty(); sent_.pop()) {
+    if (sent_.front().ends) release(&sent_.front().out.memory);
+  }
   for (; !sinks_.empty(); sinks_.pop()) release(&sinks_.front().memory);
   arrivals_.clear();
   grants_.clear();
-  untold_ = 0;
+  untold_ = lent_ = again_ = 0;
 }
 
 void Pair::flush() {
-  if (broken_ || signalled_ == posted_) return;
-  (void)send_note({.kind = NoteKind::kCredit}, true);
-  post();
+  if (usable() && !data_->signalled()) send_empty();
 }
 
 // Who only waits for what does not come would never find out that the link is dead.
 void Pair::probe() {
-  if (broken_ || !needs() || completed_ != posted_) return;
-  (void)send_note({.kind = NoteKind::kCredit}, true);
-  post();
+  if (needs() && data_->idle()) send_empty();
+}
+
+// --- moving to another port ----------------------------------------------------------------------
+
+void Pair::stop() {
+  going_ = false;
+  data_->stop();
+  notes_->stop();
+  // Where long messages go is told anew: regions have other keys on another device.
+  grants_.clear();
+  regions_.clear();
+  named_.clear();
+  slot_owner_.clear();
+  next_slot_ = 0;
+  untold_ = 0;
+}
+
+Status Pair::resume(uint64_t taken, uint64_t consumed) {
+  const uint64_t first = sent_so_far_ - sent_.size();
+  if (taken > sent_so_far_ || taken < first || consumed > head_) {
+    return Status::error(Code::kSystem, "it says that it has taken what was never sent");
+  }
+  peer_consumed_ = std::max(peer_consumed_, consumed);
+  taken_by_peer_ = static_cast<uint32_t>(taken - first);
+  again_ = sent_.size() - taken_by_peer_;
+  for (uint32_t i = taken_by_peer_; i < sent_.size(); ++i) {
+    if (sent_[i].direct) sent_[i].out.sent = 0;
+  }
+  if (!outgoing_.empty() && !outgoing_.front().streams) outgoing_.front().sent = 0;
+  return Status::ok();
 }
 
 }  // namespace gossamer::verbs

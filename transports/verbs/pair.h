@@ -1,5 +1,9 @@
-// One queue pair: the messages of one (peer, lane), both ways.
+// The messages of one (peer, lane), both ways.
 //
+//   Connections  two: what a receiver tells its sender must not queue behind the bytes that it
+//   sends
+//              itself, so notes have a connection of their own (in the virtual machine's 4 MiB
+//              all-reduce in place, a note waited for up to a megabyte of records: 8 ms).
 //   Short      up to kEagerBytes: written into the peer's landing ring at once, from the request
 //              itself where the device takes it inline, else through the mirror, memory of ours of
 //              the ring's shape: what the peer has consumed of its ring is free in our mirror.
@@ -12,14 +16,18 @@
 //   Credits    a record takes whole pages of the ring, so the ring bounds how many there are.
 //              Consumed positions travel with every record and note the other way, and alone when
 //              a quarter of the ring is owed.
-//   Signals    the last request of what is lent, and every kSignalEvery-th, is signalled; requests
-//              are posted in chains. The last of a chain wakes a peer that sleeps.
+//   Moves      to another port when the one it uses fails: stop() ends both connections, attach()
+//              makes new ones, resume() goes on. Records and flags are numbered at both ends. What
+//              the peer has not taken is sent again: records to their old places, from the mirror
+//              or from the caller's memory, which is lent until the peer's device confirms it;
+//              long messages once the receiver has told again where they go.
 //   Threads    driving thread.
 //   Blocking   Never.
 
 #pragma once
 
 #include <array>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -28,15 +36,19 @@
 #include "transports/verbs/device.h"
 #include "transports/verbs/layout.h"
 #include "transports/verbs/queue.h"
+#include "transports/verbs/queue_pair.h"
 
 namespace gossamer::verbs {
 
-inline constexpr uint32_t kWindow = 64;             // operations each way
-inline constexpr uint64_t kEagerBytes = 8192;       // longer messages wait for their receiver
-inline constexpr uint64_t kChunkBytes = 64 * 1024;  // of a message, at most, in one record
-inline constexpr uint32_t kReceives = 512;          // receive slots
-inline constexpr uint32_t kSends = 128;             // requests that may be outstanding
-inline constexpr uint32_t kRegions = 1024;          // named at a time in one direction
+inline constexpr uint32_t kWindow = 64;        // operations each way
+inline constexpr uint64_t kEagerBytes = 8192;  // longer messages wait for their receiver
+// Of a message, at most, in one record. With its header it fills sixteen pages, which most often
+// are as many packets: a tail of 64 bytes would cost one more.
+inline constexpr uint64_t kChunkBytes = 64 * 1024 - kHeaderBytes;
+inline constexpr uint32_t kReceives = 512;      // slots for records and flags
+inline constexpr uint32_t kNoteReceives = 256;  // slots for notes
+inline constexpr uint32_t kSends = 128;         // requests under way, of either kind
+inline constexpr uint32_t kRegions = 1024;      // named at a time in one direction
 
 // What all pairs of a transport share.
 struct Shared {
@@ -49,16 +61,32 @@ struct Shared {
 
 class Pair {
  public:
-  Pair(const Shared& shared, Port* port, Rank peer, Lane lane, uint16_t index);
+  Pair(const Shared& shared, Rank peer, Lane lane, uint16_t index);
   ~Pair();
   Pair(const Pair&) = delete;
   Pair& operator=(const Pair&) = delete;
 
-  // Makes the queue pair and its memory, with all receive slots posted.
+  // Makes its memory, once.
   Status create();
+  // Makes its connections on this port, with all receive slots posted.
+  Status attach(Port* port);
   PairSetup setup() const;
   // Connects it to the peer's end.
   Status connect(const PairSetup& remote);
+
+  // Ends its connections; what has arrived until now comes with the completions that are left.
+  void stop();
+  bool drained() const { return data_->drained() && notes_->drained(); }
+  // The first says what this end has taken. The other goes on after connect(): the peer has taken
+  // `taken` records and flags, and read its ring up to `consumed`. kSystem: it cannot have.
+  uint64_t taken() const { return taken_; }
+  uint64_t consumed() const { return consumed_; }
+  Status resume(uint64_t taken, uint64_t consumed);
+  // From now on it sends.
+  void go() { going_ = true; }
+  void set_attempt(uint32_t attempt) { attempt_ = attempt; }
+  // Whether anything was confirmed or taken since it was attached.
+  bool proved_itself() const { return data_->confirmed() > 0 || taken_ != taken_when_attached_; }
 
   Code send(const Message& message, Token token);
   // kOk: arrived; kPending; kAgain; kMismatch, kSystem: *fault says why.
@@ -78,17 +106,20 @@ class Pair {
   void announce_late();
   // Finds out whether the peer's device still answers, if something is awaited from it.
   void probe();
-  bool flushed() const { return broken_ || completed_ == posted_; }
+  bool flushed() const { return broken() || (going_ && again_ == 0 && data_->idle()); }
 
-  bool needs() const { return !outgoing_.empty() || !flying_.empty() || !sinks_.empty(); }
-  bool waits_for_sends() const { return !flying_.empty() || lacks_room_; }
-  bool broken() const { return broken_; }
-  const std::string& why() const { return why_; }
+  bool needs() const { return !outgoing_.empty() || lent_ > 0 || !sinks_.empty(); }
+  bool waits_for_sends() const { return lent_ > 0 || lacks_room_; }
+  // It does not work any more, and was not stopped.
+  bool broken() const { return going_ && (broken_ || data_->failed() || notes_->failed()); }
+  const std::string& why() const;
   void break_off(const std::string& why);
   Port& port() { return *port_; }
   Rank peer() const { return peer_; }
   Lane lane() const { return lane_; }
-  const ibv_qp* queue_pair() const { return qp_; }
+  bool owns(const ibv_qp* queue) const {
+    return data_->handle() == queue || notes_->handle() == queue;
+  }
 
   bool listed = false;  // in the transport's list of pairs to advance
 
@@ -98,14 +129,20 @@ class Pair {
     Token token = 0;
     uint32_t sequence = 0;
     uint64_t sent = 0;
+    bool streams = false;  // what was sent went through the ring
     bool announced = false;
     bool looked_up = false;  // `memory` is known, null or not
     Registration* memory = nullptr;
   };
-  struct Flying {  // complete once request `request` is
+  struct Sent {  // a record or flag that the peer's device has not confirmed
     uint64_t request = 0;
-    Token token = 0;
-    Registration* memory = nullptr;
+    bool direct = false;     // a flag, and the message before it: `out`
+    bool ends = false;       // once confirmed, message `out` is complete and its memory free
+    uint64_t position = 0;   // a record's
+    uint32_t in_mirror = 0;  // its bytes there
+    uint32_t run = 0;        // and those that lie at `lent`
+    const std::byte* lent = nullptr;
+    Outgoing out{};
   };
   struct Posted {
     Sink sink;
@@ -135,29 +172,33 @@ class Pair {
   enum class Pushed : uint8_t { kDone, kLent, kBlocked };
 
   // pair.cc
-  Status make_queue_pair();
-  void post_receive(uint32_t slot);
-  uint32_t requests_free() const { return kSends - static_cast<uint32_t>(posted_ - completed_); }
-  ibv_send_wr* append(ibv_wr_opcode opcode, const void* from, uint64_t bytes, uint32_t key);
-  static void gather(ibv_send_wr* request, const void* from, uint64_t bytes, uint32_t key);
+  bool usable() const { return going_ && !broken(); }
+  // Of a request on the data connection, and an entry of `sent_`.
+  bool has_room();
+  void take_note_slot(uint32_t slot, uint32_t bytes);
+  void post_note_slot(uint32_t slot);
   void post();
   // False: no room for a request now.
-  bool send_note(Note note, bool signalled = false);
-  void signal(ibv_send_wr* request);
+  bool send_note(Note note);
   void send_credit_if_due();
+  void send_empty();
   void release(Registration** memory);
   void forget();
 
   // outbound.cc
   Pushed push(Outgoing* out);
-  Pushed push_short(const Outgoing& out);
+  Pushed push_short(Outgoing* out);
   Pushed push_direct(Outgoing* out, const Grant& grant);
   Pushed push_stream(Outgoing* out);
   const Grant* grant_for(const Outgoing& out);
   bool claim(uint64_t bytes, uint64_t* position);
   void begin_record(uint64_t position, RecordKind kind, const Outgoing& out, uint64_t run);
-  ibv_send_wr* write_record(uint64_t position, uint64_t bytes_in_mirror);
-  void fly(Outgoing* out);
+  void write_record(Sent* record);
+  void keep(const Sent& sent);
+  Pushed write_directly(Sent* flag, const Grant& grant);
+  void fly(Outgoing* out, Sent* last);
+  bool send_again();
+  uint32_t oldest_that_waits();
   void advance_sends(std::vector<Token>* done);
 
   // inbound.cc
@@ -173,21 +214,22 @@ class Pair {
   Code corrupt(Fault* fault) const;
 
   const Shared shared_;
-  Port* const port_;
   const Rank peer_;
   const Lane lane_;
   const uint16_t index_;
   const Library& library_;
 
-  ibv_qp* qp_ = nullptr;
+  Port* port_ = nullptr;
+  uint32_t attempt_ = 0;
+  bool going_ = false;
   CompletionQueue* queue_ = nullptr;
-  uint32_t inline_max_ = 0;
-  uint32_t first_packet_ = 0;
+  std::unique_ptr<QueuePair> data_;  // records and flags
+  std::unique_ptr<QueuePair> notes_;
   std::byte* memory_ = nullptr;  // ring, mirror, receive slots, notes to send
   uint64_t memory_bytes_ = 0;
   std::byte* mirror_ = nullptr;
   std::byte* slots_ = nullptr;
-  std::byte* notes_ = nullptr;  // by request
+  std::byte* notes_to_send_ = nullptr;  // by request
   ibv_mr* region_ = nullptr;
   uint64_t remote_ring_ = 0;
   uint32_t remote_key_ = 0;
@@ -198,21 +240,20 @@ class Pair {
   // sending
   uint64_t head_ = 0;           // where the next record goes, as a position that only grows
   uint64_t peer_consumed_ = 0;  // how far the peer has come
-  uint64_t posted_ = 0;         // requests so far
-  uint64_t completed_ = 0;
-  bool lacks_room_ = false;  // something waits for requests to complete
+  bool lacks_room_ = false;     // something waits for requests to complete
   uint32_t next_send_ = 0;
+  uint64_t sent_so_far_ = 0;    // records and flags
+  uint32_t lent_ = 0;           // entries of `sent_` that end a message
+  uint32_t again_ = 0;          // the last so many of `sent_` have to be sent again
+  uint32_t taken_by_peer_ = 0;  // the first so many of `sent_`, though not confirmed
   Queue<Outgoing, kWindow> outgoing_;
-  Queue<Flying, kWindow> flying_;
+  Queue<Sent, kSends> sent_;
   Queue<Grant, kWindow> grants_;
   std::vector<Region> regions_;  // the peer's, by slot
-  static constexpr uint32_t kChain = 16;
-  std::array<ibv_send_wr, kChain> chain_{};
-  std::array<std::array<ibv_sge, 2>, kChain> pieces_{};
-  uint32_t chained_ = 0;
-  uint64_t signalled_ = 0;  // the last request that was
 
   // receiving
+  uint64_t taken_ = 0;  // records and flags so far
+  uint64_t taken_when_attached_ = 0;
   uint64_t expected_ = 0;  // where the next record will be
   uint64_t consumed_ = 0;
   uint64_t told_ = 0;  // how much of it the peer knows

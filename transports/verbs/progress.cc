@@ -96,7 +96,7 @@ void Verbs::take_async_event(Device* device, const ibv_async_event& event) {
     case IBV_EVENT_QP_ACCESS_ERR:
     case IBV_EVENT_PATH_MIG_ERR:
       for (Pair* pair : pairs_) {
-        if (pair->queue_pair() == event.element.qp) pair->break_off(text);
+        if (pair->owns(event.element.qp)) pair->break_off(text);
       }
       break;
     case IBV_EVENT_CQ_ERR:
@@ -132,7 +132,7 @@ bool Verbs::collect_completions() {
         }
         for (int i = 0; i < count; ++i) {
           const ibv_wc& completion = completions[static_cast<size_t>(i)];
-          Pair* const pair = pairs_[completion.wr_id >> 48];
+          Pair* const pair = pairs_[RequestId::unpack(completion.wr_id).pair];
           pair->completed(completion);
           if (pair->broken()) urgent_ = true;
           list(pair);
@@ -157,7 +157,7 @@ Code Verbs::advance_pairs(std::vector<Token>* done, Fault* fault) {
 
 // Whether it is time to look at the control connections: at every tick (1 to 10 ms).
 bool Verbs::due() {
-  if (urgent_ || opening_ > 0 || greeter_.busy()) return true;
+  if (urgent_ || opening_ > 0 || moving_ > 0 || greeter_.busy()) return true;
   return tick_.passed();
 }
 
@@ -169,6 +169,12 @@ Code Verbs::judge_ports(Fault* fault) {
     const Port& port = pair->port();
     if (!port.down) continue;
     ports_down_ = true;
+    const auto& peer = peers_[static_cast<size_t>(pair->peer())];
+    if (may_move(pair->peer(), *peer, pair->lane())) {
+      pair->break_off("the port went down");
+      urgent_ = true;
+      continue;
+    }
     if (!pair->needs() || Clock::now() - port.down_since < kPortGrace) continue;
     fault->set(Code::kPeerLost, pair->peer(),
                "rank %d is out of reach: %s of rank %d is down (lane %u)", pair->peer(),
@@ -201,7 +207,7 @@ Code Verbs::poll(std::vector<Token>* done, Fault* fault) noexcept {
 }
 
 bool Verbs::arm() noexcept {
-  if (failure_.code != Code::kOk || urgent_ || !listed_.empty()) return false;
+  if (failure_.code != Code::kOk || urgent_ || moving_ > 0 || !listed_.empty()) return false;
   collect_events();
   if (urgent_) return false;
   bool sends = false;

@@ -73,9 +73,13 @@ Verbs::~Verbs() {
 void Verbs::linger() {
   if (abandoned_ || failure_.code != Code::kOk) return;
   const auto end = Clock::now() + kLinger;
+  std::vector<Token> done;
   for (bool all = false; !all && Clock::now() < end;) {
+    Fault moved;
     all = true;
     (void)collect_completions();
+    (void)advance_pairs(&done, &moved);
+    if (moving_ > 0 && step_moves(&moved) != Code::kOk) return;
     for (const Rank rank : linked_) {
       Peer& peer = *peers_[static_cast<size_t>(rank)];
       Fault ignored;
@@ -101,6 +105,7 @@ Status Verbs::start(std::vector<std::string> addresses) {
   addresses_ = std::move(addresses);
   lanes_ = 1;
   for (std::string& text : addresses_) {
+    ports_of_.push_back(0);
     if (text.empty()) continue;
     const size_t space = std::min(text.find(' '), text.size());
     uint32_t ports = 0;
@@ -108,6 +113,7 @@ Status Verbs::start(std::vector<std::string> addresses) {
       (void)std::from_chars(text.data() + space + 1, text.data() + text.size(), ports);
     }
     text.resize(space);
+    ports_of_.back() = std::max(ports, 1u);
     lanes_ = std::max(lanes_, static_cast<uint8_t>(std::min<uint32_t>(ports, kLanesMax)));
   }
   return Status::ok();

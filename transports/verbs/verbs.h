@@ -1,12 +1,15 @@
 // verbs: ranks on hosts that RDMA devices connect, by InfiniBand or RoCE.
 //
 //   Links      One TCP connection per peer, proven as tcp's are: it carries the queue pairs'
-//              numbers, then notices and goodbyes, and its end tells that a process is gone. One
-//              queue pair (Pair) per lane. The lower rank connects, as in tcp.
+//              numbers, then notices, goodbyes and moves, and its end tells that a process is gone.
+//              One Pair per lane. The lower rank connects, as in tcp.
 //   Lanes      as many as the rank with most ports has, at most kLanesMax; lane l uses this rank's
-//              port l mod its ports.
-//   Loss       A queue pair whose requests the peer's device does not confirm for some 2 s, a port
-//              that stays down, a device that fails: kPeerLost, naming peer and device.
+//              port (l + m) mod its ports after m moves.
+//   Moves      A pair that breaks goes on over the next port, if one end has several: both ends
+//              stop it, tell each other what they have taken, and connect again (moves.cc).
+//   Loss       Where there is no other port: a peer's device that does not confirm requests for
+//              some 2 s, a port that stays down, a device that fails are kPeerLost, naming peer
+//              and device.
 //   Sleeping   Completion channels, the devices' event descriptors and the sockets are in one epoll
 //              set, edge-triggered. While only arrivals matter, only solicited ones wake.
 //   Threads    driving thread.
@@ -61,9 +64,20 @@ class Verbs final : public Transport {
 
  private:
   using Clock = std::chrono::steady_clock;
+  // How far a pair's move to another port has come.
+  struct Moving {
+    enum class Phase : uint8_t { kNone, kStopped, kOffered, kConnected };
+    Phase phase = Phase::kNone;
+    uint32_t attempt = 0;   // counts moves, the same at both ends
+    uint32_t in_vain = 0;   // moves since the pair last worked
+    bool answered = false;  // `offer` is the peer's, of this attempt
+    Move offer;
+    Clock::time_point begun{};
+  };
   struct Peer {
-    explicit Peer(Rank size) : parser(size) {}
+    explicit Peer(Rank size) : parser(size, true) {}
     std::vector<std::unique_ptr<Pair>> pairs;  // by lane; none: not connected yet
+    std::vector<Moving> moving;                // by lane
     int control = -1;
     tcp::RecordParser parser;
     std::vector<std::byte> setup;   // what has come of the peer's setup, and its word
@@ -99,6 +113,16 @@ class Verbs final : public Transport {
   Code judge(Rank rank, Peer* peer, Fault* fault);
   bool needs(const Peer& peer) const;
 
+  // moves.cc
+  bool may_move(Rank rank, const Peer& peer, Lane lane) const;
+  void stop_pair(Peer* peer, Lane lane, uint32_t attempt);
+  Code take_move(Rank rank, Peer* peer, std::span<const std::byte> body, Fault* fault);
+  Code step_move(Rank rank, Peer* peer, Lane lane, Fault* fault);
+  Code offer_move(Rank rank, Peer* peer, Lane lane, Fault* fault);
+  Code answer_move(Rank rank, Peer* peer, Lane lane, Fault* fault);
+  void tell_move(Peer* peer, Lane lane, bool ready);
+  Code step_moves(Fault* fault);
+
   // progress.cc
   Status watch(int fd, uint64_t what);
   void collect_events();
@@ -116,6 +140,7 @@ class Verbs final : public Transport {
   tcp::Greeter greeter_;
   uint8_t lanes_ = 1;
   std::vector<std::string> addresses_;
+  std::vector<uint32_t> ports_of_;  // by rank
   Devices devices_;
   std::unique_ptr<RegistrationCache> cache_;
   mutable Traffic traffic_;
@@ -124,6 +149,7 @@ class Verbs final : public Transport {
   std::vector<Pair*> pairs_;                  // by their index
   std::vector<Pair*> listed_;                 // to be advanced
   std::vector<Rank> linked_;                  // ranks with a control connection
+  uint32_t moving_ = 0;                       // pairs that are on their way to another port
   uint32_t opening_ = 0;                      // links asked for here that are not ready
   bool urgent_ = false;                       // look at the control connections now
   bool ports_down_ = false;                   // some port of ours is

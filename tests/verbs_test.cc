@@ -14,7 +14,9 @@
 #include "tests/transport_suite.h"
 #include "transports/list.h"
 #include "transports/verbs/layout.h"
+#include "transports/verbs/queue_pair.h"
 #include "transports/verbs/selection.h"
+#include "transports/verbs/settings.h"
 
 namespace gossamer::suite {
 
@@ -236,6 +238,107 @@ TEST_F(VerbsDevice, ALinkThatGoesDownIsAnErrorThatNamesPeerAndDevice) {
   for (Rank r = 0; r < 2; ++r) EXPECT_EQ(ranks.fault(r).code, Code::kPeerLost);
 }
 
+// Ranks with two ports each: rank 0 on the first two devices, rank 1 on the next two.
+Result<std::unique_ptr<Transport>> create_on_two_ports(const TransportConfig& config) {
+  ::setenv("GOSSAMER_IB_HCA", config.rank == 0 ? "=rxe0,rxe1" : "=rxe2,rxe3", 1);
+  ::setenv("GOSSAMER_IB_SPREAD", "lane", 1);
+  auto made = verbs_transport.create(config);
+  ::setenv("GOSSAMER_IB_SPREAD", "rank", 1);
+  ::unsetenv("GOSSAMER_IB_HCA");
+  return made;
+}
+
+class VerbsPorts : public VerbsDevice {
+ protected:
+  void SetUp() override {
+    VerbsDevice::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    const char* const devices = std::getenv("RDMA_VM_DEVICES");
+    if (devices == nullptr || std::string(devices).find("rxe3") == std::string::npos) {
+      GTEST_SKIP() << "takes links down: needs tests/rdma-vm with --devices 4";
+    }
+  }
+  void TearDown() override {
+    for (const char* link : {"rx0", "rx1", "rx2", "rx3"}) set_link(link, "up");
+  }
+  static void set_link(const std::string& link, const char* to) {
+    EXPECT_EQ(std::system(("ip link set " + link + " " + to).c_str()), 0);
+  }
+};
+
+// Both lanes, both ways, all kinds of messages: short, long into plain memory, long and folded.
+// `at` is called with the number of each round.
+void exchange_over_two_lanes(Ranks* ranks, int rounds, const std::function<void(int)>& at) {
+  constexpr uint64_t kLong = 1 << 20;
+  constexpr uint64_t kShort = 3000;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<std::vector<std::byte>> sent;
+    std::vector<std::vector<std::byte>> got;
+    std::vector<std::unique_ptr<Fold>> folds;
+    for (auto& tokens : ranks->done) tokens.clear();
+    const size_t awaited = 24;  // twelve sends, twelve receives
+    for (uint64_t n = 0; n < 12; ++n) {
+      sent.push_back(pattern(n % 3 == 0 ? kShort : kLong, static_cast<uint64_t>(round) * 100 + n));
+      got.emplace_back(sent.back().size());
+      folds.push_back(std::make_unique<Fold>(sent.back().size(), n));
+    }
+    Token token = 1;
+    for (size_t n = 0; n < sent.size(); ++n) {
+      const auto to = static_cast<Rank>(n / 6);
+      const auto lane = static_cast<Lane>(n % 2);
+      const Fingerprint print = n + 1;
+      const Sink sink = n % 3 == 2 ? folds[n]->sink(8, print) : sink_of(got[n], print);
+      (void)ranks->recv(to, 1 - to, lane, sink, token++);
+      (void)ranks->send(1 - to, to, lane, message_of(sent[n], print), token++);
+      if (n == 5) at(round);
+    }
+    ranks->drive([&] {
+      return ranks->tokens(0).size() + ranks->tokens(1).size() == awaited ||
+             ranks->fault(0).code != Code::kOk || ranks->fault(1).code != Code::kOk;
+    });
+    ASSERT_EQ(ranks->tokens(0).size() + ranks->tokens(1).size(), awaited) << "round " << round;
+    ASSERT_EQ(ranks->fault(0).code, Code::kOk) << ranks->fault(0).text.data();
+    ASSERT_EQ(ranks->fault(1).code, Code::kOk) << ranks->fault(1).text.data();
+    for (size_t n = 0; n < sent.size(); ++n) {
+      if (n % 3 == 2) {
+        EXPECT_TRUE(folds[n]->holds(sent[n])) << "round " << round << ", message " << n;
+      } else {
+        EXPECT_TRUE(got[n] == sent[n]) << "round " << round << ", message " << n;
+      }
+    }
+  }
+}
+
+TEST_F(VerbsPorts, ALaneWhosePortFailsGoesOnOverAnotherAndLosesNothing) {
+  Ranks ranks(create_on_two_ports, 2);
+  ranks.open(0, 1);
+  ASSERT_EQ(ranks[0].limits().lanes, 2);
+  exchange_over_two_lanes(&ranks, 24, [](int round) {
+    if (round == 4) set_link("rx0", "down");  // rank 0's first
+    if (round == 10) set_link("rx0", "up");
+    if (round == 13) set_link("rx3", "down");  // rank 1's second, which carries both lanes now
+    if (round == 18) set_link("rx3", "up");
+  });
+}
+
+TEST_F(VerbsPorts, WithoutAnyPortLeftThePeerIsLost) {
+  Ranks ranks(create_on_two_ports, 2);
+  ranks.open(0, 1);
+  exchange_over_two_lanes(&ranks, 1, [](int) {});
+  set_link("rx2", "down");
+  set_link("rx3", "down");
+  const auto sent = pattern(1 << 20, 1);
+  std::vector<std::byte> got(sent.size());
+  (void)ranks.recv(1, 0, 0, sink_of(got), 1);
+  (void)ranks.send(0, 1, 0, message_of(sent), 2);
+  const auto before = std::chrono::steady_clock::now();
+  ranks.drive([&] { return ranks.fault(0).code != Code::kOk || ranks.fault(1).code != Code::kOk; });
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(20));
+  const Rank first = ranks.fault(0).code != Code::kOk ? 0 : 1;
+  EXPECT_EQ(ranks.fault(first).code, Code::kPeerLost) << ranks.fault(first).text.data();
+  EXPECT_EQ(ranks.fault(first).rank, 1 - first);
+}
+
 }  // namespace gossamer::suite
 
 namespace gossamer::verbs {
@@ -246,6 +349,60 @@ bool takes(const std::string& setting, const std::string& device, int port) {
   const Result<Selection> selection = Selection::parse(setting);
   EXPECT_TRUE(selection.is_ok()) << setting;
   return selection.is_ok() && selection->takes(device, port);
+}
+
+TEST(VerbsSettings, RefuseWhatIsOutOfRange) {
+  const std::pair<const char*, const char*> bad[] = {{"GOSSAMER_IB_TIMEOUT", "0"},
+                                                     {"GOSSAMER_IB_TIMEOUT", "32"},
+                                                     {"GOSSAMER_IB_RETRY_CNT", "8"},
+                                                     {"GOSSAMER_IB_SL", "16"},
+                                                     {"GOSSAMER_IB_TC", "256"},
+                                                     {"GOSSAMER_IB_TC", "high"},
+                                                     {"GOSSAMER_IB_PCI_RELAXED_ORDERING", "3"}};
+  for (const auto& [name, value] : bad) {
+    ::setenv(name, value, 1);
+    const Result<Settings> read = Settings::read();
+    ::unsetenv(name);
+    ASSERT_FALSE(read.is_ok()) << name << "=" << value;
+    EXPECT_EQ(read.status().code(), Code::kInvalidArgument);
+    EXPECT_NE(read.status().message().find(name), std::string::npos) << read.status().message();
+  }
+  ::setenv("GOSSAMER_IB_TC", "104", 1);
+  const Result<Settings> read = Settings::read();
+  ::unsetenv("GOSSAMER_IB_TC");
+  ASSERT_TRUE(read.is_ok());
+  EXPECT_EQ(read->traffic_class, 104);
+  EXPECT_EQ(read->timeout, 16);
+}
+
+TEST(VerbsLayout, AMoveSurvivesTheWireAndAShorterOneDoesNot) {
+  Move move;
+  move.lane = 3;
+  move.ready = true;
+  move.attempt = 7;
+  move.taken = uint64_t{1} << 40;
+  move.consumed = 12345;
+  move.setup.notes.number = 42;
+  const std::vector<std::byte> bytes = encode_move(move);
+  Move got;
+  ASSERT_TRUE(decode_move(bytes, &got));
+  EXPECT_EQ(got.lane, move.lane);
+  EXPECT_TRUE(got.ready);
+  EXPECT_EQ(got.attempt, move.attempt);
+  EXPECT_EQ(got.taken, move.taken);
+  EXPECT_EQ(got.consumed, move.consumed);
+  EXPECT_EQ(got.setup.notes.number, 42u);
+  EXPECT_FALSE(decode_move(std::span(bytes).first(bytes.size() - 1), &got));
+}
+
+TEST(VerbsRequestId, SurvivesACompletion) {
+  const RequestId id{0xFFFF, 63, true, false, RequestId::kNumberMask};
+  const RequestId got = RequestId::unpack(id.pack());
+  EXPECT_EQ(got.pair, id.pair);
+  EXPECT_EQ(got.attempt, id.attempt);
+  EXPECT_TRUE(got.notes);
+  EXPECT_FALSE(got.received);
+  EXPECT_EQ(got.number, id.number);
 }
 
 TEST(VerbsSelection, ReadsNamesAsNcclDoes) {

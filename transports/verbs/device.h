@@ -44,7 +44,7 @@ struct Device {
   ibv_pd* pd = nullptr;
   ibv_comp_channel* channel = nullptr;
   int cqe_max = 0;
-  bool software = false;
+  bool software = false;  // a processor of this host sends, within the call that posts a request
   std::vector<std::unique_ptr<CompletionQueue>> queues;
 };
 

@@ -103,7 +103,7 @@ Code Pair::recv(const Sink& sink, Token token, Fault* fault) {
   }
   tell_all();
   send_credit_if_due();
-  post();
+  post_or_postpone(false);
   return sinks_.empty() ? Code::kOk : Code::kPending;
 }
 

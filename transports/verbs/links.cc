@@ -230,7 +230,7 @@ Code Verbs::judge(Rank rank, Peer* peer, Fault* fault) {
   for (const auto& pair : peer->pairs) {
     if (!pair->broken()) continue;
     if (may_move(rank, *peer, pair->lane())) {
-      stop_pair(peer, pair->lane(), peer->moving[pair->lane()].attempt + 1);
+      stop_pair(peer, pair->lane(), peer->moving[pair->lane()].attempt + 1, pair->why());
     } else {
       broken = pair.get();
     }

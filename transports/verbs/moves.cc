@@ -37,16 +37,17 @@ bool Verbs::may_move(Rank rank, const Peer& peer, Lane lane) const {
 }
 
 // Ends what the pair has and begins its move number `attempt`.
-void Verbs::stop_pair(Peer* peer, Lane lane, uint32_t attempt) {
+void Verbs::stop_pair(Peer* peer, Lane lane, uint32_t attempt, const std::string& why) {
   Pair& pair = *peer->pairs[lane];
   Moving& moving = peer->moving[lane];
   log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
            "lane " + std::to_string(lane) + " to rank " + std::to_string(pair.peer()) + " leaves " +
-               pair.port().name() + (pair.broken() ? ": " + pair.why() : ", as its peer asks"));
+               pair.port().name() + ": " + why);
+  const bool worked = moving.phase == Moving::Phase::kNone && pair.proved_itself();
   if (moving.phase == Moving::Phase::kNone) ++moving_;
-  moving.in_vain = pair.proved_itself() ? 1 : moving.in_vain + 1;
+  moving.in_vain = worked ? 1 : moving.in_vain + 1;
   moving.phase = Moving::Phase::kStopped;
-  moving.answered = false;
+  moving.answered = moving.peer_ready = false;
   moving.begun = Clock::now();
   pair.stop();
   moving.attempt = attempt;
@@ -63,24 +64,29 @@ Code Verbs::take_move(Rank rank, Peer* peer, std::span<const std::byte> body, Fa
   const bool newer = static_cast<int32_t>(move.attempt - moving.attempt) > 0;
   if (newer && !move.ready) {
     if (!may_move(rank, *peer, move.lane)) return Code::kOk;
-    stop_pair(peer, move.lane, move.attempt);
+    const Pair& pair = *peer->pairs[move.lane];
+    stop_pair(peer, move.lane, move.attempt, pair.broken() ? pair.why() : "as its peer asks");
   }
   if (move.attempt != moving.attempt || moving.phase == Moving::Phase::kNone) return Code::kOk;
   urgent_ = true;
-  if (!move.ready) {
+  if (move.ready) {
+    moving.peer_ready = true;  // it may say so right behind its offer
+  } else {
     moving.offer = move;
     moving.answered = true;
-  } else if (moving.phase == Moving::Phase::kConnected) {
-    moving.phase = Moving::Phase::kNone;
-    --moving_;
-    Pair& pair = *peer->pairs[move.lane];
-    pair.go();
-    list(&pair);
-    log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
-             "lane " + std::to_string(move.lane) + " to rank " + std::to_string(rank) +
-                 " goes on over " + pair.port().name());
   }
   return Code::kOk;
+}
+
+void Verbs::end_move(Rank rank, Peer* peer, Lane lane) {
+  Pair& pair = *peer->pairs[lane];
+  peer->moving[lane].phase = Moving::Phase::kNone;
+  --moving_;
+  pair.go();
+  list(&pair);
+  log_line(LogLevel::kWarn, {config_.rank, config_.size, {}},
+           "lane " + std::to_string(lane) + " to rank " + std::to_string(rank) + " goes on over " +
+               pair.port().name());
 }
 
 void Verbs::tell_move(Peer* peer, Lane lane, bool ready) {
@@ -105,8 +111,15 @@ Code Verbs::offer_move(Rank rank, Peer* peer, Lane lane, Fault* fault) {
   const std::span<Port> ports = devices_.ports();
   Port* const port = &ports[(lane + moving.attempt) % ports.size()];
   if (port->down && may_move(rank, *peer, lane)) {
-    stop_pair(peer, lane, moving.attempt + 1);
+    stop_pair(peer, lane, moving.attempt + 1, port->name() + " is down too");
     return Code::kOk;
+  }
+  if (port->down) {
+    fault->set(Code::kPeerLost, rank,
+               "rank %d is out of reach: %s of rank %d is down, and so is its every other port "
+               "(lane %u)",
+               rank, port->name().c_str(), config_.rank, lane);
+    return fault->code;
   }
   pair.set_attempt(moving.attempt);
   const Status attached = pair.attach(port);
@@ -152,9 +165,11 @@ Code Verbs::step_move(Rank rank, Peer* peer, Lane lane, Fault* fault) {
   if (moving.phase == Moving::Phase::kStopped && offer_move(rank, peer, lane, fault) != Code::kOk) {
     return fault->code;
   }
-  if (moving.phase == Moving::Phase::kOffered && moving.answered) {
-    return answer_move(rank, peer, lane, fault);
+  if (moving.phase == Moving::Phase::kOffered && moving.answered &&
+      answer_move(rank, peer, lane, fault) != Code::kOk) {
+    return fault->code;
   }
+  if (moving.phase == Moving::Phase::kConnected && moving.peer_ready) end_move(rank, peer, lane);
   return Code::kOk;
 }
 

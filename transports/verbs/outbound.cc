@@ -29,7 +29,7 @@ Code Pair::send(const Message& message, Token token) {
   Pushed pushed = Pushed::kBlocked;
   if (outgoing_.empty() && again_ == 0) {
     pushed = push(&out);
-    post();
+    post_or_postpone(pushed == Pushed::kDone);
   }
   if (pushed == Pushed::kBlocked) outgoing_.push(out);
   return pushed == Pushed::kDone ? Code::kOk : Code::kPending;

@@ -51,7 +51,7 @@ Status Pair::attach(Port* port) {
   if (region_ != nullptr) (void)library_.dereg_mr(region_);
   region_ = nullptr;
   port_ = port;
-  broken_ = false;
+  broken_ = stopped_ = false;
   why_.clear();
   taken_when_attached_ = taken_;
   Device* const device = port_->device;
@@ -147,6 +147,7 @@ void Pair::take_note_slot(uint32_t slot, uint32_t bytes) {
   Note note;
   std::memcpy(&note, slots_ + slot * sizeof(Note), sizeof note);
   post_note_slot(slot);
+  if (stopped_) note.kind = NoteKind::kCredit;  // what else it says will be said anew
   if (bytes == sizeof note) receive_note(note);
 }
 
@@ -172,14 +173,21 @@ void Pair::completed(const ibv_wc& completion) {
 }
 
 Code Pair::advance(std::vector<Token>* done, Fault* fault) {
+  const bool postponed = postpones();
+  const size_t before = done->size();
   const Code code = deliver(done, fault);
   if (code != Code::kOk) return code;
   lacks_room_ = false;
   advance_sends(done);
   tell_all();
   send_credit_if_due();
-  post();
+  post_or_postpone(postponed || done->size() == before);
   return Code::kOk;
+}
+
+void Pair::post_or_postpone(bool now) {
+  notes_->post();
+  if (now || !port_->device->software) data_->post();
 }
 
 void Pair::break_off(const std::string& why) {
@@ -226,6 +234,7 @@ void Pair::probe() {
 
 void Pair::stop() {
   going_ = false;
+  stopped_ = true;
   data_->stop();
   notes_->stop();
   // Where long messages go is told anew: regions have other keys on another device.

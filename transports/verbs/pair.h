@@ -16,6 +16,10 @@
 //   Credits    a record takes whole pages of the ring, so the ring bounds how many there are.
 //              Consumed positions travel with every record and note the other way, and alone when
 //              a quarter of the ring is owed.
+//   Posting    is quick, but with Soft-RoCE it means sending, for tens of milliseconds. There a
+//   long
+//              message is posted by the next advance(), after what the caller does about the
+//              completions that this one reports: telling where the next message goes, above all.
 //   Moves      to another port when the one it uses fails: stop() ends both connections, attach()
 //              makes new ones, resume() goes on. Records and flags are numbered at both ends. What
 //              the peer has not taken is sent again: records to their old places, from the mirror
@@ -95,8 +99,10 @@ class Pair {
 
   // Notes a completion. advance() acts on it.
   void completed(const ibv_wc& completion);
-  // Does what can be done now. kOk, or *fault.
+  // Does what can be done now. kOk, or *fault. Again at once if postpones().
   Code advance(std::vector<Token>* done, Fault* fault);
+
+  bool postpones() const { return data_->has_chained(); }
 
   // No memory of the caller's is read or written after this.
   void abandon();
@@ -172,6 +178,7 @@ class Pair {
   enum class Pushed : uint8_t { kDone, kLent, kBlocked };
 
   // pair.cc
+  void post_or_postpone(bool now);
   bool usable() const { return going_ && !broken(); }
   // Of a request on the data connection, and an entry of `sent_`.
   bool has_room();
@@ -222,6 +229,7 @@ class Pair {
   Port* port_ = nullptr;
   uint32_t attempt_ = 0;
   bool going_ = false;
+  bool stopped_ = false;  // and not attached again
   CompletionQueue* queue_ = nullptr;
   std::unique_ptr<QueuePair> data_;  // records and flags
   std::unique_ptr<QueuePair> notes_;

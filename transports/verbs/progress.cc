@@ -145,13 +145,15 @@ bool Verbs::collect_completions() {
 }
 
 Code Verbs::advance_pairs(std::vector<Token>* done, Fault* fault) {
+  size_t kept = 0;
   for (Pair* pair : listed_) {
-    pair->listed = false;
     const Code code = pair->advance(done, fault);
     if (code != Code::kOk) return code;
     if (pair->broken()) urgent_ = true;
+    pair->listed = pair->postpones();
+    if (pair->listed) listed_[kept++] = pair;
   }
-  listed_.clear();
+  listed_.resize(kept);
   return Code::kOk;
 }
 

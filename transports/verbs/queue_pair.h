@@ -62,6 +62,7 @@ class QueuePair {
 
   uint64_t posted() const { return posted_; }  // the last request's number
   uint64_t confirmed() const { return confirmed_; }
+  bool has_chained() const { return chained_ > 0; }
   bool idle() const { return confirmed_ == posted_; }
   bool signalled() const { return signalled_ == posted_; }
   uint32_t inline_max() const { return inline_max_; }

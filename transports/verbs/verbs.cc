@@ -185,6 +185,7 @@ Code Verbs::send(Rank peer, Lane lane, const Message& message, Token token, Faul
   }
   Pair& pair = pair_at(peer, lane);
   const Code code = pair.send(message, token);
+  if (pair.postpones()) list(&pair);
   if (pair.broken()) urgent_ = true;
   if (!warned_ && !cache_->refusal().empty()) {
     warned_ = true;

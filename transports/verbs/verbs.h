@@ -68,9 +68,10 @@ class Verbs final : public Transport {
   struct Moving {
     enum class Phase : uint8_t { kNone, kStopped, kOffered, kConnected };
     Phase phase = Phase::kNone;
-    uint32_t attempt = 0;   // counts moves, the same at both ends
-    uint32_t in_vain = 0;   // moves since the pair last worked
-    bool answered = false;  // `offer` is the peer's, of this attempt
+    uint32_t attempt = 0;     // counts moves, the same at both ends
+    uint32_t in_vain = 0;     // moves since the pair last worked
+    bool answered = false;    // `offer` is the peer's, of this attempt
+    bool peer_ready = false;  // it has said that we may send
     Move offer;
     Clock::time_point begun{};
   };
@@ -115,11 +116,12 @@ class Verbs final : public Transport {
 
   // moves.cc
   bool may_move(Rank rank, const Peer& peer, Lane lane) const;
-  void stop_pair(Peer* peer, Lane lane, uint32_t attempt);
+  void stop_pair(Peer* peer, Lane lane, uint32_t attempt, const std::string& why);
   Code take_move(Rank rank, Peer* peer, std::span<const std::byte> body, Fault* fault);
   Code step_move(Rank rank, Peer* peer, Lane lane, Fault* fault);
   Code offer_move(Rank rank, Peer* peer, Lane lane, Fault* fault);
   Code answer_move(Rank rank, Peer* peer, Lane lane, Fault* fault);
+  void end_move(Rank rank, Peer* peer, Lane lane);
   void tell_move(Peer* peer, Lane lane, bool ready);
   Code step_moves(Fault* fault);
 

@@ -189,15 +189,25 @@ TEST(Killed, IsNamedToAllOverTcp) {
   kill_many("tcp");
 }
 
-// Found out in a process of its own: ranks are forked from one that has not loaded UCX.
-bool ucx_works() {
+// Found out in a process of its own: ranks are forked from one that has not loaded its library.
+bool works(const char* transport) {
   const pid_t child = ::fork();
   if (child == 0) {
-    const TransportFactory* const ucx = find_transport("ucx");
-    ::_exit(ucx != nullptr && ucx->create({}).is_ok() ? 0 : 1);
+    const TransportFactory* const factory = find_transport(transport);
+    ::_exit(factory != nullptr && factory->create({}).is_ok() ? 0 : 1);
   }
   int status = 0;
   return ::waitpid(child, &status, 0) == child && status == 0;
+}
+
+TEST(Killed, IsNamedToAllOverVerbs) {
+  if (!works("verbs")) {
+    ASSERT_EQ(std::getenv("RDMA_VM"), nullptr);
+    GTEST_SKIP() << "skipped: there is no RDMA device; tests/rdma-vm brings some";
+  }
+  ::setenv("GOSSAMER_IB_SPREAD", "rank", 1);  // NOLINT(concurrency-mt-unsafe)
+  kill_many("verbs");
+  if (!testing::Test::HasFailure()) kill_before_links("verbs");
 }
 
 void kill_many_over_ucx(const char* tls) {
@@ -205,7 +215,7 @@ void kill_many_over_ucx(const char* tls) {
     GTEST_SKIP() << "UCX 1.13 itself aborts now and then when a peer dies while a link opens; set "
                     "GOSSAMER_SOAK=1 to try";
   }
-  if (!ucx_works()) GTEST_SKIP() << "skipped: UCX is not installed, or was not at build time";
+  if (!works("ucx")) GTEST_SKIP() << "skipped: UCX is not installed, or was not at build time";
   ASSERT_EQ(::setenv("UCX_TLS", tls, 1), 0);  // NOLINT(concurrency-mt-unsafe)
   kill_many("ucx");
   if (!testing::Test::HasFailure()) kill_before_links("ucx");
@@ -214,6 +224,11 @@ void kill_many_over_ucx(const char* tls) {
 
 TEST(Killed, IsNamedToAllOverUcxOnTcp) {
   kill_many_over_ucx("tcp,self");
+}
+
+TEST(Killed, IsNamedToAllOverUcxOnRdma) {
+  if (!works("verbs")) GTEST_SKIP() << "skipped: there is no RDMA device; tests/rdma-vm has some";
+  kill_many_over_ucx("rc_verbs,ud_verbs,self");
 }
 
 TEST(Killed, IsNamedToAllOverUcxInSharedMemory) {

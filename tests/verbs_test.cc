@@ -238,6 +238,29 @@ TEST_F(VerbsDevice, ALinkThatGoesDownIsAnErrorThatNamesPeerAndDevice) {
   for (Rank r = 0; r < 2; ++r) EXPECT_EQ(ranks.fault(r).code, Code::kPeerLost);
 }
 
+// Who only waits for what a peer with a dead link will send finds out as well.
+TEST_F(VerbsDevice, ARankThatOnlyReceivesFindsOutThatALinkIsDown) {
+  if (std::getenv("RDMA_VM") == nullptr) GTEST_SKIP() << "would cut this machine's own network";
+  Ranks ranks(verbs_transport.create, 2);
+  ranks.open(0, 1);
+  const auto sent = pattern(1 << 20, 1);
+  std::vector<std::byte> got(sent.size());
+  (void)ranks.recv(0, 1, 0, sink_of(got), 1);
+  (void)ranks.send(1, 0, 0, message_of(sent), 2);
+  ranks.drive([&] { return ranks.has(0, 1) && ranks.has(1, 2); });
+  ASSERT_EQ(std::system("ip link set rx1 down"), 0);
+  const auto before = std::chrono::steady_clock::now();
+  (void)ranks.recv(0, 1, 0, sink_of(got), 3);
+  ranks.drive([&] { return ranks.fault(0).code != Code::kOk; });
+  const auto took = std::chrono::steady_clock::now() - before;
+  ASSERT_EQ(std::system("ip link set rx1 up"), 0);
+  EXPECT_LT(took, std::chrono::seconds(10));
+  const std::string text = ranks.fault(0).text.data();
+  EXPECT_EQ(ranks.fault(0).code, Code::kPeerLost) << text;
+  EXPECT_EQ(ranks.fault(0).rank, 1) << text;
+  EXPECT_NE(text.find("rxe0"), std::string::npos) << text;
+}
+
 // Ranks with two ports each: rank 0 on the first two devices, rank 1 on the next two.
 Result<std::unique_ptr<Transport>> create_on_two_ports(const TransportConfig& config) {
   ::setenv("GOSSAMER_IB_HCA", config.rank == 0 ? "=rxe0,rxe1" : "=rxe2,rxe3", 1);

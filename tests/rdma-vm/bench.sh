@@ -15,7 +15,8 @@ rounds=${2:-3}
 
 if [ -z "${RDMA_VM:-}" ]; then
   cd -- "$(dirname -- "$gossamer")"
-  exec "$here/rdma-vm" --netns --timeout 600 -- bash "$here/$(basename -- "$0")" "$gossamer" "$rounds"
+  exec "$here/rdma-vm" --netns --timeout 600 -- \
+    bash "$here/$(basename -- "$0")" "$gossamer" "$rounds"
 fi
 
 bytes=4194304
@@ -61,12 +62,17 @@ echo
 sort -k1,1 -k2,2n "$results" | awk '
   { values[$1] = values[$1] " " $2; count[$1]++ }
   END {
-    for (name in values) { split(values[name], v, " "); median[name] = v[int((count[name] + 1) / 2)] }
-    printf "ib_write_bw %.1f MB/s one way, %.1f both ways together\n", median["write_bw"], median["write_bw_both"]
+    for (name in values) {
+      split(values[name], v, " ")
+      median[name] = v[int((count[name] + 1) / 2)]
+    }
+    one = median["write_bw"]
+    both = median["write_bw_both"]
+    printf "ib_write_bw %.1f MB/s one way, %.1f both ways together\n", one, both
     for (i = split("verbs_out verbs_in tcp_out tcp_in", names, " "); i > 0; --i) {
-      n = names[i]
-      printf "%-10s busbw %6.1f MB/s = %3.0f %% of ib_write_bw one way, %3.0f %% of its half both ways\n", n,
-        median[n], 100 * median[n] / median["write_bw"], 200 * median[n] / median["write_bw_both"]
+      m = median[names[i]]
+      printf "%-10s busbw %6.1f MB/s = %3.0f %% of one way, %3.0f %% of half of both ways\n",
+        names[i], m, one ? 100 * m / one : 0, both ? 200 * m / both : 0
     }
   }'
 rm -f "$results"

@@ -129,6 +129,14 @@ Code Verbs::check_control(Fault* fault) {
       *fault = found;
       return fault->code;
     }
+    if (!peers_[static_cast<size_t>(rank)]->ready) {
+      // A rank that fails before a link is open tells why over a connection of its own.
+      if (unreachable_.code == Code::kOk) {
+        unreachable_ = found;
+        unreachable_since_ = Clock::now();
+      }
+      continue;
+    }
     if (ended.code == Code::kOk) ended = found;
   }
   if (ended.code != Code::kOk) {

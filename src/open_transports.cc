@@ -28,6 +28,7 @@ struct Shared {
   int64_t eager_bytes = INT64_MAX;
   int64_t bytes_per_ms = INT64_MAX;  // of a link; the greatest number: not known
   int64_t message_ns = 0;            // 0: not known
+  int64_t byte_fs = 0;               // femtoseconds; 0: not known
 
   void take(const Limits& limits) {
     const auto eager = static_cast<int64_t>(std::min<uint64_t>(limits.eager_bytes, INT64_MAX));
@@ -37,14 +38,15 @@ struct Shared {
       bytes_per_ms = std::min<int64_t>(bytes_per_ms, std::llround(limits.bytes_per_us * 1e3));
     }
     message_ns = std::max<int64_t>(message_ns, std::llround(limits.message_us * 1e3));
+    byte_fs = std::max<int64_t>(byte_fs, std::llround(limits.byte_us * 1e9));
   }
 
   std::string encode() const {
-    return fmt::format("{} {} {} {}", lanes, eager_bytes, bytes_per_ms, message_ns);
+    return fmt::format("{} {} {} {} {}", lanes, eager_bytes, bytes_per_ms, message_ns, byte_fs);
   }
   Status take(const std::string& text, Rank from) {
     const std::string what = fmt::format("a limit of rank {}", from);
-    std::array<int64_t, 4> theirs{};
+    std::array<int64_t, 5> theirs{};
     size_t at = 0;
     for (int64_t& number : theirs) {
       const size_t space = std::min(text.find(' ', at), text.size());
@@ -61,13 +63,14 @@ struct Shared {
     eager_bytes = std::min(eager_bytes, theirs[1]);
     bytes_per_ms = std::min(bytes_per_ms, theirs[2]);
     message_ns = std::max(message_ns, theirs[3]);
+    byte_fs = std::max(byte_fs, theirs[4]);
     return Status::ok();
   }
 
   LinkSpeed speed() const {
     const bool known = bytes_per_ms != INT64_MAX;
     return {known ? static_cast<double>(bytes_per_ms) * 1e-3 : 0,
-            static_cast<double>(message_ns) * 1e-3};
+            static_cast<double>(message_ns) * 1e-3, static_cast<double>(byte_fs) * 1e-9};
   }
 };
 

@@ -26,6 +26,7 @@ HostSize this_host();
 struct LinkSpeed {
   double bytes_per_us = 0;  // one way
   double message_us = 0;    // processor time of a message at each end, beyond its bytes
+  double byte_us = 0;       // processor time of a byte at each end
 };
 
 // `ranks` on this one host over `transport` ("shm", "tcp", "ucx", "ucx+shm", "verbs", "loopback").

@@ -81,6 +81,7 @@ struct Limits {
   // What its links cost, as far as their devices tell; the planner chooses by it. 0: not known.
   double bytes_per_us = 0;  // of one link, one way
   double message_us = 0;    // processor time of a message at each end, beyond its bytes
+  double byte_us = 0;       // processor time of a byte at each end
 };
 
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.

@@ -183,7 +183,7 @@ Status Devices::open_device(ibv_device* handle, const std::vector<uint8_t>& numb
   ibv_device_attr attributes{};
   (void)library_->query_device(device->context, &attributes);
   device->cqe_max = attributes.max_cqe;
-  device->software = is_software(attributes);
+  device->in_software = is_software(attributes);
   device->pd = library_->alloc_pd(device->context);
   if (device->pd == nullptr) return refused(device->name, "no protection domain", errno);
   device->channel = library_->create_comp_channel(device->context);
@@ -210,7 +210,6 @@ Status Devices::open_port(Device* device, uint8_t number) {
   port.lid = attributes.lid;
   port.mtu = attributes.active_mtu;
   port.message_bytes_max = attributes.max_msg_sz;
-  port.software = device->software;
   port.bytes_per_us = port_bytes_per_us(attributes);
   const int last = std::min(attributes.gid_tbl_len, 256) - 1;
   const Result<int64_t> index = env_int("GOSSAMER_IB_GID_INDEX", -1, -1, std::max(last, 0));
@@ -245,23 +244,19 @@ Status Devices::open_port(Device* device, uint8_t number) {
   return Status::ok();
 }
 
-// A software device signals a speed that it does not have, or has not: its cost is the processor's.
-// Soft-RoCE between two ranks on 2 emulated cores carried 140 bytes/us; 25 us went by per message.
+// What a device in software signals means nothing.
 double Devices::bytes_per_us() const {
-  constexpr double kSoftware = 140;
   double least = 0;
   for (const Port& port : ports_) {
-    const double speed = port.software ? kSoftware : port.bytes_per_us;
+    const double speed = port.device->in_software ? 0 : port.bytes_per_us;
     if (speed > 0 && (least == 0 || speed < least)) least = speed;
   }
   return least;
 }
 
-double Devices::message_us() const {
-  constexpr double kSoftware = 25;
-  const bool software =
-      std::any_of(ports_.begin(), ports_.end(), [](const Port& port) { return port.software; });
-  return software ? kSoftware : 0;
+bool Devices::in_software() const {
+  return std::any_of(ports_.begin(), ports_.end(),
+                     [](const Port& port) { return port.device->in_software; });
 }
 
 Result<CompletionQueue*> Devices::queue_for(Device* device, int entries) {

@@ -187,7 +187,7 @@ Code Pair::advance(std::vector<Token>* done, Fault* fault) {
 
 void Pair::post_or_postpone(bool now) {
   notes_->post();
-  if (now || !port_->device->software) data_->post();
+  if (now || !port_->device->in_software) data_->post();
 }
 
 void Pair::break_off(const std::string& why) {

@@ -46,7 +46,8 @@ class Verbs final : public Transport {
             .spins = 200,  // a poll is a look at memory
             .awake = std::chrono::microseconds(200),
             .bytes_per_us = devices_.bytes_per_us(),
-            .message_us = devices_.message_us()};
+            .message_us = devices_.in_software() ? kSoftwareMessageUs : 0,
+            .byte_us = devices_.in_software() ? kSoftwareByteUs : 0};
   }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte> span) override { return cache_->pin(span); }

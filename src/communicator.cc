@@ -180,7 +180,16 @@ Status Communicator::Impl::drive(Running* run, Patience* waiting) {
   Patience& patience = *waiting;
   const Call& call = run->plan->key.call;
   for (;;) {
-    const Code code = advance(run);
+    Code code = Code::kOk;
+    if (run->started) {  // what advance() does, without a call
+      code = engine_->progress();
+      run->moved = engine_->progressed();
+      if (code != Code::kOk && code != Code::kPending) {
+        return fail(engine_->fault(), describe(call, sequence_));
+      }
+    } else {
+      code = advance(run);
+    }
     if (code == Code::kOk) return Status::ok();
     if (code != Code::kPending) return failure_;
     if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, call);

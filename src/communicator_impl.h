@@ -125,9 +125,12 @@ class Communicator::Impl {
 
   Status run(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
   Operation* start(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
-  // Carries all of them at the same time, and returns when all are done, or soon after *cancelled
-  // is set: then the communicator has failed.
-  Status exchange(std::span<Letter> letters, const std::atomic<bool>* cancelled = nullptr);
+  // Carries all of them at the same time, and returns when all are done.
+  Status exchange(std::span<Letter> letters);
+  // The same, waiting as `limits` say, and no longer than until *cancelled is set, if it is not
+  // null: then the communicator has failed.
+  Status exchange(std::span<Letter> letters, const Limits& limits,
+                  const std::atomic<bool>* cancelled);
   Status carry_out(std::span<Letter> letters);
   class LetterList;  // v_forms.cc
   Operation* start(std::span<const Letter> letters);
@@ -274,10 +277,10 @@ class Communicator::Impl {
   void conclude(Operation* operation, Status result);
   bool run_first();
   void count_letters(std::span<const Letter> letters);
-  Status carry(std::span<Letter> letters, const std::atomic<bool>* cancelled);
+  Status carry(std::span<Letter> letters, const Limits& limits, const std::atomic<bool>* cancelled);
   void issue_letters();
   template <class Done>
-  void drive_until(const Done& done);
+  void drive_until(const Done& done, const Limits& limits);
   void woken();
   void check_deadlines(Clock::time_point now);
   class Together;

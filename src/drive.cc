@@ -172,10 +172,15 @@ void Communicator::Impl::count_letters(std::span<const Letter> letters) {
   count(messages, bytes, 0);
 }
 
-Status Communicator::Impl::exchange(std::span<Letter> letters, const std::atomic<bool>* cancelled) {
+Status Communicator::Impl::exchange(std::span<Letter> letters) {
+  return exchange(letters, waiting_, nullptr);
+}
+
+Status Communicator::Impl::exchange(std::span<Letter> letters, const Limits& limits,
+                                    const std::atomic<bool>* cancelled) {
   if (letters.empty()) return Status::ok();
   if (tail_.load(std::memory_order_acquire) == nullptr && driver_.try_lock()) {
-    Status status = carry(letters, cancelled);
+    Status status = carry(letters, limits, cancelled);
     release_driver();
     return status;
   }
@@ -187,7 +192,8 @@ Status Communicator::Impl::exchange(std::span<Letter> letters, const std::atomic
 }
 
 // Posts them and drives until they are done. The driver lock is held.
-Status Communicator::Impl::carry(std::span<Letter> letters, const std::atomic<bool>* cancelled) {
+Status Communicator::Impl::carry(std::span<Letter> letters, const Limits& limits,
+                                 const std::atomic<bool>* cancelled) {
   if (failed_.load(std::memory_order_relaxed)) return failure_;
   if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, kMessages);
   size_t left = letters.size();
@@ -198,7 +204,7 @@ Status Communicator::Impl::carry(std::span<Letter> letters, const std::atomic<bo
     letter.done = [](Letter* done) { --*static_cast<size_t*>(done->owner); };
     engine_->letters().post(&letter);
   }
-  drive_until([&] { return left == 0 || (cancelled != nullptr && cancelled->load()); });
+  drive_until([&] { return left == 0 || (cancelled != nullptr && cancelled->load()); }, limits);
   if (left > 0 && !failed_.load(std::memory_order_relaxed)) {
     return give_up(Code::kAborted, "a call that was cancelled");
   }
@@ -208,16 +214,17 @@ Status Communicator::Impl::carry(std::span<Letter> letters, const std::atomic<bo
 // Until those that were posted are in the transports' hands: what comes now comes after them.
 void Communicator::Impl::issue_letters() {
   drive_until(
-      [this] { return !engine_->letters().waiting() || failed_.load(std::memory_order_relaxed); });
+      [this] { return !engine_->letters().waiting() || failed_.load(std::memory_order_relaxed); },
+      waiting_);
 }
 
 // --- waiting -------------------------------------------------------------------------------------
 
 template <class Done>
-void Communicator::Impl::drive_until(const Done& done) {
+void Communicator::Impl::drive_until(const Done& done, const Limits& limits) {
   const LastLook last_look{&napping_, [](void* impl) { return static_cast<Impl*>(impl)->step(); },
                            this};
-  Patience patience(waiting_, sleep_fd_, transports_, kForever, &last_look);
+  Patience patience(limits, sleep_fd_, transports_, kForever, &last_look);
   while (!done()) {
     if (abort_.load(std::memory_order_relaxed) && !failed_.load(std::memory_order_relaxed)) {
       (void)give_up(Code::kAborted, under_way());
@@ -288,7 +295,7 @@ Status Communicator::Impl::wait(Operation* operation) {
     if (driver_.try_lock()) {
       while (!operation->done() && run_first()) {
       }
-      drive_until([operation] { return operation->done(); });
+      drive_until([operation] { return operation->done(); }, waiting_);
       release_driver();
       break;
     }
@@ -308,7 +315,7 @@ bool Communicator::Impl::drive_alone() {
   driven_by_thread_ = true;
   while (sleepers_.load() == 0 && run_first()) {
   }
-  drive_until([this] { return quiet() || sleepers_.load() > 0; });
+  drive_until([this] { return quiet() || sleepers_.load() > 0; }, waiting_);
   driven_by_thread_ = false;
   return quiet();
 }

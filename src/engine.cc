@@ -59,23 +59,8 @@ Engine::Engine(Rank self, std::vector<Transport*> transport_of, std::vector<Tran
       all_(std::move(all)),
       letters_(self, transport_of_) {}
 
-Code Engine::open(const Program& program) noexcept {
-  opening_ = -1;
-  for (Rank peer : program.peers) {
-    const Code code = transport_of_[static_cast<size_t>(peer)]->open(peer, &fault_);
-    if (code == Code::kAgain) {
-      if (opening_ < 0) opening_ = peer;
-    } else if (code != Code::kOk) {
-      return fail(code);
-    }
-  }
-  if (opening_ < 0) return Code::kOk;
-  const Code code = look();
-  return code == Code::kOk ? Code::kAgain : fail(code);
-}
-
 // Polls the transports and takes note of what is complete.
-Code Engine::look() noexcept {
+inline Code Engine::look() noexcept {
   for (Transport* transport : all_) {
     const Code code = transport->poll(&done_, &fault_);
     if (code != Code::kOk) return code;
@@ -97,6 +82,21 @@ Code Engine::look() noexcept {
     if (letters_.moved()) progressed_ = true;
   }
   return Code::kOk;
+}
+
+Code Engine::open(const Program& program) noexcept {
+  opening_ = -1;
+  for (Rank peer : program.peers) {
+    const Code code = transport_of_[static_cast<size_t>(peer)]->open(peer, &fault_);
+    if (code == Code::kAgain) {
+      if (opening_ < 0) opening_ = peer;
+    } else if (code != Code::kOk) {
+      return fail(code);
+    }
+  }
+  if (opening_ < 0) return Code::kOk;
+  const Code code = look();
+  return code == Code::kOk ? Code::kAgain : fail(code);
 }
 
 Code Engine::find_strays(Fingerprint mine) noexcept {

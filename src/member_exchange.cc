@@ -11,6 +11,8 @@
 namespace gossamer {
 namespace {
 
+constexpr std::chrono::microseconds kAwake{100};  // then a rank sleeps
+
 // What always travels: how many bytes there are, whether they say why a rank has failed, and the
 // first of them, which are mostly all.
 struct Heading {
@@ -57,7 +59,10 @@ Status Communicator::Impl::MemberExchange::pass(Rank to, std::span<const std::by
   };
   add(true, to, out);
   add(false, from, in);
-  return parent_->exchange(letters, cancelled_);
+  // Ranks that make transports meanwhile need the processors more than those that wait for them.
+  Limits limits = parent_->waiting_;
+  limits.awake = std::min(limits.awake, kAwake);
+  return parent_->exchange(letters, limits, cancelled_);
 }
 
 Status Communicator::Impl::MemberExchange::pass_body(Rank to, const std::vector<std::byte>& body,

@@ -45,7 +45,9 @@ Status Communicator::Impl::check_shape(const Call& call) const {
     return invalid(fmt::format("the root of this {} is {}; this communicator has ranks 0 to {}",
                                name_of(call.collective), call.root, size - 1));
   }
-  if (call.count > INT64_MAX / element / shares_of(call.collective, size)) {
+  uint64_t bytes = 0;  // not by division, which every call would pay for
+  if (__builtin_mul_overflow(call.count, element * shares_of(call.collective, size), &bytes) ||
+      bytes > INT64_MAX) {
     return invalid(
         fmt::format("count {} of {} overflows; counts are elements, not bytes, and never "
                     "negative",

@@ -22,7 +22,7 @@
 
 namespace gossamer::shm {
 
-inline constexpr uint32_t kCells = 32;        // per direction; a power of two
+inline constexpr uint32_t kCells = 64;        // per direction; a power of two
 inline constexpr uint32_t kInlineBytes = 48;  // carried inside the cell: one line, one transfer
 inline constexpr uint32_t kBlockBytes = 4096;
 inline constexpr uint32_t kOwnSlots = 2;  // slots of an area

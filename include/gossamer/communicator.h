@@ -6,7 +6,8 @@
 //
 // Threads    create() and friends block. Everything else may be called from any thread; ranks must
 //            start their collectives in the same order. A blocking call, and Work::wait(), drive
-//            the transports on the caller's own thread; a progress thread, started by the first
+//            the transports on the caller's own thread, and while they wait for a message they
+//            carry those of other threads along; a progress thread, started by the first
 //            asynchronous call, drives only what nobody waits for and sleeps when nothing is open.
 //            An operation that is started and waited for at once costs no wake-up of that thread:
 //            it looks by itself, some milliseconds later, whether somebody has come; a test(), a
@@ -17,7 +18,7 @@
 //            is destroyed.
 // Units      Counts are elements, never bytes.
 // Errors     The first failure is final for the communicator: later calls return it again. Abort
-//            and failures spread to all ranks. Build a new communicator to go on.
+//            and failures spread to all ranks. shrink() makes a new communicator to go on with.
 
 #pragma once
 

@@ -282,6 +282,7 @@ class VerbsPorts : public VerbsDevice {
     }
   }
   void TearDown() override {
+    if (IsSkipped()) return;  // also where there is no such link
     for (const char* link : {"rx0", "rx1", "rx2", "rx3"}) set_link(link, "up");
   }
   static void set_link(const std::string& link, const char* to) {

@@ -35,6 +35,10 @@ namespace gossamer {
 
 struct PricedMessage;
 
+// What is asked for as a transport and is two: shared memory inside hosts, tcp between them, as
+// "auto" without RDMA devices.
+inline constexpr const char* kSharedAndTcp = "shm+tcp";
+
 struct PlanKey {
   Call call;
 

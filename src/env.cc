@@ -42,7 +42,9 @@ constexpr std::array kVariables{
                 "devices may write memory in any order: 0 no, 1 yes, 2 where that is possible"},
     EnvVariable{"GOSSAMER_IB_SPREAD", "lane",
                 "lane: a rank's lanes use its RDMA ports in turn; rank: rank r uses port r alone"},
-    EnvVariable{"GOSSAMER_TRANSPORT", "auto", "transport: auto, shm, tcp, verbs, ucx or loopback"},
+    EnvVariable{"GOSSAMER_TRANSPORT", "auto",
+                "transport: auto, shm, tcp, shm+tcp (auto without RDMA), verbs, ucx or "
+                "loopback"},
     EnvVariable{"GOSSAMER_ALGORITHM", "by predicted time",
                 "algorithm for every collective that has one of this name"},
     EnvVariable{"GOSSAMER_TIMEOUT_MS", "30000",

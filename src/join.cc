@@ -51,8 +51,9 @@ Result<Communicator::Options> complete(Communicator::Options options) {
     options.transport = env_string("GOSSAMER_TRANSPORT", "auto");
   }
   if (options.algorithm.empty()) options.algorithm = env_string("GOSSAMER_ALGORITHM");
-  if (options.transport != "auto" && find_transport(options.transport) == nullptr) {
-    std::string known = "auto";
+  if (options.transport != "auto" && options.transport != kSharedAndTcp &&
+      find_transport(options.transport) == nullptr) {
+    std::string known = fmt::format("auto, {}", kSharedAndTcp);
     for (const TransportFactory* t : transports()) known += fmt::format(", {}", t->name);
     return invalid(
         fmt::format("no transport is called '{}'; there are {}", options.transport, known));

@@ -123,7 +123,8 @@ Result<std::vector<Communicator::Impl::Opened>> Communicator::Impl::choose_trans
     chosen.push_back(std::move(opened).value());
     return Status::ok();
   };
-  if (wanted != "auto") {
+  const bool no_verbs = wanted == kSharedAndTcp;
+  if (wanted != "auto" && !no_verbs) {
     Status status = add(wanted, false);
     if (!status) return status;
     return chosen;
@@ -133,6 +134,11 @@ Result<std::vector<Communicator::Impl::Opened>> Communicator::Impl::choose_trans
     if (!status) return status;
   }
   if (hosts.size() == 1) return chosen;
+  if (no_verbs) {
+    Status status = add("tcp", false);
+    if (!status) return status;
+    return chosen;
+  }
   Status status = add("verbs", true);
   if (!status) return status;
   bool some = false;  // of the links between hosts verbs can carry

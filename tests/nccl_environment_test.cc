@@ -199,6 +199,33 @@ TEST(NcclC18Environment, AlgorithmsTransportsAndHostsAreHandedOn) {
           .says("transport shm"));
 }
 
+// Ranks that say they are on different hosts, and no RDMA between them.
+TEST(NcclC18Environment, HostsAreToldApart) {
+  for (const auto& [variable, value] :
+       {std::pair("NCCL_IB_DISABLE", "1"), {"NCCL_NET", "Socket"}}) {
+    char name[] = "/tmp/nccl-hosts-XXXXXX";
+    const std::string folder = ::mkdtemp(name);
+    Processes ranks(3, [&](Board& board, int rank) {
+      ::setenv(variable, value, 1);
+      ::setenv("NCCL_HOSTID", rank < 2 ? "first" : "second", 1);
+      ::setenv("NCCL_DEBUG", "INFO", 1);
+      ::setenv("NCCL_DEBUG_FILE", (folder + "/" + std::to_string(rank)).c_str(), 1);
+      const ncclUniqueId id = share_id(board, rank);
+      ncclComm_t comm = nullptr;
+      NCCL_OK(ncclCommInitRank(&comm, 3, id, rank));
+      expect_sum(comm, 3);
+      NCCL_OK(ncclCommDestroy(comm));
+    });
+    ranks.join_all();
+    std::ifstream log(folder + "/1");
+    std::stringstream text;
+    text << log.rdbuf();
+    EXPECT_NE(text.str().find("3 ranks, 2 of them here"), std::string::npos) << text.str();
+    EXPECT_NE(text.str().find("transport shm+tcp"), std::string::npos) << text.str();
+    std::filesystem::remove_all(folder);
+  }
+}
+
 TEST(NcclC18Environment, RanksMeetAtAGivenPlace) {
   const std::string place = "127.0.0.1:" + std::to_string(free_port());
   Processes ranks(3, [&](Board& board, int rank) {

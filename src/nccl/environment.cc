@@ -28,6 +28,7 @@ using Values = std::map<std::string, std::string, std::less<>>;
 // NCCL waits for ever. Programs that let ranks wait for each other through minutes of other work
 // must go on working, so the deadline is long; GOSSAMER_TIMEOUT_MS sets another.
 constexpr const char* kTimeout = "600000";
+constexpr const char* kWithoutRdma = "shm+tcp";
 
 // Known to NCCL, said to have no effect on host memory when set.
 constexpr std::array kWithoutEffect{
@@ -178,7 +179,9 @@ void hand_on_network() {
   if (!transport_of_network(network, &transport)) {
     warn_about("NCCL_NET", {network}, "Socket, IB, and the names GOSSAMER_TRANSPORT takes");
   }
-  if (transport.empty() && setting("NCCL_SHM_DISABLE") == "1") transport = "tcp";
+  if (transport.empty() && setting("NCCL_IB_DISABLE") == "1") transport = kWithoutRdma;
+  const bool any = transport.empty() || transport == kWithoutRdma;
+  if (any && setting("NCCL_SHM_DISABLE") == "1") transport = "tcp";
   if (!transport.empty()) set_env_fallback("GOSSAMER_TRANSPORT", transport);
 }
 
@@ -280,8 +283,12 @@ std::vector<std::string> unknown_protocols(std::string_view text) {
 
 bool transport_of_network(std::string_view network, std::string* transport) {
   transport->clear();
-  // Within a host shared memory is used all the same; between hosts verbs come before sockets.
-  if (network.empty() || same(network, "Socket") || same(network, "IB")) return true;
+  // Within a host shared memory is used all the same.
+  if (network.empty() || same(network, "IB")) return true;
+  if (same(network, "Socket") || same(network, kWithoutRdma)) {
+    *transport = kWithoutRdma;
+    return true;
+  }
   for (const TransportFactory* known : transports()) {
     if (!same(network, known->name)) continue;
     *transport = known->name;

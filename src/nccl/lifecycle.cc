@@ -130,15 +130,15 @@ ncclResult_t revoke(ncclComm_t comm, int flags) {
 using gossamer::nccl::ask;
 using gossamer::nccl::guarded;
 
-GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommCount, const ncclComm_t comm, int* count) {
+GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommCount, ncclComm_t comm, int* count) {
   return guarded([&] { return ask("ncclCommCount", comm, count, &ncclComm::size, 0); });
 }
 
-GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommUserRank, const ncclComm_t comm, int* rank) {
+GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommUserRank, ncclComm_t comm, int* rank) {
   return guarded([&] { return ask("ncclCommUserRank", comm, rank, &ncclComm::rank, 0); });
 }
 
-GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommCuDevice, const ncclComm_t comm, int* device) {
+GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommCuDevice, ncclComm_t comm, int* device) {
   return guarded([&] { return ask("ncclCommCuDevice", comm, device, nullptr, -1); });
 }
 

@@ -133,12 +133,12 @@ GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclMemFree, void* ptr) {
   return guarded([&] { return gossamer::nccl::release(ptr); });
 }
 
-GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommRegister, const ncclComm_t comm, void* buff, size_t size,
+GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommRegister, ncclComm_t comm, void* buff, size_t size,
                      void** handle) {
   return guarded([&] { return gossamer::nccl::register_buffer(comm, buff, size, handle); });
 }
 
-GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommDeregister, const ncclComm_t comm, void* handle) {
+GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommDeregister, ncclComm_t comm, void* handle) {
   return guarded([&] { return gossamer::nccl::deregister_buffer(comm, handle); });
 }
 

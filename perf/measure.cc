@@ -13,6 +13,19 @@ namespace gossamer {
 namespace {
 constexpr std::chrono::milliseconds kBarrierTimeout{120'000};
 constexpr int kGroupsMin = 3;
+// From the first rank's begin to the last one's end.
+Result<double> whole_group(Group& ranks, double begin_us, double end_us) {
+  std::vector<double> begins;
+  std::vector<double> ends;
+  if (Status s = ranks.gather(begin_us, &begins); !s) return s;
+  if (Status s = ranks.gather(end_us, &ends); !s) return s;
+  if (ranks.shares_clock())
+    return *std::ranges::max_element(ends) - *std::ranges::min_element(begins);
+  double longest = 0;
+  for (size_t r = 0; r < ends.size(); ++r) longest = std::max(longest, ends[r] - begins[r]);
+  return longest;
+}
+
 }  // namespace
 
 double now_us() {
@@ -87,27 +100,30 @@ Result<Timing> measure(Group& ranks, const Pace& pace, const Measured& measured)
   for (int group = -pace.groups_warm; group < pace.groups; ++group) {
     measured.prepare(group);
     if (Status s = ranks.barrier(); !s) return s;
+    const double begin = now_us();
     for (size_t k = 0; k < operations; ++k) {
       if (Status s = measured.run(static_cast<int>(k)); !s) return s;
       finished[k] = now_us();
     }
-    if (Status s = ranks.durations({finished.data(), operations}, &group_us); !s) return s;
+    if (pace.bursts) {
+      const Result<double> whole = whole_group(ranks, begin, finished[operations - 1]);
+      if (!whole) return whole.status();
+      group_us.assign(1, *whole / static_cast<double>(operations));
+    } else if (Status s = ranks.durations({finished.data(), operations}, &group_us); !s) {
+      return s;
+    }
     wrong += measured.inspect(static_cast<int>(operations));
     if (group < 0) continue;
-    const double sum_us = std::accumulate(group_us.begin(), group_us.end(), 0.0);
-    if (pace.bursts) {
-      all_us.push_back(sum_us / pace.group);
-    } else {
-      all_us.insert(all_us.end(), group_us.begin(), group_us.end());
-    }
-    spent_us += sum_us;
+    all_us.insert(all_us.end(), group_us.begin(), group_us.end());
+    spent_us += std::accumulate(group_us.begin(), group_us.end(), 0.0) *
+                (pace.bursts ? static_cast<double>(operations) : 1);
     // the same numbers on every rank, so all stop together
     if (group + 1 >= kGroupsMin && spent_us > pace.seconds * 1e6) break;
   }
   std::vector<double> wrong_everywhere;
   if (Status s = ranks.gather(static_cast<double>(wrong), &wrong_everywhere); !s) return s;
   Timing timing = summarize(std::move(all_us));
-  if (pace.bursts) timing.iterations *= static_cast<uint64_t>(pace.group);
+  if (pace.bursts) timing.iterations *= operations;
   for (const double w : wrong_everywhere) timing.wrong += static_cast<uint64_t>(w);
   return timing;
 }

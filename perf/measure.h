@@ -31,6 +31,8 @@ class Group {
   // From each rank's moments of finishing operations 0..n: the times of operations 1..n, the same
   // on every rank.
   virtual Status durations(std::span<const double> finished_us, std::vector<double>* times_us) = 0;
+  // Whether all ranks read the same clock.
+  virtual bool shares_clock() const { return false; }
   // Every rank's number, in rank order. Exact below 2^53.
   virtual Status gather(double mine, std::vector<double>* all) = 0;
 };
@@ -43,6 +45,7 @@ class BoardGroup : public Group {
   int size() const override { return size_; }
   Status barrier() override;
   Status durations(std::span<const double> finished_us, std::vector<double>* times_us) override;
+  bool shares_clock() const override { return true; }
   Status gather(double mine, std::vector<double>* all) override;
 
  private:
@@ -58,7 +61,8 @@ struct Pace {
   int groups_warm = 1;   // untimed ones before
   double seconds = 0.5;  // stop early when a cell has had so much time, but not before 3 groups
   // Whether ranks may be many operations apart, as around a root: then ends come in bursts, and
-  // only the mean of a group says what an operation takes. One figure per group.
+  // only a whole group says what an operation takes, from the first rank's start to the last one's
+  // end (of the slowest rank, where clocks differ). One figure per group.
   bool bursts = false;
 };
 // For messages of `bytes`. `iterations`: 0 lets the time decide; else exactly so many operations,

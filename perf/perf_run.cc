@@ -203,8 +203,8 @@ void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
              where.shared_clock ? "an operation ends when its last rank ends (shared clock)"
                                 : "the slowest rank's own clock counts");
   if (std::ranges::any_of(o.collectives, has_root))
-    fmt::print("# around a root, where ranks run ahead: of the means of {} operations\n",
-               pace_for(o.sizes.front(), o.iterations, o.warmup, o.seconds).group);
+    fmt::print("# around a root, where ranks run ahead: per operation, of groups of up to {}\n",
+               pace_for(o.sizes.front(), o.iterations, o.warmup, o.seconds).group + 1);
   fmt::print("# algbw, busbw: from the median, 10^9 bytes per second\n");
 }
 

@@ -22,7 +22,9 @@
 
 namespace gossamer::shm {
 
-inline constexpr uint32_t kCells = 64;        // per direction; a power of two
+inline constexpr uint32_t kCells = 64;  // per direction; a power of two
+// Fewer, since messages in lockstep pass through all of them: 64 would leave the inner caches.
+inline constexpr uint32_t kBlocks = 32;
 inline constexpr uint32_t kInlineBytes = 48;  // carried inside the cell: one line, one transfer
 inline constexpr uint32_t kBlockBytes = 4096;
 inline constexpr uint32_t kOwnSlots = 2;  // slots of an area
@@ -32,6 +34,7 @@ inline constexpr uint32_t kLine = 64;
 inline constexpr uint32_t kPage = 4096;
 
 static_assert((kCells & (kCells - 1)) == 0);
+static_assert((kBlocks & (kBlocks - 1)) == 0 && kBlocks <= kCells);
 
 enum class CellKind : uint8_t {
   kInline,          // bytes in the cell
@@ -74,7 +77,8 @@ struct Area {
   alignas(kLine) std::atomic<uint32_t> writing;
   std::atomic<uint32_t> revoked;
   alignas(kLine) Cell cells[kCells];
-  alignas(kPage) std::byte blocks[kCells][kBlockBytes];
+  alignas(kPage)
+      std::byte blocks[kBlocks][kBlockBytes];  // a cell has the one of its number modulo kBlocks
   // then kOwnSlots slots
 };
 

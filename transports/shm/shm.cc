@@ -73,10 +73,10 @@ void ShmTransport::activate(Link* link) {
 
 // --- sending -------------------------------------------------------------------------------------
 
-bool ShmTransport::cell_free(Link* link) noexcept {
-  if (link->head - link->consumed_seen < kCells) return true;
+bool ShmTransport::cell_free(Link* link, uint32_t cells) noexcept {
+  if (link->head - link->consumed_seen < cells) return true;
   release_consumed(link);
-  return link->head - link->consumed_seen < kCells;
+  return link->head - link->consumed_seen < cells;
 }
 
 // Looks at how far the peer has come and gives back what it is done with.
@@ -114,7 +114,7 @@ void ShmTransport::wake(Link* link) noexcept {
 ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcept {
   const Message& message = out->message;
   if (out->sent == 0) {
-    if (!cell_free(link)) return Pushed::kPartial;
+    if (!cell_free(link, kCells)) return Pushed::kPartial;
     Cell& cell = link->ours()->cells[link->head & (kCells - 1)];
     if (message.bytes <= kInlineBytes) {
       cell.inline_bytes = static_cast<uint8_t>(message.bytes);
@@ -124,8 +124,9 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
       return Pushed::kDone;
     }
     if (message.bytes <= kBlockBytes) {
+      if (!cell_free(link, kBlocks)) return Pushed::kPartial;
       cell.block_bytes = static_cast<uint16_t>(message.bytes);
-      std::memcpy(link->ours()->blocks[link->head & (kCells - 1)], message.data, message.bytes);
+      std::memcpy(link->ours()->blocks[link->head & (kBlocks - 1)], message.data, message.bytes);
       publish(link, CellKind::kBlock, message, -1);
       ++traffic_.staged_messages;
       copied(message.bytes);
@@ -165,7 +166,7 @@ ShmTransport::Pushed ShmTransport::push_staged(Link* link, Link::Outgoing* out) 
                           link->guests.empty() && staging_.may_travel(*link, runs) &&
                           kCells - (link->head - link->consumed_seen) >= runs;
   while (out->sent < message.bytes) {
-    if (!cell_free(link)) return Pushed::kPartial;
+    if (!cell_free(link, kCells)) return Pushed::kPartial;
     const uint64_t run = std::min(slot_bytes, message.bytes - out->sent);
     Staging::Place place;
     if (!stage(link, message, out->sent, run, &place)) return Pushed::kPartial;
@@ -234,7 +235,7 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
   }
   if (cell.kind == CellKind::kBlock) {
     *message = *run = std::min<uint32_t>(cell.block_bytes, kBlockBytes);
-    return link->theirs()->blocks[&cell - link->theirs()->cells];
+    return link->theirs()->blocks[(&cell - link->theirs()->cells) & (kBlocks - 1)];
   }
   *message = cell.run.message_bytes;
   *run = cell.run.run_bytes;

@@ -76,7 +76,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   }
   void deliver(Link* link, const Sink& sink, CellKind kind, const std::byte* arrived,
                uint64_t bytes) noexcept;
-  bool cell_free(Link* link) noexcept;
+  bool cell_free(Link* link, uint32_t cells) noexcept;  // of so many, one
   void release_consumed(Link* link) noexcept;
   void publish(Link* link, CellKind kind, const Message& message, int16_t slot) noexcept;
   void wake(Link* link) noexcept;

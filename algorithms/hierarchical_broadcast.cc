@@ -43,6 +43,7 @@ void emit(const Shape& shape, int round, Builder& b) {
   const Rank n = hosts.count();
   const Rank first = hosts.host_of(shape.root);
   const BinomialEdge edge((hosts.host - first + n) % n, n, 1 << (crossings - 1 - round));
+  if (!edge.is_child && !edge.is_parent) return;
   const Slice whole = shape.whole();
   const Rank peer = hosts.speaker((first + edge.other) % n, shape.root);
   if (edge.is_child) b.recv(peer, whole);

@@ -42,6 +42,7 @@ void cross(const Shape& shape, const Hosts& hosts, int crossing, Builder& b) {
   const Rank first = hosts.host_of(shape.root);
   const Rank place = (hosts.host - first + n) % n;
   const BinomialEdge edge(place, n, 1 << crossing);
+  if (!edge.is_child && !edge.is_parent) return;
   const bool has_sum = hosts.size() > 1 || (crossing > 0 && place % 2 == 0 && place + 1 < n);
   const Rank peer = hosts.speaker((first + edge.other) % n, shape.root);
   const Slice own = input_of(shape.whole());

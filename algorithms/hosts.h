@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gossamer/schedule.h"
+#include "src/check.h"
 
 namespace gossamer {
 
@@ -28,7 +29,10 @@ struct Hosts {
   }
 
   Rank count() const { return static_cast<Rank>(first_rank.size()) - 1; }
-  Rank first_of(Rank h) const { return first_rank[static_cast<size_t>(h)]; }
+  Rank first_of(Rank h) const {
+    GOSSAMER_CHECK(h >= 0 && h <= count());
+    return first_rank[static_cast<size_t>(h)];
+  }
   Rank ranks_of(Rank h) const { return first_of(h + 1) - first_of(h); }
   Rank host_of(Rank rank) const {
     Rank h = 0;

@@ -17,12 +17,11 @@
 #include "gossamer/communicator.h"
 #include "gossamer/group.h"
 #include "gossamer/stream.h"
+#include "tests/fork_leaks.h"
 #include "tests/group_threads.h"
 #include "tests/rank_group.h"
 
 namespace gossamer {
-
-std::atomic<bool> is_child{false};
 
 namespace {
 
@@ -235,13 +234,3 @@ TEST_P(LifecycleOver, AProcessMayEndWithLiveCommunicators) {
 
 }  // namespace
 }  // namespace gossamer
-
-// What only a thread of the parent's could free is no leak of a child's, where it is not there.
-#ifdef __SANITIZE_ADDRESS__
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming): the sanitizer's name
-extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off();
-extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
-  return gossamer::is_child ? 1 : 0;
-}
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
-#endif

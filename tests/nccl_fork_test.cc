@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "tests/fork_leaks.h"
 #include "tests/nccl_ranks.h"
 
 namespace gossamer::nccl_test {
@@ -17,6 +18,7 @@ bool in_child(const std::function<void()>& body) {
   std::fflush(nullptr);
   const pid_t pid = ::fork();
   if (pid == 0) {
+    is_child = true;
     ::alarm(kLimitS);
     body();
     ::_exit(::testing::Test::HasFailure() ? 1 : 0);
@@ -96,6 +98,7 @@ TEST(NcclC17Processes, AnIdOfTheParentServesItsChildren) {
 TEST(NcclC17Processes, ExitWithLiveCommunicators) {
   for (int i = 0; i < 5; ++i) {
     Processes ranks(2, [](Board& board, int rank) {
+      is_child = true;
       const ncclUniqueId id = share_id(board, rank);
       ncclComm_t comm = nullptr;
       NCCL_OK(ncclCommInitRank(&comm, 2, id, rank));
@@ -110,6 +113,7 @@ TEST(NcclC17Processes, ExitWithLiveCommunicators) {
 
 TEST(NcclC17Processes, ExitWithAnUnusedMeetingPointAndAHalfMadeCommunicator) {
   Processes ranks(1, [](Board&, int) {
+    is_child = true;
     ncclUniqueId id;
     NCCL_OK(ncclGetUniqueId(&id));
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;

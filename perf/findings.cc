@@ -186,7 +186,8 @@ Finding interfaces() {
 }
 
 Finding library(const char* name, const char* soname, const char* gives, const char* package) {
-  void* handle = dlopen(soname, RTLD_LAZY | RTLD_LOCAL);
+  // It stays loaded: UCX forgets memory of its own when it goes.
+  void* handle = dlopen(soname, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
   if (handle == nullptr)
     return {Grade::kNote, name, std::string("not installed: no ") + gives,
             std::string("install ") + package};

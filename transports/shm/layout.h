@@ -27,6 +27,8 @@ inline constexpr uint32_t kCells = 64;  // per direction; a power of two
 inline constexpr uint32_t kBlocks = 32;
 inline constexpr uint32_t kInlineBytes = 48;  // carried inside the cell: one line, one transfer
 inline constexpr uint32_t kBlockBytes = 4096;
+// From here on a slot that travels, still in the cache of whom it has come to, beats a fresh block.
+inline constexpr uint32_t kTravelBytesMin = 1024;
 inline constexpr uint32_t kOwnSlots = 2;  // slots of an area
 inline constexpr uint32_t kPoolSlots = 32;
 inline constexpr uint32_t kTravellersMax = 16;  // slots away at one peer

@@ -90,6 +90,7 @@ Status ShmTransport::start(std::vector<std::string> addresses) {
   // With more ranks than cores every copy is processor time that another rank waits for.
   const bool crowded = ranks_here > std::thread::hardware_concurrency();
   slots_travel_ = !crowded;
+  block_bytes_max_ = slots_travel_ ? kTravelBytesMin - 1 : kBlockBytes;
   window_bytes_min_ = 16 * 1024;
   window_whole_bytes_min_ = crowded ? 0 : 2 * 1024 * 1024;
   const uint32_t slot_bytes = slot_bytes_for(ranks_here);

@@ -123,7 +123,7 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
       ++traffic_.inline_messages;
       return Pushed::kDone;
     }
-    if (message.bytes <= kBlockBytes) {
+    if (message.bytes <= block_bytes_max_) {
       if (!cell_free(link, kBlocks)) return Pushed::kPartial;
       cell.block_bytes = static_cast<uint16_t>(message.bytes);
       std::memcpy(link->ours()->blocks[link->head & (kBlocks - 1)], message.data, message.bytes);
@@ -191,7 +191,7 @@ Code ShmTransport::send(Rank peer, Lane /*lane*/, const Message& message, Token 
     switch (push(link, &out)) {
       case Pushed::kDone:
         // Staged slots come back only while the link is polled.
-        if (message.bytes > kBlockBytes) activate(link);
+        if (message.bytes > block_bytes_max_) activate(link);
         return Code::kOk;
       case Pushed::kLent:
         activate(link);

@@ -116,7 +116,8 @@ class ShmTransport final : public Transport, private ControlEvents {
   uint64_t window_bytes_min_ = 0;
   uint64_t window_whole_bytes_min_ = 0;
   bool slots_travel_ = false;
-  bool failed_ = false;  // abandoned: nothing is accepted any more
+  uint64_t block_bytes_max_ = kBlockBytes;  // longer messages are staged in slots
+  bool failed_ = false;                     // abandoned: nothing is accepted any more
 };
 
 // Makes a nap visible to peers before the cells are looked at once more, without a fence on the

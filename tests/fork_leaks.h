@@ -14,11 +14,13 @@ inline std::atomic<bool> is_child{false};
 }  // namespace gossamer
 
 #ifdef __SANITIZE_ADDRESS__
-// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming,misc-definitions-in-headers)
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+// NOLINTBEGIN(misc-definitions-in-headers): included once
 // The sanitizer asks by this name.
 extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off();
 extern "C" __attribute__((visibility("default"))) int __lsan_is_turned_off() {
   return gossamer::is_child ? 1 : 0;
 }
-// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming,misc-definitions-in-headers)
+// NOLINTEND(misc-definitions-in-headers)
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 #endif

@@ -122,7 +122,7 @@ CollectiveCall Communicator::Impl::barrier_call() {
 Status Communicator::run(const CollectiveCall& call) {
   PlanKey key;
   const Status status = impl_->check(call, &key);
-  if (!status) return Group::refuse(status);
+  if (!status) return CallGroup::refuse(status);
   return impl_->run(key, call.input, call.output, call.reduction);
 }
 

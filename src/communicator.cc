@@ -57,13 +57,13 @@ Communicator::Counters Communicator::counters() const {
 Status Communicator::Impl::run(const PlanKey& key, const void* input, void* output,
                                const Reduction& reduction) {
   if (deferral.any()) {
-    Group::Noted call;
+    CallGroup::Noted call;
     call.impl = this;
     call.key = key;
     call.input = input;
     call.output = output;
     call.reduction = reduction;
-    return Group::note(call, {});
+    return CallGroup::note(call, {});
   }
   return run_now(key, input, output, reduction);
 }

@@ -29,16 +29,16 @@ Status unopened() {
 }
 
 // Closes one level. True: it was the outermost, and `*closed` is what it holds.
-bool close(Group* closed) {
+bool close(CallGroup* closed) {
   if (--deferral.depth > 0) return false;
-  std::swap(*closed, Group::current());
+  std::swap(*closed, CallGroup::current());
   return true;
 }
 
 // The memory of the last group is used again.
-void give_back(Group* closed) {
+void give_back(CallGroup* closed) {
   closed->clear();
-  std::swap(*closed, Group::current());
+  std::swap(*closed, CallGroup::current());
 }
 
 }  // namespace
@@ -53,14 +53,14 @@ Status group_start() {
 Status group_end() {
   if (deferral.depth == 0) return unopened();
   // One collective around which somebody put a group by habit costs next to nothing more.
-  Group& current = Group::current();
+  CallGroup& current = CallGroup::current();
   if (deferral.depth == 1 && current.calls.size() == 1 && current.is_plain()) {
     deferral.depth = 0;
-    const Group::Noted call = current.calls.front();
+    const CallGroup::Noted call = current.calls.front();
     current.calls.clear();
     return call.impl->run_now(call.key, call.input, call.output, call.reduction);
   }
-  Group closed;
+  CallGroup closed;
   if (!close(&closed)) return Status::ok();
   Status status = closed.refused ? closed.run() : closed.refused;
   give_back(&closed);
@@ -69,7 +69,7 @@ Status group_end() {
 
 Result<GroupEstimate> group_simulate_end() {
   if (deferral.depth == 0) return unopened();
-  Group closed;
+  CallGroup closed;
   if (!close(&closed)) return GroupEstimate();
   Result<GroupEstimate> estimate =
       closed.refused ? closed.price() : Result<GroupEstimate>(closed.refused);
@@ -83,19 +83,19 @@ int group_depth() {
 
 // --- noting --------------------------------------------------------------------------------------
 
-Group& Group::current() {
-  static thread_local Group group;
+CallGroup& CallGroup::current() {
+  static thread_local CallGroup group;
   return group;
 }
 
-void Group::clear() {
+void CallGroup::clear() {
   calls.clear();
   letters.clear();
   refused = Status::ok();
 }
 
-Status Group::note(const Noted& call, std::span<const Letter> letters) {
-  Group& group = current();
+Status CallGroup::note(const Noted& call, std::span<const Letter> letters) {
+  CallGroup& group = current();
   group.calls.push_back(call);
   Noted& noted = group.calls.back();
   noted.stream = deferral.stream;
@@ -107,14 +107,14 @@ Status Group::note(const Noted& call, std::span<const Letter> letters) {
   return group_end();
 }
 
-Status Group::refuse(Status why) {
+Status CallGroup::refuse(Status why) {
   if (deferral.depth > 0 && current().refused) current().refused = why;
   return why;
 }
 
 // --- carrying out --------------------------------------------------------------------------------
 
-Status Group::run() {
+Status CallGroup::run() {
   if (calls.empty()) return Status::ok();
   Impl* const impl = calls.front().impl;
   const bool simple = std::all_of(calls.begin(), calls.end(), [&](const Noted& call) {
@@ -123,7 +123,7 @@ Status Group::run() {
   return simple ? run_one(impl) : run_several();
 }
 
-Status Group::run_one(Impl* impl) {
+Status CallGroup::run_one(Impl* impl) {
   Status first;
   for (const Noted& call : calls) {
     if (!call.is_collective) continue;
@@ -135,7 +135,7 @@ Status Group::run_one(Impl* impl) {
 }
 
 // Of several communicators, or in streams: every call takes its place, then all are driven.
-Status Group::run_several() {
+Status CallGroup::run_several() {
   std::vector<Operation*> all;
   std::vector<Stream*> streams;  // of each
   std::unique_lock lock(places());
@@ -185,7 +185,7 @@ Status Group::run_several() {
   return first;
 }
 
-std::vector<Letter> Group::letters_of(const Impl* impl, const Stream* stream) const {
+std::vector<Letter> CallGroup::letters_of(const Impl* impl, const Stream* stream) const {
   std::vector<Letter> together;
   for (const Noted& call : calls) {
     if (call.is_collective || call.impl != impl || call.stream != stream) continue;
@@ -196,7 +196,7 @@ std::vector<Letter> Group::letters_of(const Impl* impl, const Stream* stream) co
 }
 
 // One thread drives all of it, so communicators add up.
-Result<GroupEstimate> Group::price() const {
+Result<GroupEstimate> CallGroup::price() const {
   GroupEstimate estimate;
   std::vector<Impl*> impls;
   for (const Noted& call : calls) {

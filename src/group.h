@@ -22,7 +22,7 @@ struct Deferral {
 };
 extern constinit thread_local Deferral deferral;
 
-struct Group {
+struct CallGroup {
   using Impl = Communicator::Impl;
 
   // A collective, or some messages.
@@ -43,7 +43,7 @@ struct Group {
   Status refused;  // the first bad call
 
   // Of this thread.
-  static Group& current();
+  static CallGroup& current();
   // A call outside any group, on a stream in use, is a group by itself.
   static Status note(const Noted& call, std::span<const Letter> letters);
   // Passes on why a call was refused, so that the group is too.

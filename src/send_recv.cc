@@ -48,21 +48,21 @@ Result<Letter> Communicator::Impl::letter(bool sends, const void* data, uint64_t
 // Now, or noted in the thread's group.
 Status Communicator::Impl::carry_out(std::span<Letter> letters) {
   if (!deferral.any()) return exchange(letters);
-  Group::Noted call;
+  CallGroup::Noted call;
   call.impl = this;
   call.is_collective = false;
-  return Group::note(call, letters);
+  return CallGroup::note(call, letters);
 }
 
 Status Communicator::send(const void* data, uint64_t count, DataType type, Rank to) {
   Result<Letter> letter = impl_->letter(true, data, count, type, to);
-  if (!letter) return Group::refuse(letter.status());
+  if (!letter) return CallGroup::refuse(letter.status());
   return impl_->carry_out(std::span(&*letter, 1));
 }
 
 Status Communicator::recv(void* data, uint64_t count, DataType type, Rank from) {
   Result<Letter> letter = impl_->letter(false, data, count, type, from);
-  if (!letter) return Group::refuse(letter.status());
+  if (!letter) return CallGroup::refuse(letter.status());
   return impl_->carry_out(std::span(&*letter, 1));
 }
 
@@ -80,7 +80,7 @@ Work Communicator::start_recv(void* data, uint64_t count, DataType type, Rank fr
 
 Result<Rank> Communicator::recv_any(void* data, uint64_t count, DataType type) {
   if (deferral.any()) {
-    return Group::refuse(
+    return CallGroup::refuse(
         invalid("recv_any() tells the rank when it returns, so it fits no group and no stream; "
                 "call it outside"));
   }

@@ -51,7 +51,7 @@ class Communicator::Impl::LetterList {
   }
   bool ok() const { return bad_.is_ok(); }
 
-  Status run() { return bad_ ? impl_->carry_out(letters_) : Group::refuse(bad_); }
+  Status run() { return bad_ ? impl_->carry_out(letters_) : CallGroup::refuse(bad_); }
 
   // The rank at `distance` up, or down.
   Rank ahead(Rank distance) const { return (impl_->rank + distance) % impl_->size; }

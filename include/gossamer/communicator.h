@@ -394,7 +394,7 @@ class GOSSAMER_API Communicator {
   friend class Work;
   friend class PersistentCollective;
   friend struct Operation;
-  friend struct Group;
+  friend struct CallGroup;
   friend class Stream;
   class Impl;
   explicit Communicator(std::unique_ptr<Impl> impl);

@@ -57,7 +57,7 @@ class GOSSAMER_API Stream {
   };
 
  private:
-  friend struct Group;
+  friend struct CallGroup;
   class Impl;
   std::unique_ptr<Impl> impl_;
 };

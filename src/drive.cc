@@ -58,8 +58,8 @@ bool Communicator::Impl::step() {
       running_ = Running();
       dequeue(head);
       conclude(head, failure_);
-    } else if (head->gated.load(std::memory_order_acquire)) {
-      break;
+    } else if (head->gated.load(std::memory_order_acquire)) {  // NOLINT(bugprone-branch-clone)
+      break;  // before the next test, not with the last one
     } else if (!head->letters.empty()) {
       post(head);
     } else if (running_.plan == nullptr && engine_->letters().waiting()) {

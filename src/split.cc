@@ -225,6 +225,7 @@ Result<std::vector<std::unique_ptr<Communicator>>> Communicator::create_all(Rank
     --left;
   };
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(size));
   for (Rank r = 0; r < size; ++r) threads.emplace_back(join, r);
   while (wish != nullptr && left.load() > 0) {
     if (wish->load()) cancelled.store(true);

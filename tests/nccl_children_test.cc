@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
 
 #include "tests/nccl_ranks.h"
 
@@ -132,6 +133,9 @@ TEST(NcclC16Children, ShrinkAfterARankHasDied) {
     ncclComm_t comm = nullptr;
     NCCL_OK(ncclCommInitRank(&comm, 4, id, rank));
     expect_sum(comm, 4);
+    // Nobody dies while another still needs it for that sum.
+    board.stage.fetch_add(1);
+    board.await(4);
     if (rank == 2) ::raise(SIGKILL);
     float x = 1;
     NCCL_IS(ncclRemoteError, ncclAllReduce(&x, &x, 1, ncclFloat, ncclSum, comm, nullptr));
@@ -142,15 +146,19 @@ TEST(NcclC16Children, ShrinkAfterARankHasDied) {
     EXPECT_EQ(size_of(child), 3);
     expect_sum(child, 3);
     board.stage.fetch_add(1);
-    board.await(3);
+    board.await(4 + 3);
     NCCL_OK(ncclCommDestroy(child));
   });
   for (const int rank : {0, 1, 3}) EXPECT_TRUE(ranks.join(rank)) << rank;
 }
 
 TEST(NcclC16Children, ARevokedOneMayBeSplitAndDestroyedOnly) {
-  on_threads(3, [](ncclComm_t comm, int) {
+  std::atomic<int> summed{0};
+  on_threads(3, [&](ncclComm_t comm, int) {
     expect_sum(comm, 3);
+    // A revocation ends what other ranks have in flight too.
+    summed.fetch_add(1);
+    while (summed.load() < 3) nap(1);
     NCCL_IS(ncclInvalidArgument, ncclCommRevoke(comm, 1));
     NCCL_OK(ncclCommRevoke(comm, NCCL_REVOKE_DEFAULT));
     float x = 1;

@@ -256,8 +256,10 @@ TEST(Shrink, SaysThatTheMeetingPlaceHasGone) {
 TEST_P(SplitOver, RevokeEndsWhatIsInFlightAndRefusesMore) {
   RankGroup group(3, GetParam());
   std::latch revoked(3);
+  std::latch summed(3);  // nobody is in the call before, which a revocation would end too
   group.each([&](Communicator& comm) {
     check_works(comm);
+    summed.arrive_and_wait();
     std::vector<int64_t> values(100, 1);
     EXPECT_FALSE(comm.revoked());
     if (comm.rank() == 0) {

@@ -100,6 +100,24 @@ TEST(Shm, StagesOnceWhatSeveralPeersAreSent) {
   }
 }
 
+// Who looks for a free slot looks at all links, and so finds there what other messages wait for.
+TEST(Shm, ASendFromAWindowCompletesWhoeverSeesThatItWasConsumed) {
+  Result<void*> memory = allocate_memory(kWindowBytes);
+  ASSERT_TRUE(memory.is_ok()) << memory.status().message();
+  auto* const window = static_cast<std::byte*>(*memory);
+  Ranks ranks(shm_transport.create, 3);
+  ranks.open_all();
+  ASSERT_EQ(ranks.send(0, 1, 0, part_of(window, kWindowBytes, kWindowBytes), 1), Code::kPending);
+  std::vector<std::byte> got(kWindowBytes);
+  (void)ranks.recv(1, 0, 0, plain_sink(got.data(), got.size()), 2);
+  while (!ranks.has(1, 2)) ranks.step(1);
+  // More than all slots, and nobody reads it.
+  const auto data = pattern(2 * kWindowBytes, 1);
+  EXPECT_EQ(ranks.send(0, 2, 0, part_of(data.data(), data.size(), 0), 3), Code::kPending);
+  ranks.drive([&] { return ranks.has(0, 1); });
+  EXPECT_TRUE(free_memory(window).is_ok());
+}
+
 TEST(Shm, APeerThatDoesNotReadStarvesNobody) {
   constexpr uint64_t kBytes = 8 << 20;  // more than all slots
   Ranks ranks(shm_transport.create, 3);

@@ -346,7 +346,10 @@ Code ShmTransport::poll(std::vector<Token>* done, Fault* fault) noexcept {
   for (size_t i = 0; i < active_.size();) {
     Link* const link = active_[i];
     const bool gone = link->gone;  // read first: what it wrote before it left still counts
-    if (link->released != link->head || !link->outgoing.empty()) advance_out(link, done);
+    // Even with all cells released: a search for a free slot may have done that for what was lent.
+    if (link->released != link->head || !link->outgoing.empty() || !link->lent.empty()) {
+      advance_out(link, done);
+    }
     while (!link->posted.empty()) {
       bool complete = false;
       const Code code = pull(link, &complete, fault);

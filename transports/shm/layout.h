@@ -62,8 +62,8 @@ struct alignas(kLine) Cell {
   };
   std::atomic<uint32_t> sequence;  // position in the stream of cells plus one
   CellKind kind;
-  uint8_t inline_bytes;
-  uint16_t block_bytes;
+  bool announced;  // windows were, since the cell before it: read the control socket first
+  uint16_t bytes;  // kInline, kBlock
   uint64_t fingerprint;
   union {
     std::byte data[kInlineBytes];

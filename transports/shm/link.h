@@ -105,6 +105,8 @@ struct Link {
   bool answered = false;             // the next send is in the peer's hands already
   std::byte* answer_here = nullptr;  // where the peer was last told to write an answer
   std::vector<uint32_t> windows_announced;  // ids, sorted
+  bool announced_windows = false;           // since the last cell
+  uint64_t pins_announced = 0;              // of ShmTransport::pins_
 
   // Inbound: the peer's area and pool, our count.
   Mapping peer_area;

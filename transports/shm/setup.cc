@@ -267,8 +267,32 @@ bool ShmTransport::window_announced(Link* link, const Window& window) noexcept {
   const std::array<int, 1> descriptor = {window.fd};
   if (control_.send(link->peer, packet, descriptor) != Code::kOk) return false;  // stage instead
   known.insert(at, window.id);
+  link->announced_windows = true;
   ++traffic_.exchanges;
   return true;
+}
+
+Status ShmTransport::pin(std::span<std::byte> span) {
+  pinned_.push_back(span);
+  ++pins_;
+  return Status::ok();
+}
+
+void ShmTransport::unpin(std::span<std::byte> span) {
+  const auto at = std::find_if(pinned_.begin(), pinned_.end(), [&](std::span<std::byte> other) {
+    return other.data() == span.data() && other.size() == span.size();
+  });
+  if (at != pinned_.end()) pinned_.erase(at);
+}
+
+// Tells the peer of the windows that will be used again and again, whether or not a message of this
+// run is lent: which ones are may depend on who comes first.
+void ShmTransport::announce_pinned(Link* link) noexcept {
+  link->pins_announced = pins_;
+  for (const std::span<std::byte> span : pinned_) {
+    const Window* const window = windows_.find(span.data(), span.size());
+    if (window != nullptr) (void)window_announced(link, *window);
+  }
 }
 
 // Lets peers unmap windows that were freed. Best effort: a full socket leaves the mapping until the

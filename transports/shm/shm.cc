@@ -95,6 +95,7 @@ void ShmTransport::publish(Link* link, CellKind kind, const Message& message,
                            int16_t slot) noexcept {
   Cell& cell = link->ours()->cells[link->head & (kCells - 1)];
   cell.kind = kind;
+  cell.announced = std::exchange(link->announced_windows, false);
   cell.fingerprint = message.fingerprint;
   link->slot_of_cell[link->head & (kCells - 1)] = slot;
   ++link->head;
@@ -117,7 +118,7 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
     if (!cell_free(link, kCells)) return Pushed::kPartial;
     Cell& cell = link->ours()->cells[link->head & (kCells - 1)];
     if (message.bytes <= kInlineBytes) {
-      cell.inline_bytes = static_cast<uint8_t>(message.bytes);
+      cell.bytes = static_cast<uint16_t>(message.bytes);
       if (message.bytes != 0) std::memcpy(cell.data, message.data, message.bytes);
       publish(link, CellKind::kInline, message, -1);
       ++traffic_.inline_messages;
@@ -125,7 +126,7 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
     }
     if (message.bytes <= block_bytes_max_) {
       if (!cell_free(link, kBlocks)) return Pushed::kPartial;
-      cell.block_bytes = static_cast<uint16_t>(message.bytes);
+      cell.bytes = static_cast<uint16_t>(message.bytes);
       std::memcpy(link->ours()->blocks[link->head & (kBlocks - 1)], message.data, message.bytes);
       publish(link, CellKind::kBlock, message, -1);
       ++traffic_.staged_messages;
@@ -185,6 +186,7 @@ Code ShmTransport::send(Rank peer, Lane /*lane*/, const Message& message, Token 
   Link* const link = &links_[static_cast<size_t>(peer)];
   GOSSAMER_CHECK(link->usable());
   if (failed_) return lost(*link, fault);
+  if (link->pins_announced != pins_) announce_pinned(link);
   Link::Outgoing out{message, token, 0};
   if (std::exchange(link->answered, false)) return Code::kOk;
   if (link->outgoing.empty()) {
@@ -230,11 +232,11 @@ void ShmTransport::advance_out(Link* link, std::vector<Token>* done) noexcept {
 const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* message,
                                       uint64_t* run) noexcept {
   if (cell.kind == CellKind::kInline) {
-    *message = *run = std::min<uint32_t>(cell.inline_bytes, kInlineBytes);
+    *message = *run = std::min<uint32_t>(cell.bytes, kInlineBytes);
     return cell.data;
   }
   if (cell.kind == CellKind::kBlock) {
-    *message = *run = std::min<uint32_t>(cell.block_bytes, kBlockBytes);
+    *message = *run = std::min<uint32_t>(cell.bytes, kBlockBytes);
     return link->theirs()->blocks[(&cell - link->theirs()->cells) & (kBlocks - 1)];
   }
   *message = cell.run.message_bytes;
@@ -279,6 +281,7 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
   for (;;) {
     const Cell& cell = link->theirs()->cells[link->tail & (kCells - 1)];
     if (cell.sequence.load(std::memory_order_acquire) != link->tail + 1) return Code::kOk;
+    if (cell.announced) control_.poll();
     uint64_t message = 0;
     uint64_t run = 0;
     const std::byte* const bytes = locate(link, cell, &message, &run);
@@ -321,6 +324,7 @@ Code ShmTransport::recv(Rank peer, Lane /*lane*/, const Sink& sink, Token token,
   GOSSAMER_CHECK(link->usable());
   if (failed_) return lost(*link, fault);
   if (link->posted.full()) return Code::kAgain;
+  if (sink.may_answer && link->pins_announced != pins_) announce_pinned(link);
   const bool first = link->posted.empty();
   link->posted.push({sink, token});
   if (first) {

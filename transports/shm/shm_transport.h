@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ class ShmTransport final : public Transport, private ControlEvents {
  public:
   explicit ShmTransport(const TransportConfig& config)
       : config_(config), control_(config, this), links_(static_cast<size_t>(config.size)) {
+    active_.reserve(links_.size());  // no run allocates because more links are busy than before
     for (Rank r = 0; r < config.size; ++r) links_[static_cast<size_t>(r)].peer = r;
   }
   ~ShmTransport() override;
@@ -38,7 +40,8 @@ class ShmTransport final : public Transport, private ControlEvents {
             .spins = 100};
   }
   Code open(Rank peer, Fault* fault) noexcept override;
-  Status pin(std::span<std::byte>) override { return Status::ok(); }
+  Status pin(std::span<std::byte> span) override;
+  void unpin(std::span<std::byte> span) override;
   Traffic traffic() const noexcept override { return traffic_; }
   Code send(Rank peer, Lane lane, const Message& message, Token token,
             Fault* fault) noexcept override;
@@ -61,6 +64,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   Status announce(Link* link);
   bool map_setup(Link* link, const Packet& packet, std::span<int> descriptors);
   bool window_announced(Link* link, const Window& window) noexcept;
+  void announce_pinned(Link* link) noexcept;
   void announce_gone() noexcept;
   Code look_at_control(Fault* fault) noexcept;
   Code connect(Link* link) noexcept;
@@ -105,6 +109,8 @@ class ShmTransport final : public Transport, private ControlEvents {
   int pool_fd_ = -1;  // open while links may still be announced
   Staging staging_;
   WindowView windows_;
+  std::vector<std::span<std::byte>> pinned_;
+  uint64_t pins_ = 0;  // calls of pin() so far
   Traffic traffic_;
   Fault notice_;    // what a peer told us
   Status trouble_;  // what failed in an event handler

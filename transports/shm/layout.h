@@ -27,6 +27,8 @@ inline constexpr uint32_t kCells = 64;  // per direction; a power of two
 inline constexpr uint32_t kBlocks = 32;
 inline constexpr uint32_t kInlineBytes = 48;  // carried inside the cell: one line, one transfer
 inline constexpr uint32_t kBlockBytes = 4096;
+// Cells that were read are counted in batches, so that the count's line stays where it is written.
+inline constexpr uint32_t kCountedCells = kBlocks / 2;
 // From here on a slot that travels, still in the cache of whom it has come to, beats a fresh block.
 inline constexpr uint32_t kTravelBytesMin = 1024;
 inline constexpr uint32_t kOwnSlots = 2;  // slots of an area

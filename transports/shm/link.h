@@ -96,6 +96,7 @@ struct Link {
   uint32_t consumed_seen = 0;                  // the peer's count when last looked at
   uint32_t released = 0;                       // cells whose slots have been given back
   std::array<int16_t, kCells> slot_of_cell{};  // pool slot >= 0, own slot -2 - index, none -1
+  uint32_t slots_held = 0;                     // cells that have not given back a slot
   uint32_t own_slots_used = 0;                 // bit mask
   Fifo<Outgoing> outgoing;
   Fifo<Lent> lent;
@@ -113,6 +114,7 @@ struct Link {
   Mapping peer_pool;
   uint32_t peer_slot_bytes = 0;
   uint32_t tail = 0;             // next cell to take
+  uint32_t counted = 0;          // cells that the peer has been told are taken
   uint64_t arrived = 0;          // bytes of the current message
   std::vector<std::byte> carry;  // its last bytes, where they are not a whole granule
   uint32_t peer_nap_woken = 0;
@@ -124,11 +126,16 @@ struct Link {
   const Pool* their_pool() const { return reinterpret_cast<const Pool*>(peer_pool.base); }
   bool usable() const { return announced && mapped; }
   bool busy() const;
+  // Something here goes on, or completes, when the peer has consumed more.
+  bool awaits_consumption() const;
 };
 
+inline bool Link::awaits_consumption() const {
+  return !outgoing.empty() || !lent.empty();
+}
+
 inline bool Link::busy() const {
-  auto* self = const_cast<Link*>(this);
-  return !self->posted.empty() || !self->outgoing.empty() || !self->lent.empty();
+  return !posted.empty() || awaits_consumption();
 }
 
 }  // namespace gossamer::shm

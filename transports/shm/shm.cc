@@ -30,6 +30,11 @@ namespace {
 constexpr uint32_t kPollsPerClock = 64;
 constexpr int64_t kControlIntervalNs = 2'000'000;  // between looks at the control sockets
 
+// Whether a cell's sender gets something back, or is told, when it has been taken.
+constexpr bool gives_back(CellKind kind) {
+  return kind == CellKind::kOwnSlot || kind == CellKind::kPoolSlot || kind == CellKind::kWindow;
+}
+
 // Folds an arriving run. Runs end where slots do, which need not be the end of a granule: the rest
 // of one waits in `carry` for its other part.
 void fold_run(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes) {
@@ -85,7 +90,9 @@ void ShmTransport::release_consumed(Link* link) noexcept {
   if (consumed - link->consumed_seen > link->head - link->consumed_seen) return;  // nonsense
   while (link->released != consumed) {
     int16_t& slot = link->slot_of_cell[link->released++ & (kCells - 1)];
-    if (slot != -1) staging_.release(link, std::exchange(slot, -1));
+    if (slot == -1) continue;
+    staging_.release(link, std::exchange(slot, -1));
+    --link->slots_held;
   }
   link->consumed_seen = consumed;
 }
@@ -98,6 +105,7 @@ void ShmTransport::publish(Link* link, CellKind kind, const Message& message,
   cell.announced = std::exchange(link->announced_windows, false);
   cell.fingerprint = message.fingerprint;
   link->slot_of_cell[link->head & (kCells - 1)] = slot;
+  if (slot != -1) ++link->slots_held;
   ++link->head;
   cell.sequence.store(link->head, std::memory_order_release);
   wake(link);
@@ -154,7 +162,7 @@ bool ShmTransport::stage(Link* link, const Message& message, uint64_t from, uint
   if (staging_.stage(link, message, from, run, place)) return true;
   // Slots come back when cells are consumed, on any link, polled or not.
   for (Link& other : links_) {
-    if (other.released != other.head) release_consumed(&other);
+    if (other.slots_held > 0) release_consumed(&other);
   }
   return staging_.stage(link, message, from, run, place);
 }
@@ -275,12 +283,23 @@ void ShmTransport::deliver(Link* link, const Sink& sink, CellKind kind, const st
   }
 }
 
+// Tells the peer what has been taken.
+void ShmTransport::count_consumed(Link* link) noexcept {
+  if (link->counted == link->tail) return;
+  link->counted = link->tail;
+  link->ours()->consumed.store(link->tail, std::memory_order_release);
+  wake(link);
+}
+
 // Takes what has arrived for the oldest posted sink; *complete when that was all of it.
 Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
   const Sink& sink = link->posted.front().sink;
   for (;;) {
     const Cell& cell = link->theirs()->cells[link->tail & (kCells - 1)];
-    if (cell.sequence.load(std::memory_order_acquire) != link->tail + 1) return Code::kOk;
+    if (cell.sequence.load(std::memory_order_acquire) != link->tail + 1) {
+      count_consumed(link);
+      return Code::kOk;
+    }
     if (cell.announced) control_.poll();
     uint64_t message = 0;
     uint64_t run = 0;
@@ -306,8 +325,9 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
       }
     }
     ++link->tail;
-    link->ours()->consumed.store(link->tail, std::memory_order_release);
-    wake(link);
+    // Of messages that come one after another the next one is on its way meanwhile.
+    __builtin_prefetch(&link->theirs()->cells[link->tail & (kCells - 1)]);
+    if (gives_back(cell.kind) || link->tail - link->counted >= kCountedCells) count_consumed(link);
     link->arrived += run;
     if (link->arrived == message) {
       link->arrived = 0;
@@ -350,10 +370,8 @@ Code ShmTransport::poll(std::vector<Token>* done, Fault* fault) noexcept {
   for (size_t i = 0; i < active_.size();) {
     Link* const link = active_[i];
     const bool gone = link->gone;  // read first: what it wrote before it left still counts
-    // Even with all cells released: a search for a free slot may have done that for what was lent.
-    if (link->released != link->head || !link->outgoing.empty() || !link->lent.empty()) {
-      advance_out(link, done);
-    }
+    // Only then, as the peer's count lies in a line that it writes.
+    if (link->awaits_consumption() || link->slots_held > 0) advance_out(link, done);
     while (!link->posted.empty()) {
       bool complete = false;
       const Code code = pull(link, &complete, fault);
@@ -407,9 +425,12 @@ Code ShmTransport::peek(Rank peer, Lane /*lane*/, Fingerprint* arrived) noexcept
 
 bool ShmTransport::something_new(const Link& link) const noexcept {
   if (!link.usable()) return false;
+  if (link.awaits_consumption() &&
+      link.peer_consumed->load(std::memory_order_acquire) != link.consumed_seen) {
+    return true;
+  }
   const Cell& cell = link.theirs()->cells[link.tail & (kCells - 1)];
-  return cell.sequence.load(std::memory_order_acquire) == link.tail + 1 ||
-         link.peer_consumed->load(std::memory_order_acquire) != link.consumed_seen;
+  return cell.sequence.load(std::memory_order_acquire) == link.tail + 1;
 }
 
 bool ShmTransport::arm() noexcept {

@@ -89,6 +89,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   bool stage(Link* link, const Message& message, uint64_t from, uint64_t run,
              Staging::Place* place) noexcept;
   void advance_out(Link* link, std::vector<Token>* done) noexcept;
+  void count_consumed(Link* link) noexcept;
   Code pull(Link* link, bool* complete, Fault* fault) noexcept;
   bool push_window(Link* link, Link::Outgoing* out) noexcept;
   bool can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept;

@@ -120,10 +120,7 @@ CollectiveCall Communicator::Impl::barrier_call() {
 // --- any collective ------------------------------------------------------------------------------
 
 Status Communicator::run(const CollectiveCall& call) {
-  PlanKey key;
-  const Status status = impl_->check(call, &key);
-  if (!status) return CallGroup::refuse(status);
-  return impl_->run(key, call.input, call.output, call.reduction);
+  return impl_->run(call);
 }
 
 Work Communicator::start(const CollectiveCall& call) {

@@ -14,6 +14,16 @@
 #include "src/reduce.h"
 
 namespace gossamer {
+namespace {
+
+bool same(const CollectiveCall& a, const CollectiveCall& b) {
+  return a.collective == b.collective && a.input == b.input && a.output == b.output &&
+         a.count == b.count && a.type == b.type && a.root == b.root &&
+         a.reduction.op == b.reduction.op && a.reduction.scalar == b.reduction.scalar &&
+         a.reduction.function == b.reduction.function && a.reduction.context == b.reduction.context;
+}
+
+}  // namespace
 
 // --- the public face -----------------------------------------------------------------------------
 
@@ -54,18 +64,41 @@ Communicator::Counters Communicator::counters() const {
 
 // --- running -------------------------------------------------------------------------------------
 
-Status Communicator::Impl::run(const PlanKey& key, const void* input, void* output,
-                               const Reduction& reduction) {
-  if (deferral.any()) {
-    CallGroup::Noted call;
-    call.impl = this;
-    call.key = key;
-    call.input = input;
-    call.output = output;
-    call.reduction = reduction;
-    return CallGroup::note(call, {});
+Status Communicator::Impl::run(const CollectiveCall& call) {
+  if (!deferral.any() && tail_.load(std::memory_order_acquire) == nullptr && driver_.try_lock()) {
+    Status status = run_alone(call);
+    release_driver();
+    return status;
   }
-  return run_now(key, input, output, reduction);
+  PlanKey key;
+  const Status sound = check(call, &key);
+  if (!sound) return CallGroup::refuse(sound);
+  if (!deferral.any()) return run_now(key, call.input, call.output, call.reduction);
+  CallGroup::Noted noted;
+  noted.impl = this;
+  noted.key = key;
+  noted.input = call.input;
+  noted.output = call.output;
+  noted.reduction = call.reduction;
+  return CallGroup::note(noted, {});
+}
+
+// The driver lock is held. A call that repeats the last one needs no check and no search.
+Status Communicator::Impl::run_alone(const CollectiveCall& call) {
+  const auto* const input = static_cast<const std::byte*>(call.input);
+  auto* const output = static_cast<std::byte*>(call.output);
+  if (repeats_checked_ && last_plan_ != nullptr && same(call, last_call_) && !revoked()) {
+    return execute(last_plan_, input, output, call.reduction);
+  }
+  PlanKey key;
+  Status status = check(call, &key);
+  if (!status) return status;
+  status = execute(key, input, output, call.reduction);
+  if (status) {
+    last_call_ = call;
+    repeats_checked_ = true;
+  }
+  return status;
 }
 
 Status Communicator::Impl::run_now(const PlanKey& key, const void* input, void* output,
@@ -88,6 +121,7 @@ Status Communicator::Impl::execute(const PlanKey& key, const std::byte* input, s
     Result<std::shared_ptr<Plan>> found = plan_for(key);
     if (!found) return fail_stored(found.status());
     plan = last_plan_ = found->get();
+    repeats_checked_ = false;
   }
   return execute(plan, input, output, reduction);
 }

@@ -127,7 +127,7 @@ class Communicator::Impl {
   static Result<std::unique_ptr<Impl>> join(const Options& options);
   ~Impl();
 
-  Status run(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
+  Status run(const CollectiveCall& call);
   Operation* start(const PlanKey& key, const void* input, void* output, const Reduction& reduction);
   // Carries all of them at the same time, and returns when all are done.
   Status exchange(std::span<Letter> letters);
@@ -213,6 +213,7 @@ class Communicator::Impl {
   Status check_buffers(const CollectiveCall& asked, Call* call) const;
 
   // communicator.cc
+  Status run_alone(const CollectiveCall& call);
   Status execute(const PlanKey& key, const std::byte* input, std::byte* output,
                  const Reduction& reduction);
   Status execute(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction);
@@ -325,6 +326,8 @@ class Communicator::Impl {
   std::list<std::shared_ptr<Plan>> plans_;  // most recently used first
   std::unordered_map<PlanKey, std::list<std::shared_ptr<Plan>>::iterator, PlanKeyHash> plan_index_;
   Plan* last_plan_ = nullptr;
+  CollectiveCall last_call_;      // what last_plan_ ran for, and nothing was wrong with it
+  bool repeats_checked_ = false;  // it was checked; no other has made last_plan_ another since
   std::vector<std::byte> scratch_;
   std::vector<std::byte> wide_;
   std::vector<std::byte> scaled_;  // the input of a kPreMulSum that has no room for it elsewhere

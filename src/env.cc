@@ -42,6 +42,9 @@ constexpr std::array kVariables{
                 "devices may write memory in any order: 0 no, 1 yes, 2 where that is possible"},
     EnvVariable{"GOSSAMER_IB_SPREAD", "lane",
                 "lane: a rank's lanes use its RDMA ports in turn; rank: rank r uses port r alone"},
+    EnvVariable{"GOSSAMER_SHM_READ", "1",
+                "1: ranks that are threads of one process read long messages where they lie; 0: "
+                "these are copied through shared memory"},
     EnvVariable{"GOSSAMER_TRANSPORT", "auto",
                 "transport: auto, shm, tcp, shm+tcp (auto without RDMA), verbs, ucx or "
                 "loopback"},

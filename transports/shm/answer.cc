@@ -1,4 +1,4 @@
-// Shared memory: messages that are not copied, and answers that are given at once.
+// Shared memory: answers that are given at once.
 //
 // A sink that may be answered (Sink::may_answer) is folded and the result goes back in the same
 // pass, while it is in the first cache: over the slot that the message came in, which then travels
@@ -16,8 +16,8 @@ namespace gossamer::shm {
 namespace {
 
 constexpr uint64_t kAnswerTileBytes = 4096;
-constexpr uint64_t kAnsweredBytesMin = 8 * 1024;  // messages whose answer goes to a window
-constexpr int64_t kWritingNs = 100'000'000;       // how long a peer may take to write a tile
+constexpr int64_t kWritingNs = 100'000'000;   // how long a peer may take to write a tile
+constexpr int64_t kVisitNs = 10'000'000'000;  // and a thread of ours to read a message
 
 // Folds a run and writes the result back over it, tile by tile while both are in the first cache.
 void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, uint64_t bytes) {
@@ -30,54 +30,10 @@ void deliver_and_answer(const Sink& sink, uint64_t offset, std::byte* arrived, u
 
 }  // namespace
 
-// Lends the peer the message where it lies, if that is in a window and pays.
-bool ShmTransport::push_window(Link* link, Link::Outgoing* out) noexcept {
-  const Message& message = out->message;
-  const Window* window = windows_.find(message.data, message.bytes);
-  if (windows_.any_gone()) announce_gone();
-  if (window == nullptr || link->lent.full()) return false;
-  Cell& cell = link->ours()->cells[link->head & (kCells - 1)];
-  cell.run = {message.bytes,
-              message.bytes,
-              static_cast<uint64_t>(message.data - window->base),
-              window->id,
-              0,
-              0,
-              0};
-  bool pays = message.bytes >= window_bytes_min_ &&
-              std::max(message.whole_bytes, message.bytes) >= window_whole_bytes_min_;
-  if (!pays && (message.answer == nullptr || message.bytes < kAnsweredBytesMin)) return false;
-  if (!window_announced(link, *window)) return false;
-  if (message.answer != nullptr && message.bytes >= kAnsweredBytesMin) {
-    window = windows_.find(message.answer, message.bytes);
-    if (window != nullptr && window_announced(link, *window)) {
-      cell.run.answer_window = window->id;
-      cell.run.answer_offset = static_cast<uint64_t>(message.answer - window->base);
-      link->answer_here = message.answer;
-      pays = true;
-    }
-  }
-  if (!pays) return false;
-  link->lent.push({link->head, out->token});
-  publish(link, CellKind::kWindow, message, -1);
-  ++traffic_.direct_messages;
-  return true;
-}
-
-const Mapping* ShmTransport::peer_window(const Link& link, uint32_t id) noexcept {
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    for (const PeerWindow& window : link.peer_windows) {
-      if (window.id == id) return &window.memory;
-    }
-    // Announced before the cell was published, so it is in the socket already.
-    if (attempt == 0) control_.poll();
-  }
-  return nullptr;
-}
-
 // Where the peer wants the answer to the window that `cell` lends; null: it wants none.
 std::byte* ShmTransport::place_of_answer(Link* link, const Cell& cell) noexcept {
-  if (cell.kind != CellKind::kWindow || cell.run.answer_window == 0) return nullptr;
+  if (!is_lent(cell.kind) || cell.run.answer_window == 0) return nullptr;
+  if (cell.kind == CellKind::kMemory) return reinterpret_cast<std::byte*>(cell.run.answer_offset);
   const Mapping* const memory = peer_window(*link, cell.run.answer_window);
   if (memory == nullptr || !memory->contains(cell.run.answer_offset, cell.run.run_bytes)) {
     return nullptr;
@@ -89,7 +45,6 @@ std::byte* ShmTransport::place_of_answer(Link* link, const Cell& cell) noexcept 
 // cache. False: the peer has failed meanwhile and wants nothing written any more.
 bool ShmTransport::fold_into_both(Link* link, const Sink& sink, const std::byte* arrived,
                                   uint64_t bytes, std::byte* answer) noexcept {
-  link->ours()->writing.store(1);
   bool wanted = true;
   for (uint64_t at = 0; at < bytes; at += kAnswerTileBytes) {
     const uint64_t n = std::min(kAnswerTileBytes, bytes - at);
@@ -97,7 +52,6 @@ bool ShmTransport::fold_into_both(Link* link, const Sink& sink, const std::byte*
     wanted = wanted && link->theirs()->revoked.load() == 0;
     if (wanted) std::memcpy(answer + at, sink.target + at, n);
   }
-  link->ours()->writing.store(0, std::memory_order_release);
   return wanted;
 }
 
@@ -122,7 +76,7 @@ bool ShmTransport::can_answer(Link* link, const Cell& cell, const Sink& sink) no
 bool ShmTransport::answer_run(Link* link, const Sink& sink, const Cell& cell,
                               std::byte* arrived) noexcept {
   const uint64_t bytes = cell.run.run_bytes;
-  const bool lent = cell.kind == CellKind::kWindow;
+  const bool lent = is_lent(cell.kind);
   if (!lent) {
     deliver_and_answer(sink, link->arrived, arrived, bytes);
     copied(bytes);
@@ -137,13 +91,16 @@ bool ShmTransport::answer_run(Link* link, const Sink& sink, const Cell& cell,
   return true;
 }
 
-// No answer is written to our memory after this. A peer that was stopped within a tile is not
-// waited for longer than anybody would stand in a debugger's way.
-void ShmTransport::revoke_answer(Link* link) noexcept {
-  if (link->answer_here == nullptr || !link->usable()) return;
+// What we lent is not read any more, and no answer is written to our memory after this. A peer that
+// was stopped within a tile is not waited for longer than anybody would stand in a debugger's way.
+void ShmTransport::revoke(Link* link) noexcept {
+  if (!link->usable()) return;
   link->ours()->revoked.store(1);
+  const bool open = link->same_process || link->answer_here != nullptr;
+  const int64_t patience = link->same_process ? kVisitNs : kWritingNs;
   const int64_t since = coarse_now();
-  while (link->theirs()->writing.load() != 0 && !link->gone && coarse_now() - since < kWritingNs) {
+  while (open && link->theirs()->visiting.load() != 0 && !link->gone &&
+         coarse_now() - since < patience) {
     sched_yield();
   }
 }

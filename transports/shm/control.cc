@@ -338,6 +338,10 @@ bool Control::read_packet(Connection* connection) {
     return false;
   }
   packet.text.back() = '\0';
+  ucred sender{};
+  socklen_t length = sizeof(sender);
+  const bool told = getsockopt(connection->socket, SOL_SOCKET, SO_PEERCRED, &sender, &length) == 0;
+  packet.process = told ? sender.pid : 0;
   events_->on_packet(connection->peer, packet, received);
   return true;
 }

@@ -35,6 +35,7 @@ struct Packet {
   uint32_t id = 0;               // window
   uint64_t bytes = 0;            // window
   uint64_t slot_bytes = 0;       // setup
+  int64_t process = 0;           // setup: its sender's id, as the system tells the receiver
   std::array<char, 232> text{};  // notice
 };
 

@@ -48,19 +48,25 @@ enum class CellKind : uint8_t {
   kTravellingSlot,  // the same, and the slot is the receiver's now, until it sends something in it
   kReturningSlot,   // a run in the receiver's pool, in a slot that has travelled and is home again
   kWindow,          // the message where the sender's caller keeps it: memory from allocate_memory()
+  kMemory,          // the message anywhere in the sender's memory, for the receiver to read there
   kAnswered,        // the message is where the receiver wanted the answer
 };
+
+// Whether the bytes are still the sender's caller's: a send that is complete when they are read.
+constexpr bool is_lent(CellKind kind) {
+  return kind == CellKind::kWindow || kind == CellKind::kMemory;
+}
 
 // A run of one message. Filled first, then `sequence` is stored with release: flag in data.
 struct alignas(kLine) Cell {
   struct Run {
     uint64_t message_bytes;  // of the whole message
     uint64_t run_bytes;      // in this cell; the message's next run is in the next cell
-    uint64_t offset;         // of the run within the area, pool or window
+    uint64_t offset;         // of the run within the area, pool or window; kMemory: its address
     uint32_t window;
-    uint32_t answer_window;  // kWindow: where the answer is to be written; 0: nowhere
-    uint64_t answer_offset;
-    uint32_t all_travel;  // kTravellingSlot, a message's first run: so do all of them
+    uint32_t answer_window;  // lent: where the answer is to be written; 0: nowhere
+    uint64_t answer_offset;  // kMemory: its address
+    uint32_t all_travel;     // kTravellingSlot, a message's first run: so do all of them
   };
   std::atomic<uint32_t> sequence;  // position in the stream of cells plus one
   CellKind kind;
@@ -76,9 +82,9 @@ static_assert(sizeof(Cell) == kLine);
 
 struct Area {
   alignas(kLine) std::atomic<uint32_t> consumed;  // cells taken from the peer's area
-  // While the owner writes an answer into the peer's window, and once the owner wants none written
-  // into its own any more: it waits until the peer does not write.
-  alignas(kLine) std::atomic<uint32_t> writing;
+  // While the owner reads what the peer lent, or writes an answer into the peer's memory.
+  alignas(kLine) std::atomic<uint32_t> visiting;
+  // Once the owner has failed: its memory is its caller's again as soon as the peer does not visit.
   std::atomic<uint32_t> revoked;
   alignas(kLine) Cell cells[kCells];
   alignas(kPage)

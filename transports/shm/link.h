@@ -71,7 +71,7 @@ struct Link {
     Token token;
     uint64_t sent;  // bytes already handed over
   };
-  struct Lent {  // a window cell: complete once the peer has consumed it
+  struct Lent {  // a cell of a window or of memory: complete once the peer has consumed it
     uint32_t sequence;
     Token token;
   };
@@ -80,11 +80,12 @@ struct Link {
   bool local = false;   // on this host at all
   bool listed = false;  // in the transport's active list
   bool connecting = false;
-  bool connected = false;  // our control socket is authenticated
-  bool announced = false;  // our setup has been sent
-  bool mapped = false;     // theirs has arrived
-  bool gone = false;       // their process or communicator is
-  bool left = false;       // they said goodbye first
+  bool connected = false;     // our control socket is authenticated
+  bool announced = false;     // our setup has been sent
+  bool mapped = false;        // theirs has arrived
+  bool gone = false;          // their process or communicator is
+  bool left = false;          // they said goodbye first
+  bool same_process = false;  // each reads where the other keeps it
   std::string socket_name;
   std::string gone_why;
   int64_t gone_at_ns = 0;  // when somebody first needed it and it was gone

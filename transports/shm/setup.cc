@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "src/check.h"
+#include "src/env.h"
 #include "src/net.h"
 #include "transports/shm/shm_transport.h"
 
@@ -67,6 +68,9 @@ ShmTransport::~ShmTransport() {
 
 Status ShmTransport::listen() {
   register_barrier();
+  const Result<int64_t> may_read = env_int("GOSSAMER_SHM_READ", 1, 0, 1);
+  if (!may_read) return may_read.status();
+  may_read_ = *may_read != 0;
   return control_.listen();
 }
 
@@ -85,14 +89,8 @@ Status ShmTransport::start(std::vector<std::string> addresses) {
     links_[i].socket_name = addresses[i].substr(split + 1);
     ++ranks_here;
   }
-  // With a core per rank, lines that travel from cache to cache through slots beat a buffer whose
-  // lines both ends keep, until the buffer is too large for the caches (measured: equal at 1 MiB).
-  // With more ranks than cores every copy is processor time that another rank waits for.
-  const bool crowded = ranks_here > std::thread::hardware_concurrency();
-  slots_travel_ = !crowded;
+  slots_travel_ = ranks_here <= std::thread::hardware_concurrency();
   block_bytes_max_ = slots_travel_ ? kTravelBytesMin - 1 : kBlockBytes;
-  window_bytes_min_ = 16 * 1024;
-  window_whole_bytes_min_ = crowded ? 0 : 2 * 1024 * 1024;
   const uint32_t slot_bytes = slot_bytes_for(ranks_here);
   Result<int> fd = create_shared_memory("gossamer-pool", pool_bytes(slot_bytes));
   if (!fd) return fd.status();
@@ -186,6 +184,7 @@ bool ShmTransport::map_setup(Link* link, const Packet& packet, std::span<int> de
   link->peer_consumed = &link->theirs()->consumed;
   link->mapped = true;
   if (link->announced) --opening_;
+  link->same_process = may_read_ && packet.process == getpid();
   return true;
 }
 

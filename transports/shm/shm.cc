@@ -3,8 +3,9 @@
 //   Small     up to 48 bytes travel inside a cell: one cache line, flag in data.
 //   Medium    up to a block: bytes beside the cell.
 //   Staged    other memory is copied once into cache-sized slots that the receiver folds from.
-//   Windows   memory from allocate_memory() is not copied at all: the receiver maps it and folds
-//             straight from the sender's buffer; the send completes when it has.
+//   Lent      memory from allocate_memory() is not copied at all: the receiver maps it and folds
+//             straight from the sender's buffer; the send completes when it has. So is all memory
+//             between threads of one process.
 //
 // Memory is anonymous (memfd) and handed over by descriptor, so nothing has a name in /dev/shm, a
 // crash leaves nothing behind and nothing stale can be trusted.
@@ -30,9 +31,9 @@ namespace {
 constexpr uint32_t kPollsPerClock = 64;
 constexpr int64_t kControlIntervalNs = 2'000'000;  // between looks at the control sockets
 
-// Whether a cell's sender gets something back, or is told, when it has been taken.
+// Whether a cell's sender gets a slot back when it has been taken.
 constexpr bool gives_back(CellKind kind) {
-  return kind == CellKind::kOwnSlot || kind == CellKind::kPoolSlot || kind == CellKind::kWindow;
+  return kind == CellKind::kOwnSlot || kind == CellKind::kPoolSlot;
 }
 
 // Folds an arriving run. Runs end where slots do, which need not be the end of a granule: the rest
@@ -141,7 +142,7 @@ ShmTransport::Pushed ShmTransport::push(Link* link, Link::Outgoing* out) noexcep
       copied(message.bytes);
       return Pushed::kDone;
     }
-    if (push_window(link, out)) return Pushed::kLent;
+    if (push_window(link, out) || push_memory(link, out)) return Pushed::kLent;
   }
   return push_staged(link, out);
 }
@@ -249,6 +250,9 @@ const std::byte* ShmTransport::locate(Link* link, const Cell& cell, uint64_t* me
   }
   *message = cell.run.message_bytes;
   *run = cell.run.run_bytes;
+  if (cell.kind == CellKind::kMemory) {
+    return link->same_process ? reinterpret_cast<const std::byte*>(cell.run.offset) : nullptr;
+  }
   const Mapping* memory = nullptr;
   if (cell.kind == CellKind::kOwnSlot) memory = &link->peer_area;
   if (cell.kind == CellKind::kPoolSlot || cell.kind == CellKind::kTravellingSlot) {
@@ -275,7 +279,7 @@ void ShmTransport::deliver(Link* link, const Sink& sink, CellKind kind, const st
     fold_run(link, sink, arrived, bytes);
     return;
   }
-  if (kind != CellKind::kWindow && kind != CellKind::kInline) copied(bytes);
+  if (!is_lent(kind) && kind != CellKind::kInline) copied(bytes);
   if (bytes <= kBlockBytes) {
     std::memcpy(sink.target + offset, arrived, bytes);
   } else {
@@ -289,6 +293,19 @@ void ShmTransport::count_consumed(Link* link) noexcept {
   link->counted = link->tail;
   link->ours()->consumed.store(link->tail, std::memory_order_release);
   wake(link);
+}
+
+// What the peer lent is about to be read, and perhaps answered there. False: it has failed, and its
+// memory may be anything; we shall hear of it.
+bool ShmTransport::visit(Link* link) noexcept {
+  link->ours()->visiting.store(1);
+  return link->theirs()->revoked.load() == 0 || end_visit(link);
+}
+
+// False: it has failed meanwhile and need not have waited for us.
+bool ShmTransport::end_visit(Link* link) noexcept {
+  link->ours()->visiting.store(0, std::memory_order_release);
+  return link->theirs()->revoked.load() == 0;
 }
 
 // Takes what has arrived for the oldest posted sink; *complete when that was all of it.
@@ -312,6 +329,8 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
                  trouble_ ? "" : ": ", trouble_ ? "" : trouble_.message().c_str());
       return Code::kSystem;
     }
+    const bool lent = is_lent(cell.kind);
+    if (lent && !visit(link)) return Code::kOk;
     if (link->arrived == 0) link->answering = can_answer(link, cell, sink);
     if (link->answering) {
       link->answering = answer_run(link, sink, cell, const_cast<std::byte*>(bytes));
@@ -324,10 +343,13 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
         staging_.come_home(link, staging_.traveller_at(*link, cell.run.offset));
       }
     }
+    if (lent && !end_visit(link)) return Code::kOk;
     ++link->tail;
     // Of messages that come one after another the next one is on its way meanwhile.
     __builtin_prefetch(&link->theirs()->cells[link->tail & (kCells - 1)]);
-    if (gives_back(cell.kind) || link->tail - link->counted >= kCountedCells) count_consumed(link);
+    if (lent || gives_back(cell.kind) || link->tail - link->counted >= kCountedCells) {
+      count_consumed(link);
+    }
     link->arrived += run;
     if (link->arrived == message) {
       link->arrived = 0;
@@ -408,7 +430,7 @@ void ShmTransport::abandon() noexcept {
     link.lent.clear();
     link.answered = false;
     link.listed = false;
-    revoke_answer(&link);
+    revoke(&link);
   }
   active_.clear();
   control_.stop_listening();

@@ -1,5 +1,5 @@
-// The shared memory transport's state; the data path is in shm.cc and answer.cc, opening and
-// control in setup.cc.
+// The shared memory transport's state; the data path is in shm.cc, lend.cc and answer.cc,
+// opening and control in setup.cc.
 //
 // Threads    Driving thread, as transport.h says.
 
@@ -71,6 +71,11 @@ class ShmTransport final : public Transport, private ControlEvents {
   Code lost(const Link& link, Fault* fault) const noexcept;
   Code lost_for_good(Link* link, Fault* fault) noexcept;
 
+  // lend.cc
+  bool push_window(Link* link, Link::Outgoing* out) noexcept;
+  bool push_memory(Link* link, Link::Outgoing* out) noexcept;
+  const Mapping* peer_window(const Link& link, uint32_t id) noexcept;
+
   // shm.cc
   enum class Pushed : uint8_t { kDone, kLent, kPartial };
   void activate(Link* link);
@@ -90,15 +95,15 @@ class ShmTransport final : public Transport, private ControlEvents {
              Staging::Place* place) noexcept;
   void advance_out(Link* link, std::vector<Token>* done) noexcept;
   void count_consumed(Link* link) noexcept;
+  bool visit(Link* link) noexcept;
+  bool end_visit(Link* link) noexcept;
   Code pull(Link* link, bool* complete, Fault* fault) noexcept;
-  bool push_window(Link* link, Link::Outgoing* out) noexcept;
   bool can_answer(Link* link, const Cell& cell, const Sink& sink) noexcept;
   std::byte* place_of_answer(Link* link, const Cell& cell) noexcept;
   bool fold_into_both(Link* link, const Sink& sink, const std::byte* arrived, uint64_t bytes,
                       std::byte* answer) noexcept;
-  const Mapping* peer_window(const Link& link, uint32_t id) noexcept;
   bool answer_run(Link* link, const Sink& sink, const Cell& cell, std::byte* arrived) noexcept;
-  void revoke_answer(Link* link) noexcept;
+  void revoke(Link* link) noexcept;
   const std::byte* locate(Link* link, const Cell& cell, uint64_t* message, uint64_t* run) noexcept;
   bool something_new(const Link& link) const noexcept;
 
@@ -111,7 +116,8 @@ class ShmTransport final : public Transport, private ControlEvents {
   Staging staging_;
   WindowView windows_;
   std::vector<std::span<std::byte>> pinned_;
-  uint64_t pins_ = 0;  // calls of pin() so far
+  uint64_t pins_ = 0;     // calls of pin() so far
+  bool may_read_ = true;  // GOSSAMER_SHM_READ
   Traffic traffic_;
   Fault notice_;    // what a peer told us
   Status trouble_;  // what failed in an event handler
@@ -119,9 +125,6 @@ class ShmTransport final : public Transport, private ControlEvents {
   int64_t looked_ = 0;
   uint32_t opening_ = 0;
   bool napping_ = false;
-  // Smaller messages, and messages of smaller buffers, are staged even from a window.
-  uint64_t window_bytes_min_ = 0;
-  uint64_t window_whole_bytes_min_ = 0;
   bool slots_travel_ = false;
   uint64_t block_bytes_max_ = kBlockBytes;  // longer messages are staged in slots
   bool failed_ = false;                     // abandoned: nothing is accepted any more

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -153,7 +155,8 @@ Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
     const Options& options, Exchange* exchange) const {
   Peer self;
   self.host = host_identity();
-  self.size = this_host();
+  self.cores = usable_core_numbers();
+  self.cache_bytes = this_host().cache_bytes;
   self.transport = options.transport;
   self.algorithm = options.algorithm;
   if (size == 1) return std::vector<Peer>{self};
@@ -180,11 +183,16 @@ Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
 void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::string& inside,
                                  const std::string& between, const LinkSpeed& speed) {
   std::vector<std::string> hosts;
-  HostSize least = peers.front().size;
+  // A launcher may have bound each rank to a core of its own: together they have all of those.
+  std::map<std::string, std::vector<std::string>> cores_of_host;
+  HostSize least{std::numeric_limits<int>::max(), peers.front().cache_bytes};
   for (const Peer& peer : peers) {
     hosts.push_back(peer.host);
-    least.cores = std::min(least.cores, peer.size.cores);
-    least.cache_bytes = std::min(least.cache_bytes, peer.size.cache_bytes);
+    cores_of_host[peer.host].push_back(peer.cores);
+    least.cache_bytes = std::min(least.cache_bytes, peer.cache_bytes);
+  }
+  for (const auto& [host, cores] : cores_of_host) {
+    least.cores = std::min(least.cores, cores_in_any(cores));
   }
   const std::vector<Rank> by_rank = machine_of(hosts, least, inside, between).host_of;
   order_.resize(peers.size());
@@ -199,7 +207,8 @@ void Communicator::Impl::arrange(const std::vector<Peer>& peers, const std::stri
   position_ = static_cast<Rank>(std::find(order_.begin(), order_.end(), rank) - order_.begin());
   const auto here = std::count(hosts.begin(), hosts.end(), hosts[static_cast<size_t>(rank)]);
   // The one waited for may need this core: yield at once.
-  if (here > usable_cores()) waiting_.spins = 0;
+  const std::string& host = hosts[static_cast<size_t>(rank)];
+  if (here > cores_in_any(cores_of_host[host])) waiting_.spins = 0;
 }
 
 Result<std::unique_ptr<Communicator>> Communicator::from_environment(Options options) {

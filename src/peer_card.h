@@ -8,19 +8,18 @@
 
 #include "src/communicator_impl.h"
 #include "src/env.h"
-#include "topology/machine.h"
 
 namespace gossamer {
 
 struct Communicator::Impl::Peer {
   std::string host;
-  HostSize size;
+  uint64_t cache_bytes = 0;
+  std::string cores;  // as usable_core_numbers()
   std::string transport;
   std::string algorithm;
 
   std::string encode() const {
-    return fmt::format("{}\n{}\n{}\n{}\n{}", size.cores, size.cache_bytes, transport, algorithm,
-                       host);
+    return fmt::format("{}\n{}\n{}\n{}\n{}", cores, cache_bytes, transport, algorithm, host);
   }
   static Result<Peer> decode(const std::string& blob, Rank from) {
     Peer peer;
@@ -34,14 +33,13 @@ struct Communicator::Impl::Peer {
       }
       at = end + 1;
     }
-    Result<int64_t> cores = parse_int(blob.substr(0, ends[0]), 1, 1 << 20, "the number of cores");
-    if (!cores) return cores.status();
     const auto field = [&](size_t i) {
       return blob.substr(ends[i - 1] + 1, ends[i] - ends[i - 1] - 1);
     };
     Result<int64_t> cache = parse_int(field(1), 1, INT64_MAX, "the size of the cache");
     if (!cache) return cache.status();
-    peer.size = {static_cast<int>(*cores), static_cast<uint64_t>(*cache)};
+    peer.cores = blob.substr(0, ends[0]);
+    peer.cache_bytes = static_cast<uint64_t>(*cache);
     peer.transport = field(2);
     peer.algorithm = field(3);
     peer.host = blob.substr(at);

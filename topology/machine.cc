@@ -1,8 +1,11 @@
 #include "topology/machine.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
 #include <algorithm>
+#include <bitset>
+#include <charconv>
 #include <map>
 #include <thread>
 
@@ -86,6 +89,45 @@ int usable_cores() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
   return std::max(1U, std::thread::hardware_concurrency());
+}
+
+std::string usable_core_numbers() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::string text;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) {
+    return fmt::format("0-{}", usable_cores() - 1);
+  }
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &set)) continue;
+    const int first = core;
+    while (core + 1 < CPU_SETSIZE && CPU_ISSET(core + 1, &set)) ++core;
+    text += fmt::format("{}{}", text.empty() ? "" : ",", first);
+    if (core > first) text += fmt::format("-{}", core);
+  }
+  return text;
+}
+
+int cores_in_any(const std::vector<std::string>& core_numbers) {
+  std::bitset<CPU_SETSIZE> all;
+  for (const std::string& text : core_numbers) {
+    for (size_t at = 0; at < text.size();) {
+      const size_t end = std::min(text.find(',', at), text.size());
+      unsigned first = 0;
+      unsigned last = 0;
+      const char* const stop = text.data() + end;
+      auto parsed = std::from_chars(text.data() + at, stop, first);
+      last = first;
+      if (parsed.ec == std::errc() && parsed.ptr != stop && *parsed.ptr == '-') {
+        parsed = std::from_chars(parsed.ptr + 1, stop, last);
+      }
+      if (parsed.ec == std::errc() && parsed.ptr == stop && last < all.size()) {
+        for (unsigned core = first; core <= last; ++core) all.set(core);
+      }
+      at = end + 1;
+    }
+  }
+  return std::max(1, static_cast<int>(all.count()));
 }
 
 HostSize this_host() {

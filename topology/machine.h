@@ -12,8 +12,14 @@
 
 namespace gossamer {
 
-// Cores that this process may run on.
+// Cores that the calling thread may run on.
 int usable_cores();
+
+// Their numbers, as text that ranks exchange: "0-3,8".
+std::string usable_core_numbers();
+// Cores that are in any of such texts. Malformed parts count for nothing, and there is at least
+// one.
+int cores_in_any(const std::vector<std::string>& core_numbers);
 
 // What of a host decides prices. Ranks take the least of all hosts, so that they agree.
 struct HostSize {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "src/net.h"
+#include "topology/machine.h"
 
 namespace gossamer {
 namespace {
@@ -46,6 +47,7 @@ struct Card {
   std::array<char, 64> host_identity{};
   std::array<char, 64> host_name{};
   std::array<char, 64> board_path{};  // rank 0's
+  std::array<char, 512> cores{};
 };
 
 template <size_t N>
@@ -65,6 +67,7 @@ Result<std::unique_ptr<Group>> meet(Communicator& communicator, Whereabouts* whe
   gethostname(name, sizeof name - 1);
   write_text(&card.host_name, name);
   write_text(&card.host_identity, host_identity());
+  write_text(&card.cores, usable_core_numbers());
   if (rank == 0 && size <= Board::kRanksMax) {
     if (Result<Board> made = Board::create(size)) {
       board.emplace(std::move(made).value());
@@ -75,7 +78,11 @@ Result<std::unique_ptr<Group>> meet(Communicator& communicator, Whereabouts* whe
   if (Status s = communicator.all_gather(&card, cards.data(), sizeof card, DataType::kUint8); !s)
     return s;
   std::set<std::string> hosts;
-  for (Card& c : cards) hosts.insert(c.host_name.data());
+  std::vector<std::string> cores;
+  for (Card& c : cards) {
+    hosts.insert(c.host_name.data());
+    if (c.host_name == card.host_name) cores.emplace_back(c.cores.data());
+  }
   // network namespaces of one machine differ in identity and still share clock and memory, so
   // whether the board can be opened decides
   const std::string path = cards[0].board_path.data();
@@ -85,7 +92,8 @@ Result<std::unique_ptr<Group>> meet(Communicator& communicator, Whereabouts* whe
   std::vector<double> have;
   if (Status s = plain->gather(board.has_value() ? 1 : 0, &have); !s) return s;
   const bool shared = std::ranges::all_of(have, [](double h) { return h == 1; });
-  if (where != nullptr) *where = {name, static_cast<int>(hosts.size()), shared};
+  if (where != nullptr)
+    *where = {name, cores_in_any(cores), static_cast<int>(hosts.size()), shared};
   if (!shared) return std::unique_ptr<Group>(std::move(plain));
   return std::unique_ptr<Group>(std::make_unique<BoardGroup>(std::move(*board), rank, size));
 }

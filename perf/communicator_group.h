@@ -10,9 +10,10 @@
 
 namespace gossamer {
 
-// A name and two numbers that every rank shows the others.
+// Where the ranks are, seen from this one.
 struct Whereabouts {
   std::string host;
+  int cores = 1;  // of this host, that any of its ranks may run on
   int hosts = 1;
   bool shared_clock = false;  // timed through a Board
 };

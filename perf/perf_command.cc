@@ -40,6 +40,7 @@ struct Flags {
   std::string direction = "both";
   std::string memory = "host";
   bool registered = false;
+  int bind = 1;
   PerfOptions rest;
 };
 
@@ -190,6 +191,7 @@ int perf(const Flags& flags) {
   Spawn spawn;
   // as many as there are cores, but enough to have something to say
   spawn.ranks = flags.ranks > 0 ? flags.ranks : std::clamp(usable_cores(), 2, 8);
+  spawn.bind = flags.bind != 0;
   spawn.arguments = own_command_line();
   const Result<int> code = spawn_ranks(spawn);
   return code ? *code : complain(code.status());
@@ -242,6 +244,11 @@ void add_perf_command(CLI::App& app, int* exit_code) {
                       "replies to small ones");
   command->add_flag("--touch", f.rest.touch,
                     "with --baseline: ranks write their buffers before each operation");
+  command
+      ->add_option("--bind", f.bind,
+                   "1: each local rank to a core of its own, if there are enough; 0: do not")
+      ->check(CLI::Range(0, 1))
+      ->capture_default_str();
   command->add_option("--seconds", f.rest.seconds, "time per size")->capture_default_str();
   command->add_option("--timeout", f.rest.timeout_s, "seconds for joining and for one operation")
       ->capture_default_str();

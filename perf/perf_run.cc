@@ -193,7 +193,7 @@ void print_counters(const Communicator::Counters& c) {
 
 void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
   fmt::print("# gossamer {}: {} ranks on {} host{} ({}), {} cores\n", GOSSAMER_VERSION, ranks,
-             where.hosts, where.hosts == 1 ? "" : "s", where.host, usable_cores());
+             where.hosts, where.hosts == 1 ? "" : "s", where.host, where.cores);
   fmt::print("# {}transport {}, algorithm {}, {} buffers, {}\n",
              o.persistent ? "persistent collectives, " : "", o.transport,
              o.algorithm.empty() ? "by price" : o.algorithm,

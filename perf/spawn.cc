@@ -1,5 +1,6 @@
 #include "perf/spawn.h"
 
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,21 @@ sigset_t watched_signals() {
   sigemptyset(&set);
   for (const int signal : {SIGCHLD, SIGINT, SIGTERM, SIGHUP}) sigaddset(&set, signal);
   return set;
+}
+
+// Two ranks that start on one core stay there for longer than many a measurement takes.
+void bind_to_core(int rank, int ranks) {
+  cpu_set_t usable;
+  CPU_ZERO(&usable);
+  if (sched_getaffinity(0, sizeof(usable), &usable) != 0 || CPU_COUNT(&usable) < ranks) return;
+  for (int core = 0, nth = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &usable) || nth++ != rank) continue;
+    cpu_set_t own;
+    CPU_ZERO(&own);
+    CPU_SET(core, &own);
+    (void)sched_setaffinity(0, sizeof(own), &own);
+    return;
+  }
 }
 
 // A folder that is gone when the run is over.
@@ -102,6 +118,7 @@ class Ranks {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);  // died between fork and prctl
     sigprocmask(SIG_SETMASK, &signals_before, nullptr);
+    if (spawn_.bind) bind_to_core(rank, spawn_.ranks);
     setenv("GOSSAMER_RANK", std::to_string(rank).c_str(), 1);
     setenv("GOSSAMER_SIZE", std::to_string(spawn_.ranks).c_str(), 1);
     setenv("GOSSAMER_RENDEZVOUS", rendezvous.c_str(), 1);

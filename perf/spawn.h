@@ -15,6 +15,7 @@ namespace gossamer {
 
 struct Spawn {
   int ranks = 2;
+  bool bind = false;                       // each to a core of its own, if there are enough
   std::vector<std::string> arguments;      // argv, beginning with the program's own path
   std::chrono::milliseconds deadline{0};   // for the whole run; 0: none
   std::chrono::milliseconds grace{3'000};  // for the others after the first has failed

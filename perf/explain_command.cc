@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -60,6 +61,20 @@ Result<Call> read_call(const Flags& f) {
   return call;
 }
 
+// What this host's transport of that name says of its links; nothing where it has none.
+Limits limits_of(const std::string& transport) {
+  const auto made = find_transport(transport)->create(TransportConfig());
+  return made ? (*made)->limits() : Limits();
+}
+
+// Of the links that the call crosses, as a communicator takes them.
+uint64_t eager_bytes(const Flags& f) {
+  uint64_t least = UINT64_MAX;
+  if (f.hosts < f.ranks) least = limits_of(f.transport).eager_bytes;
+  if (f.hosts > 1) least = std::min(least, limits_of(f.between).eager_bytes);
+  return f.ranks > 1 ? least : 0;
+}
+
 Machine machine_for(const Flags& f) {
   std::vector<std::string> host_per_rank;
   host_per_rank.reserve(static_cast<size_t>(f.ranks));
@@ -67,7 +82,12 @@ Machine machine_for(const Flags& f) {
     host_per_rank.push_back(std::to_string(static_cast<int64_t>(r) * f.hosts / f.ranks));
   HostSize host = this_host();
   if (f.cores > 0) host.cores = f.cores;
-  return machine_of(host_per_rank, host, f.transport, f.between);
+  LinkSpeed speed;
+  if (f.between == "verbs" || f.transport == "verbs") {
+    const Limits verbs = limits_of("verbs");
+    speed = {verbs.bytes_per_us, verbs.message_us, verbs.byte_us, verbs.fold_byte_us};
+  }
+  return machine_of(host_per_rank, host, f.transport, f.between, speed);
 }
 
 // What would carry links between hosts if all were like this one, and why.
@@ -85,7 +105,7 @@ Status check_transport(const std::string& flag, const std::string& name) {
 }
 
 int explain(Flags f) {
-  const Result<Call> call = read_call(f);
+  Result<Call> call = read_call(f);
   if (!call) return complain(call.status(), kExitUsage);
   const std::string why = choose_between(&f);
   for (const auto& [flag, name] :
@@ -96,6 +116,7 @@ int explain(Flags f) {
   if (!f.algorithm.empty() && find_algorithm(call->collective, f.algorithm) == nullptr)
     return complain(bad("'" + f.algorithm + "' is no algorithm for " + f.collective), kExitUsage);
   const Machine machine = machine_for(f);
+  call->eager_bytes = eager_bytes(f);
   const std::vector<Candidate> all = candidates(*call, machine, f.algorithm);
   const uint64_t parts = shares_of(call->collective, f.ranks);
   fmt::print("{} of {} ({} {}, {}{}) among {} ranks on {} host{} with {} cores, {} inside a host\n",

@@ -29,6 +29,7 @@ struct Shared {
   int64_t bytes_per_ms = INT64_MAX;  // of a link; the greatest number: not known
   int64_t message_ns = 0;            // 0: not known
   int64_t byte_fs = 0;               // femtoseconds; 0: not known
+  int64_t fold_byte_fs = 0;
 
   void take(const Limits& limits) {
     const auto eager = static_cast<int64_t>(std::min<uint64_t>(limits.eager_bytes, INT64_MAX));
@@ -39,14 +40,16 @@ struct Shared {
     }
     message_ns = std::max<int64_t>(message_ns, std::llround(limits.message_us * 1e3));
     byte_fs = std::max<int64_t>(byte_fs, std::llround(limits.byte_us * 1e9));
+    fold_byte_fs = std::max<int64_t>(fold_byte_fs, std::llround(limits.fold_byte_us * 1e9));
   }
 
   std::string encode() const {
-    return fmt::format("{} {} {} {} {}", lanes, eager_bytes, bytes_per_ms, message_ns, byte_fs);
+    return fmt::format("{} {} {} {} {} {}", lanes, eager_bytes, bytes_per_ms, message_ns, byte_fs,
+                       fold_byte_fs);
   }
   Status take(const std::string& text, Rank from) {
     const std::string what = fmt::format("a limit of rank {}", from);
-    std::array<int64_t, 5> theirs{};
+    std::array<int64_t, 6> theirs{};
     size_t at = 0;
     for (int64_t& number : theirs) {
       const size_t space = std::min(text.find(' ', at), text.size());
@@ -64,13 +67,15 @@ struct Shared {
     bytes_per_ms = std::min(bytes_per_ms, theirs[2]);
     message_ns = std::max(message_ns, theirs[3]);
     byte_fs = std::max(byte_fs, theirs[4]);
+    fold_byte_fs = std::max(fold_byte_fs, theirs[5]);
     return Status::ok();
   }
 
   LinkSpeed speed() const {
     const bool known = bytes_per_ms != INT64_MAX;
     return {known ? static_cast<double>(bytes_per_ms) * 1e-3 : 0,
-            static_cast<double>(message_ns) * 1e-3, static_cast<double>(byte_fs) * 1e-9};
+            static_cast<double>(message_ns) * 1e-3, static_cast<double>(byte_fs) * 1e-9,
+            static_cast<double>(fold_byte_fs) * 1e-9};
   }
 };
 

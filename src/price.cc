@@ -59,6 +59,22 @@ uint32_t pieces_max(const Call& call, const Machine& machine) {
   return pieces;
 }
 
+// As if the call were in place, or were not.
+double price_placed(const Algorithm& algorithm, const Call& call, uint32_t pieces, bool in_place,
+                    const Machine& machine) {
+  const uint64_t piece_count = (call.count + pieces - 1) / pieces;
+  const double whole_bytes = host_bytes(call, machine);
+  const PieceCost cost =
+      walk_piece(algorithm, call, piece_count, whole_bytes / pieces <= machine.cache_bytes,
+                 whole_bytes > machine.cache_bytes, in_place, machine);
+  const double first = std::max(
+      {cost.path_us, cost.port_us, cost.cores_us + cost.waits_us + cost.idle_us, cost.memory_us});
+  // While one piece waits, a rank goes on with another: a further piece adds one switch at most.
+  const double further =
+      std::max({cost.rank_us, cost.port_us, cost.cores_us + cost.switch_us, cost.memory_us});
+  return first + further * (pieces - 1);
+}
+
 // The best power of two; prices fall and then rise with the number of pieces, so the search stops
 // where they have clearly risen.
 Candidate cheapest(const Algorithm& algorithm, const Call& call, const Machine& machine) {
@@ -93,17 +109,9 @@ double price(const Algorithm& algorithm, const Call& call, uint32_t pieces,
   if (size_of_group(machine) == 1) {
     return machine.step_us + bytes_of(call) * machine.copy_us_per_byte;
   }
-  const uint64_t piece_count = (call.count + pieces - 1) / pieces;
-  const double whole_bytes = host_bytes(call, machine);
-  const PieceCost cost =
-      walk_piece(algorithm, call, piece_count, whole_bytes / pieces <= machine.cache_bytes,
-                 whole_bytes > machine.cache_bytes, machine);
-  const double first = std::max(
-      {cost.path_us, cost.port_us, cost.cores_us + cost.waits_us + cost.idle_us, cost.memory_us});
-  // While one piece waits, a rank goes on with another: a further piece adds one switch at most.
-  const double further =
-      std::max({cost.rank_us, cost.port_us, cost.cores_us + cost.switch_us, cost.memory_us});
-  return first + further * (pieces - 1);
+  const double apart = price_placed(algorithm, call, pieces, false, machine);
+  if (!reduces(call.collective)) return apart;
+  return std::max(apart, price_placed(algorithm, call, pieces, true, machine));
 }
 
 std::vector<Candidate> candidates(const Call& call, const Machine& machine,

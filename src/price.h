@@ -26,6 +26,8 @@ struct LinkCost {
   double send_us_per_byte = 0;  // processor time of the sender per byte (staging copy, syscall)
   double recv_us_per_byte = 0;  // processor time of the receiver per byte (copy out)
   double wire_us_per_byte = 0;  // beta: occupancy of the port per byte
+  double fold_us_per_byte = 0;  // more of the receiver's for a byte that is folded on arrival
+  bool lends = false;  // what is not eager is read where it lies until it has left (no staging)
   // A message longer than this has left the cache before its receiver gets to it: processor time
   // more for each byte beyond, at both ends.
   double long_bytes = 1e18;
@@ -67,8 +69,9 @@ struct Call {
 // Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.
 //
 // One piece is walked (src/price_walk.h); every further piece adds what the busiest resource spends
-// on it: a processor, a port, a host's cores, a host's memory. Whether the call is in place does
-// not matter, so that ranks which differ in this still choose the same.
+// on it: a processor, a port, a host's cores, a host's memory. Ranks may differ in whether the call
+// is in place and have to choose the same, so a reduction costs what is dearer: in place, some
+// algorithms need scratch and a local pass more, or must not receive before they have sent.
 double price(const Algorithm& algorithm, const Call& call, uint32_t pieces, const Machine& machine);
 
 struct Candidate {

@@ -18,6 +18,12 @@ struct Port {
   double busy = 0;
 };
 
+// What a message still reads.
+struct Lent {
+  Slice slice;
+  double until = 0;
+};
+
 struct RankState {
   double now = 0;   // processor clock
   double busy = 0;  // processor time, waiting excluded
@@ -25,6 +31,7 @@ struct RankState {
   Port receive;
   double memory_bytes = 0;
   int waits = 0;
+  std::vector<Lent> lent;
 };
 
 // The ranks of a host share its port to other hosts. In a sample each has one of its own, and what
@@ -37,12 +44,13 @@ struct HostState {
 class Walk {
  public:
   Walk(const Algorithm& algorithm, const Call& call, uint64_t piece_count, bool in_cache,
-       bool from_memory, const Machine& machine)
+       bool from_memory, bool in_place, const Machine& machine)
       : algorithm_(algorithm),
         machine_(machine),
         element_bytes_(size_of(call.type)),
         in_cache_(in_cache),
-        from_memory_(from_memory) {
+        from_memory_(from_memory),
+        in_place_(in_place) {
     shape_.size = static_cast<Rank>(machine.host_of.size());
     shape_.root = call.root;
     shape_.count = piece_count;
@@ -54,6 +62,7 @@ class Walk {
                 .size = shape_.size,
                 .root = call.root,
                 .count = call.count,
+                .in_place = in_place_,
                 .wide = shape_.wide,
                 .finishes = call.op == ReduceOp::kAvg};
   }
@@ -96,6 +105,7 @@ class Walk {
   Shape shape_of(Rank rank) const {
     Shape shape = shape_;
     shape.rank = rank;
+    shape.in_place = in_place_ && (!has_root(options_.collective) || shape.is_root());
     return shape;
   }
 
@@ -147,6 +157,8 @@ class Walk {
     for (const RankState& s : states_) front = std::max(front, s.now);
     for (size_t i = 0; i < ranks_.size(); ++i) {
       builders_[i].clear();
+      std::erase_if(states_[i].lent,
+                    [&](const Lent& lent) { return lent.until <= states_[i].now; });
       algorithm_.emit(shape_of(ranks_[i]), round, builders_[i]);
       for (const Step& step : builders_[i].emitted()) {
         if (step.sends()) send(i, step);
@@ -189,6 +201,18 @@ class Walk {
     return link.long_us_per_byte * std::max(0.0, bytes - link.long_bytes);
   }
 
+  // When nothing reads `slice` any more.
+  static double free_at(const RankState& s, const Slice& slice) {
+    double at = s.now;
+    for (const Lent& lent : s.lent) {
+      const Slice& read = lent.slice;
+      const bool apart = read.buffer != slice.buffer || read.first + read.count <= slice.first ||
+                         slice.first + slice.count <= read.first;
+      if (!apart) at = std::max(at, lent.until);
+    }
+    return at;
+  }
+
   void send(size_t i, const Step& step) {
     RankState& s = states_[i];
     const LinkCost& link = machine_.link(ranks_[i], step.peer);
@@ -201,6 +225,9 @@ class Walk {
     port.free_at = std::max(port.free_at, s.now) + link.wire_us_per_byte * bytes;
     port.busy += link.wire_us_per_byte * bytes;
     if (remote && sampled()) host.transmit.busy += link.wire_us_per_byte * bytes;
+    if (link.lends && step.count > shape_.eager_count) {
+      s.lent.push_back({step.from(), port.free_at});
+    }
     // Shared memory whose sender copies nothing is read by the receiver alone.
     if (remote || link.send_us_per_byte > 0) s.memory_bytes += in_cache_ ? 0 : bytes;
     if (sampled()) return;
@@ -239,13 +266,18 @@ class Walk {
     const bool far = &link == &machine_.other_host;
     HostState& host = host_of(i);
     Port& port = far && !sampled() ? host.receive : s.receive;
-    port.free_at = std::max(arrival_of(i, step, link, remote), port.free_at + occupied);
+    double arrival = arrival_of(i, step, link, remote);
+    // Its sender waits to be told where it goes until this rank has sent what lies there.
+    const double free = free_at(s, step.into());
+    if (free > s.now) arrival = std::max(arrival, free + occupied + link.latency_us);
+    port.free_at = std::max(arrival, port.free_at + occupied);
     port.busy += occupied;
     if (far && sampled()) host.receive.busy += occupied;
     s.now = std::max(s.now, port.free_at);
     const bool folds = step.verb == Verb::kRecvReduce;
     spend(&s, machine_.step_us + link.overhead_us + length_us(link, bytes) +
-                  (link.recv_us_per_byte + (folds ? machine_.fold_us_per_byte : 0)) * bytes);
+                  link.recv_us_per_byte * bytes);
+    if (folds) spend(&s, (machine_.fold_us_per_byte + link.fold_us_per_byte) * bytes);
     // Beyond the cache: what arrives is read and the result written; a fold reads its operand too.
     // While a piece stays in the cache, sums are not read again and neither is what a peer has just
     // written (a plain receive).
@@ -258,6 +290,7 @@ class Walk {
   void work(RankState* s, const Step& step) const {
     const double bytes = bytes_of(step);
     const bool folds = step.verb == Verb::kReduce;
+    s->now = free_at(*s, step.into());
     spend(s, machine_.step_us +
                  bytes * (folds ? machine_.fold_us_per_byte : machine_.copy_us_per_byte));
     s->memory_bytes += bytes * (in_cache_ ? 1 : folds ? 3 : 2);
@@ -308,6 +341,7 @@ class Walk {
   const double element_bytes_;
   const bool in_cache_;
   const bool from_memory_;
+  const bool in_place_;
   Shape shape_;
   Builder::Options options_;
   std::vector<Rank> ranks_;  // walked, ascending
@@ -323,8 +357,8 @@ class Walk {
 }  // namespace
 
 PieceCost walk_piece(const Algorithm& algorithm, const Call& call, uint64_t piece_count,
-                     bool in_cache, bool from_memory, const Machine& machine) {
-  return Walk(algorithm, call, piece_count, in_cache, from_memory, machine).run();
+                     bool in_cache, bool from_memory, bool in_place, const Machine& machine) {
+  return Walk(algorithm, call, piece_count, in_cache, from_memory, in_place, machine).run();
 }
 
 }  // namespace gossamer

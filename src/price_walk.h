@@ -3,8 +3,9 @@
 // Per rank a processor clock and two ports, per host two ports to the other hosts. A round's sends
 // start when the rank is through with its last round; a message leaves when the transmit port is
 // free, arrives a latency after its last byte left (and not faster than the receive port takes
-// bytes), and is then received or folded in program order. Up to kWalkedRanksMax ranks all are
-// walked; above, a sample that assumes its peers are as far as the slowest of the sample.
+// bytes), and is then received or folded in program order. Where a link lends, nothing is received
+// into the place of a message before it has left. Up to kWalkedRanksMax ranks all are walked;
+// above, a sample that assumes its peers are as far as the slowest of the sample.
 //
 // Threads    Pure.
 // Units      Microseconds, bytes.
@@ -32,8 +33,8 @@ struct PieceCost {
 };
 
 // `piece_count` elements of the call; `in_cache`: what a piece wrote is still in the cache when it
-// is read; `from_memory`: the whole call's buffers exceed the cache.
+// is read; `from_memory`: the whole call's buffers exceed the cache; `in_place`: as if it were.
 PieceCost walk_piece(const Algorithm& algorithm, const Call& call, uint64_t piece_count,
-                     bool in_cache, bool from_memory, const Machine& machine);
+                     bool in_cache, bool from_memory, bool in_place, const Machine& machine);
 
 }  // namespace gossamer

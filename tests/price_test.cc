@@ -99,6 +99,34 @@ TEST(Price, PiecesHideLatencyBehindTheWire) {
   EXPECT_LT(cut, 1.02 * wire);
 }
 
+// In place, rank 0 of two may fold into what it sends once that has left, and rank 1 waits with its
+// send for that long; rank 1 itself needs scratch. Of two folds onto scratch neither waits.
+TEST(Price, WhatIsFoldedIntoWhatItSendsWaitsForTheSend) {
+  Machine m = one_rank_per_host(2);
+  m.other_host.lends = true;
+  const double wire = kBeta * 4e6;
+  const double fold = kGamma * 4e6;
+  Call call = floats(1'000'000);
+  EXPECT_NEAR(price(reduce_by("one_shot"), call, 1, m), kAlpha + 2 * wire + fold, 1e-6 * wire);
+  EXPECT_NEAR(price(reduce_by("recursive_doubling"), call, 1, m), kAlpha + wire + fold,
+              1e-6 * wire);
+  call.eager_bytes = 4'000'000;
+  EXPECT_NEAR(price(reduce_by("one_shot"), call, 1, m), kAlpha + wire + fold, 1e-6 * wire);
+  call.eager_bytes = 0;
+  m.other_host.lends = false;
+  EXPECT_NEAR(price(reduce_by("one_shot"), call, 1, m), kAlpha + wire + fold, 1e-6 * wire);
+}
+
+TEST(Price, ALinkMayMakeFoldedBytesDearer) {
+  const Call call = floats(1'000'000);
+  Machine m = one_rank_per_host(2);
+  const double doubling = price(reduce_by("recursive_doubling"), call, 1, m);
+  const double ring = price(reduce_by("ring"), call, 1, m);
+  m.other_host.fold_us_per_byte = kBeta;
+  EXPECT_NEAR(price(reduce_by("recursive_doubling"), call, 1, m), doubling + 4e6 * kBeta, 1);
+  EXPECT_NEAR(price(reduce_by("ring"), call, 1, m), ring + 2e6 * kBeta, 1) << "folds half";
+}
+
 TEST(Price, SharedCoresBoundItFromBelow) {
   const Call call = floats(1 << 20);
   for (const char* name : {"ring", "two_shot", "double_tree"}) {

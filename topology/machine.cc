@@ -54,6 +54,7 @@ LinkCost verbs_cost() {
   c.latency_us = 1.5;
   c.overhead_us = 0.3;
   c.wire_us_per_byte = 1 / 12e3;
+  c.lends = true;
   return c;
 }
 
@@ -75,6 +76,7 @@ LinkCost inside_cost(const std::string& transport) {
 LinkCost at_speed(LinkCost cost, const LinkSpeed& speed) {
   if (speed.bytes_per_us > 0) cost.wire_us_per_byte = 1 / speed.bytes_per_us;
   if (speed.byte_us > 0) cost.send_us_per_byte = cost.recv_us_per_byte = speed.byte_us;
+  if (speed.fold_byte_us > 0) cost.fold_us_per_byte = speed.fold_byte_us;
   if (speed.message_us > 0) {
     cost.overhead_us = speed.message_us;
     cost.latency_us = std::max(cost.latency_us, speed.message_us);

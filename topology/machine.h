@@ -33,6 +33,7 @@ struct LinkSpeed {
   double bytes_per_us = 0;  // one way
   double message_us = 0;    // processor time of a message at each end, beyond its bytes
   double byte_us = 0;       // processor time of a byte at each end
+  double fold_byte_us = 0;  // and more, of a byte that is folded on arrival
 };
 
 // `ranks` on this one host over `transport` ("shm", "tcp", "ucx", "ucx+shm", "verbs", "loopback").

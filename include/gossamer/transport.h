@@ -82,6 +82,7 @@ struct Limits {
   double bytes_per_us = 0;  // of one link, one way
   double message_us = 0;    // processor time of a message at each end, beyond its bytes
   double byte_us = 0;       // processor time of a byte at each end
+  double fold_byte_us = 0;  // and more, of a byte that a Sink combines
 };
 
 // What went wrong, in a form that can be made on the hot path and passed on to other ranks.

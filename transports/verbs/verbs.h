@@ -47,7 +47,8 @@ class Verbs final : public Transport {
             .awake = std::chrono::microseconds(200),
             .bytes_per_us = devices_.bytes_per_us(),
             .message_us = devices_.in_software() ? kSoftwareMessageUs : 0,
-            .byte_us = devices_.in_software() ? kSoftwareByteUs : 0};
+            .byte_us = devices_.in_software() ? kSoftwareByteUs : 0,
+            .fold_byte_us = devices_.in_software() ? kSoftwareFoldByteUs : 0};
   }
   Code open(Rank peer, Fault* fault) noexcept override;
   Status pin(std::span<std::byte> span) override { return cache_->pin(span); }

@@ -40,6 +40,9 @@ constexpr std::array kVariables{
     EnvVariable{"GOSSAMER_IB_TC", "0", "traffic class of RDMA traffic, 0 to 255 (4 x DSCP)"},
     EnvVariable{"GOSSAMER_IB_PCI_RELAXED_ORDERING", "2",
                 "devices may write memory in any order: 0 no, 1 yes, 2 where that is possible"},
+    EnvVariable{"GOSSAMER_IB_READ", "0",
+                "1: receivers read long messages over RDMA, where both ends say so; 0: senders "
+                "write them"},
     EnvVariable{"GOSSAMER_IB_SPREAD", "lane",
                 "lane: a rank's lanes use its RDMA ports in turn; rank: rank r uses port r alone"},
     EnvVariable{"GOSSAMER_SHM_READ", "1",

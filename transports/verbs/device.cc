@@ -15,7 +15,7 @@ namespace gossamer::verbs {
 namespace {
 
 constexpr uint32_t kPairsPerQueue = 8;
-constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
+constexpr int kReadsMax = 8;
 
 bool is_ipv4(const ibv_gid& gid) {
   constexpr uint8_t kPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
@@ -183,6 +183,8 @@ Status Devices::open_device(ibv_device* handle, const std::vector<uint8_t>& numb
   ibv_device_attr attributes{};
   (void)library_->query_device(device->context, &attributes);
   device->cqe_max = attributes.max_cqe;
+  device->reads = static_cast<uint8_t>(std::clamp(
+      std::min(attributes.max_qp_rd_atom, attributes.max_qp_init_rd_atom), 0, kReadsMax));
   device->in_software = is_software(attributes);
   device->pd = library_->alloc_pd(device->context);
   if (device->pd == nullptr) return refused(device->name, "no protection domain", errno);
@@ -259,6 +261,13 @@ bool Devices::in_software() const {
                      [](const Port& port) { return port.device->in_software; });
 }
 
+uint8_t Devices::reads() const {
+  if (!settings_.reads || devices_.empty()) return 0;
+  uint8_t least = kReadsMax;
+  for (const auto& device : devices_) least = std::min(least, device->reads);
+  return least;
+}
+
 Result<CompletionQueue*> Devices::queue_for(Device* device, int entries) {
   if (!device->queues.empty() && device->queues.back()->pairs < device->queues.back()->pairs_max) {
     ++device->queues.back()->pairs;
@@ -280,11 +289,13 @@ Result<CompletionQueue*> Devices::queue_for(Device* device, int entries) {
 }
 
 ibv_mr* Devices::region_of(const Device& device, std::span<std::byte> memory) const {
-  if (!relaxed_) return library_->reg_mr(device.pd, memory.data(), memory.size(), kAccess);
+  const int access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
+                     (settings_.reads ? IBV_ACCESS_REMOTE_READ : 0);
+  if (!relaxed_) return library_->reg_mr(device.pd, memory.data(), memory.size(), access);
   // An access right that a device or kernel need not know, and then ignores.
   return library_->reg_mr_iova2(device.pd, memory.data(), memory.size(),
                                 reinterpret_cast<uintptr_t>(memory.data()),
-                                kAccess | IBV_ACCESS_RELAXED_ORDERING);
+                                access | IBV_ACCESS_RELAXED_ORDERING);
 }
 
 void* Devices::register_memory(std::span<std::byte> pages, std::string* why) {

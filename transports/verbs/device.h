@@ -44,6 +44,7 @@ struct Device {
   ibv_pd* pd = nullptr;
   ibv_comp_channel* channel = nullptr;
   int cqe_max = 0;
+  uint8_t reads = 0;         // that a queue pair may have under way, and may serve
   bool in_software = false;  // a processor of this host sends, within the call that posts
   std::vector<std::unique_ptr<CompletionQueue>> queues;
 };
@@ -89,6 +90,8 @@ class Devices final : public Registrar {
   // Of the slowest port; as Limits has them.
   double bytes_per_us() const;
   bool in_software() const;  // any of them
+  // Reads that a connection may have under way, on any port; 0: long messages are written.
+  uint8_t reads() const;
   const Settings& settings() const { return settings_; }
   // A region that the device, and peers through it, may write; null: errno says why not.
   ibv_mr* region_of(const Device& device, std::span<std::byte> memory) const;

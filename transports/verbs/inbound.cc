@@ -39,6 +39,8 @@ void Pair::receive_note(const Note& note) {
     regions_[note.slot] = {note.address, note.bytes, note.key};
     return;
   }
+  if (note.kind == NoteKind::kTaken) return receive_taken_note(note);
+  if (note.kind == NoteKind::kOffered) return receive_offer_note(note);
   const bool direct = note.kind == NoteKind::kDirect;
   // After a move the receiver tells of all that it has not completed, of which some may be sent.
   if (static_cast<int32_t>(note.sequence - oldest_that_waits()) < 0) return;
@@ -120,9 +122,13 @@ Code Pair::deliver(std::vector<Token>* done, Fault* fault) {
         return corrupt(fault);
       }
       complete = true;
-    } else {
+    } else if (!pull_.active) {
       const Code code = take_record(arrival, &posted, &complete, fault);
       if (code != Code::kOk) return code;
+    }
+    if (pull_.active) {
+      complete = pull(&posted);
+      if (!complete) break;
     }
     arrivals_.pop();
     if (!complete) continue;
@@ -149,9 +155,10 @@ Code Pair::take_record(const Arrival& arrival, Posted* posted, bool* complete, F
     return Code::kMismatch;
   }
   const uint64_t run = header.run_bytes;
-  const bool announces = header.kind == RecordKind::kAnnounce;
+  const bool offers = header.kind == RecordKind::kOffer;
+  const bool without = offers || header.kind == RecordKind::kAnnounce;
   if (run > header.message_bytes - arrived_ || run > kChunkBytes ||
-      (run == 0 && header.message_bytes != 0 && !announces)) {
+      (run == 0 && header.message_bytes != 0 && !without) || (offers && reads_ == 0)) {
     nonsense("a record of the wrong length");
     return corrupt(fault);
   }
@@ -166,7 +173,9 @@ Code Pair::take_record(const Arrival& arrival, Posted* posted, bool* complete, F
     }
   }
   consumed_ = arrival.position + record_pages(run);
-  *complete = !announces && arrived_ == header.message_bytes;
+  *complete = !without && arrived_ == header.message_bytes;
+  posted->announced = posted->announced || header.kind == RecordKind::kAnnounce;
+  if (offers) begin_pull(header, posted);
   return Code::kOk;
 }
 
@@ -238,7 +247,11 @@ bool Pair::tell(Posted* posted) {
 
 void Pair::tell_all() {
   if (!usable()) return;
-  for (; untold_ < sinks_.size(); ++untold_) {
+  if (owes_word_) tell_pulled();
+  // Senders that offer wait for word only of what they have announced.
+  const bool wanted = reads_ == 0 || (!sinks_.empty() && sinks_.front().announced);
+  const uint32_t last = !wanted ? 0 : reads_ > 0 ? 1 : sinks_.size();
+  for (; untold_ < last; ++untold_) {
     if (!tell(&sinks_[untold_])) {
       lacks_room_ = true;
       return;

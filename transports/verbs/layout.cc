@@ -10,7 +10,7 @@ namespace gossamer::verbs {
 namespace {
 
 constexpr uint32_t kMagic = 0x42565347;  // "GSVB"
-constexpr uint16_t kVersion = 2;
+constexpr uint16_t kVersion = 3;
 constexpr uint8_t kLittle = 1;
 
 void write_pair(const PairSetup& pair, WireWriter* writer) {
@@ -25,7 +25,8 @@ void write_pair(const PairSetup& pair, WireWriter* writer) {
   writer->bytes(pair.gid);
   writer->u64(pair.ring_address);
   writer->u32(pair.ring_key);
-  writer->zeros(4);
+  writer->u8(pair.reads);
+  writer->zeros(3);
 }
 
 PairSetup read_pair(WireReader* reader) {
@@ -42,7 +43,8 @@ PairSetup read_pair(WireReader* reader) {
   std::copy(gid.begin(), gid.end(), pair.gid.begin());
   pair.ring_address = reader->u64();
   pair.ring_key = reader->u32();
-  reader->bytes(4);
+  pair.reads = reader->u8();
+  reader->bytes(3);
   return pair;
 }
 

@@ -5,7 +5,7 @@
 //   with
 //            immediate data that says where. A record begins on a page, never wraps, and holds a
 //            header and a run of a message's bytes.
-//   Note     64 bytes sent into a receive slot: what a receiver tells its sender.
+//   Note     64 bytes sent into a receive slot: what a receiver tells its sender, mostly.
 //   Flag     immediate data with kDirectFlag: the message of that sequence number is complete in
 //            the memory that its receiver had named.
 //   Units    both ends are little-endian; the setup says so.
@@ -32,6 +32,7 @@ enum class RecordKind : uint32_t {
   kStaged,    // a run that the sender copied
   kLent,      // a run from where the sender's caller keeps it
   kAnnounce,  // no bytes: a long message waits for its receiver's word
+  kOffer,     // no bytes: a long message to be read from where the header says
 };
 
 struct RecordHeader {
@@ -41,7 +42,10 @@ struct RecordHeader {
   uint64_t message_bytes = 0;
   uint64_t run_bytes = 0;
   uint64_t consumed = 0;  // of the ring in the other direction, as a position
-  std::array<uint64_t, 3> unused{};
+  uint64_t address = 0;   // kOffer: where the message lies, while the pair has made so many moves
+  uint32_t key = 0;
+  uint32_t attempt = 0;
+  uint64_t unused = 0;
 };
 inline constexpr uint32_t kHeaderBytes = 64;
 static_assert(sizeof(RecordHeader) == kHeaderBytes);
@@ -51,6 +55,8 @@ enum class NoteKind : uint32_t {
   kRegion,      // slot, address, key, bytes: memory of the receiver's, named once
   kDirect,      // write message `sequence` to slot + address (an offset)
   kStream,      // send message `sequence` through the ring
+  kTaken,       // all that was offered up to message `sequence` has been read
+  kOffered,     // a sender's: after a move, message `sequence` is to be read at address, with key
 };
 
 struct Note {
@@ -77,6 +83,7 @@ struct PairSetup {
   QueueSetup notes;
   uint16_t lid = 0;
   uint8_t mtu = 0;
+  uint8_t reads = 0;  // that it serves at a time; 0: none
   bool ethernet = false;
   uint32_t gid_type = 0;
   std::array<std::byte, 16> gid{};

@@ -21,7 +21,7 @@ uint64_t whole_pages(uint64_t bytes) {
 }  // namespace
 
 Code Pair::send(const Message& message, Token token) {
-  if (outgoing_.size() + lent_ >= kWindow) return Code::kAgain;
+  if (outgoing_.size() + lent_ + offered_.size() >= kWindow) return Code::kAgain;
   Outgoing out;
   out.message = message;
   out.token = token;
@@ -39,11 +39,12 @@ Pair::Pushed Pair::push(Outgoing* out) {
   if (!usable()) return Pushed::kBlocked;
   if (out->message.bytes <= kEagerBytes) return push_short(out);
   const Grant* const grant = grant_for(*out);
-  if (grant == nullptr) return Pushed::kBlocked;
+  if (grant == nullptr && reads_ == 0) return Pushed::kBlocked;
   if (!out->looked_up) {
     out->memory = shared_.cache->acquire(out->message.data, out->message.bytes);
     out->looked_up = true;
   }
+  if (grant == nullptr) return offer(out);
   const bool direct = grant->direct && out->memory != nullptr && !out->streams;
   const Pushed pushed = direct ? push_direct(out, *grant) : push_stream(out);
   if (pushed != Pushed::kBlocked) grants_.pop();
@@ -83,6 +84,11 @@ void Pair::begin_record(uint64_t position, RecordKind kind, const Outgoing& out,
   header.message_bytes = out.message.bytes;
   header.run_bytes = run;
   header.consumed = consumed_;
+  if (kind == RecordKind::kOffer) {
+    header.address = reinterpret_cast<uintptr_t>(out.message.data);
+    header.key = Devices::region(out.memory->handle, *port_->device)->rkey;
+    header.attempt = attempt_;
+  }
   told_ = consumed_;
   std::memcpy(mirror_ + position % shared_.ring_bytes, &header, sizeof header);
 }
@@ -112,19 +118,22 @@ void Pair::fly(Outgoing* out, Sent* last) {
 }
 
 void Pair::announce_late() {
-  uint64_t position = 0;
   if (!usable() || again_ > 0 || outgoing_.empty()) return;
   Outgoing& out = outgoing_.front();
-  if (out.announced || out.message.bytes <= kEagerBytes || grant_for(out) != nullptr ||
-      !claim(kHeaderBytes, &position)) {
-    return;
-  }
-  out.announced = true;
-  begin_record(position, RecordKind::kAnnounce, out, 0);
+  if (out.announced || out.message.bytes <= kEagerBytes || grant_for(out) != nullptr) return;
+  announce(&out);
+  post();
+}
+
+// Unless there is no room now.
+void Pair::announce(Outgoing* out) {
+  uint64_t position = 0;
+  if (out->announced || !claim(kHeaderBytes, &position)) return;
+  out->announced = true;
+  begin_record(position, RecordKind::kAnnounce, *out, 0);
   Sent record{.position = position, .in_mirror = kHeaderBytes};
   write_record(&record);
   keep(record);
-  post();
 }
 
 // Entries stay until the peer's device confirms them.
@@ -270,6 +279,11 @@ void Pair::advance_sends(std::vector<Token>* done) {
       --lent_;
     }
     sent_.pop();
+  }
+  for (; offers_taken_ > 0; --offers_taken_) {
+    done->push_back(offered_.front().token);
+    release(&offered_.front().memory);
+    offered_.pop();
   }
   if (!send_again()) return;
   for (; !outgoing_.empty(); outgoing_.pop()) {

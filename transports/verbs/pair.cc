@@ -28,7 +28,8 @@ Pair::~Pair() {
 
 Status Pair::create() {
   const uint64_t ring = shared_.ring_bytes;
-  memory_bytes_ = 2 * ring + (kNoteReceives + kSends) * sizeof(Note);
+  const uint64_t notes = (kNoteReceives + kSends) * sizeof(Note);
+  memory_bytes_ = 2 * ring + notes + (shared_.devices->reads() > 0 ? kPulls * kPullBytes : 0);
   void* const memory = ::mmap(nullptr, memory_bytes_, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) {
@@ -38,6 +39,7 @@ Status Pair::create() {
   mirror_ = memory_ + ring;
   slots_ = mirror_ + ring;
   notes_to_send_ = slots_ + kNoteReceives * sizeof(Note);
+  landing_ = slots_ + notes;
   return Status::ok();
 }
 
@@ -54,6 +56,7 @@ Status Pair::attach(Port* port) {
   broken_ = stopped_ = false;
   why_.clear();
   taken_when_attached_ = taken_;
+  reset_pull();
   Device* const device = port_->device;
   region_ = shared_.devices->region_of(*device, std::span(memory_, memory_bytes_));
   if (region_ == nullptr) {
@@ -84,6 +87,7 @@ PairSetup Pair::setup() const {
   std::memcpy(setup.gid.data(), port_->gid.raw, setup.gid.size());
   setup.ring_address = reinterpret_cast<uint64_t>(memory_);
   setup.ring_key = region_->rkey;
+  setup.reads = shared_.devices->reads();
   return setup;
 }
 
@@ -99,6 +103,7 @@ Status Pair::connect(const PairSetup& remote) {
   }
   remote_ring_ = remote.ring_address;
   remote_key_ = remote.ring_key;
+  reads_ = std::min(shared_.devices->reads(), remote.reads);
   const Status connected = data_->connect(remote, remote.data);
   return connected ? notes_->connect(remote, remote.notes) : connected;
 }
@@ -215,10 +220,14 @@ void Pair::forget() {
   for (; !sent_.empty(); sent_.pop()) {
     if (sent_.front().ends) release(&sent_.front().out.memory);
   }
+  for (; !offered_.empty(); offered_.pop()) release(&offered_.front().memory);
   for (; !sinks_.empty(); sinks_.pop()) release(&sinks_.front().memory);
+  pull_.active = false;
+  readings_.clear();
+  relocated_.clear();
   arrivals_.clear();
   grants_.clear();
-  untold_ = lent_ = again_ = 0;
+  untold_ = lent_ = again_ = offers_taken_ = 0;
 }
 
 void Pair::flush() {

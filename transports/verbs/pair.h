@@ -11,6 +11,8 @@
 //              sink in registered memory says where: the bytes are written straight there, and a
 //              flag after them. Any other says "stream": runs go through the ring, from the
 //              caller's memory where that is registered, and are folded straight from it.
+//   Reads      Where both ends have set GOSSAMER_IB_READ, the sender does not wait for a note: it
+//              offers a long message in registered memory, and the receiver reads it (pulls.cc).
 //   Announce   a long message whose note has not come for some milliseconds is announced, so that
 //              a receiver that expects another finds out.
 //   Credits    a record takes whole pages of the ring, so the ring bounds how many there are.
@@ -49,10 +51,12 @@ inline constexpr uint64_t kEagerBytes = 8192;  // longer messages wait for their
 // Of a message, at most, in one record. With its header it fills sixteen pages, which most often
 // are as many packets: a tail of 64 bytes would cost one more.
 inline constexpr uint64_t kChunkBytes = 64 * 1024 - kHeaderBytes;
-inline constexpr uint32_t kReceives = 512;      // slots for records and flags
-inline constexpr uint32_t kNoteReceives = 256;  // slots for notes
-inline constexpr uint32_t kSends = 128;         // requests under way, of either kind
-inline constexpr uint32_t kRegions = 1024;      // named at a time in one direction
+inline constexpr uint32_t kReceives = 512;         // slots for records and flags
+inline constexpr uint32_t kNoteReceives = 256;     // slots for notes
+inline constexpr uint32_t kSends = 128;            // requests under way, of either kind
+inline constexpr uint32_t kRegions = 1024;         // named at a time in one direction
+inline constexpr uint32_t kPulls = 8;              // reads under way
+inline constexpr uint64_t kPullBytes = 64 * 1024;  // of one that lands in memory of ours
 
 // What all pairs of a transport share.
 struct Shared {
@@ -87,7 +91,7 @@ class Pair {
   uint64_t consumed() const { return consumed_; }
   Status resume(uint64_t taken, uint64_t consumed);
   // From now on it sends.
-  void go() { going_ = true; }
+  void go();
   void set_attempt(uint32_t attempt) { attempt_ = attempt; }
   // Whether anything was confirmed or taken since it was attached.
   bool proved_itself() const { return data_->confirmed() > 0 || taken_ != taken_when_attached_; }
@@ -114,8 +118,10 @@ class Pair {
   void probe();
   bool flushed() const { return broken() || (going_ && again_ == 0 && data_->idle()); }
 
-  bool needs() const { return !outgoing_.empty() || lent_ > 0 || !sinks_.empty(); }
-  bool waits_for_sends() const { return lent_ > 0 || lacks_room_; }
+  bool needs() const {
+    return !outgoing_.empty() || lent_ > 0 || !offered_.empty() || !sinks_.empty();
+  }
+  bool waits_for_sends() const { return lent_ > 0 || lacks_room_ || !readings_.empty(); }
   // It does not work any more, and was not stopped.
   bool broken() const { return going_ && (broken_ || data_->failed() || notes_->failed()); }
   const std::string& why() const;
@@ -155,6 +161,7 @@ class Pair {
     Token token = 0;
     uint32_t sequence = 0;
     bool direct = false;
+    bool announced = false;  // its sender waits for word
     Registration* memory = nullptr;
   };
   struct Arrival {  // a record at a ring position, or a flag
@@ -174,6 +181,18 @@ class Pair {
     uint64_t address = 0;
     uint64_t bytes = 0;
     uint32_t key = 0;
+  };
+  struct Pull {  // of the first sink's message, which was offered
+    bool active = false;
+    bool known = false;  // where it lies, under the connections of now
+    uint64_t address = 0;
+    uint32_t key = 0;
+    uint64_t asked = 0;  // bytes that were taken, or that reads under way will bring
+    RecordHeader header;
+  };
+  struct Reading {
+    uint64_t request = 0;
+    uint64_t bytes = 0;
   };
   enum class Pushed : uint8_t { kDone, kLent, kBlocked };
 
@@ -195,6 +214,7 @@ class Pair {
   // outbound.cc
   Pushed push(Outgoing* out);
   Pushed push_short(Outgoing* out);
+  void announce(Outgoing* out);
   Pushed push_direct(Outgoing* out, const Grant& grant);
   Pushed push_stream(Outgoing* out);
   const Grant* grant_for(const Outgoing& out);
@@ -207,6 +227,18 @@ class Pair {
   bool send_again();
   uint32_t oldest_that_waits();
   void advance_sends(std::vector<Token>* done);
+
+  // pulls.cc
+  Pushed offer(Outgoing* out);
+  void receive_offer_note(const Note& note);
+  void receive_taken_note(const Note& note);
+  void begin_pull(const RecordHeader& header, Posted* posted);
+  bool locate();
+  bool pull(Posted* posted);
+  void take_run(const Posted& posted, uint64_t bytes);
+  bool ask(const Posted& posted);
+  void reset_pull();
+  void tell_pulled();
 
   // inbound.cc
   void receive_note(const Note& note);
@@ -238,12 +270,14 @@ class Pair {
   std::byte* mirror_ = nullptr;
   std::byte* slots_ = nullptr;
   std::byte* notes_to_send_ = nullptr;  // by request
+  std::byte* landing_ = nullptr;        // of reads
   ibv_mr* region_ = nullptr;
   uint64_t remote_ring_ = 0;
   uint32_t remote_key_ = 0;
   bool broken_ = false;
   std::string why_;
   const char* nonsense_ = nullptr;  // what the peer wrote that makes no sense
+  uint8_t reads_ = 0;               // under way at a time, each way; 0: long messages are written
 
   // sending
   uint64_t head_ = 0;           // where the next record goes, as a position that only grows
@@ -255,6 +289,8 @@ class Pair {
   uint32_t again_ = 0;          // the last so many of `sent_` have to be sent again
   uint32_t taken_by_peer_ = 0;  // the first so many of `sent_`, though not confirmed
   Queue<Outgoing, kWindow> outgoing_;
+  Queue<Outgoing, kWindow> offered_;
+  uint32_t offers_taken_ = 0;  // the first so many of `offered_` have been read
   Queue<Sent, kSends> sent_;
   Queue<Grant, kWindow> grants_;
   std::vector<Region> regions_;  // the peer's, by slot
@@ -271,6 +307,12 @@ class Pair {
   uint32_t untold_ = 0;           // the first sink that may have to be told of, as an index
   Queue<Posted, kWindow> sinks_;
   Queue<Arrival, 512> arrivals_;
+  Pull pull_;
+  Queue<Reading, kPulls> readings_;
+  Queue<Grant, kWindow> relocated_;  // where offers lie since the last move
+  uint32_t last_pulled_ = 0;         // sequence
+  bool has_pulled_ = false;
+  bool owes_word_ = false;                        // that `last_pulled_` was
   std::unordered_map<uint64_t, uint32_t> named_;  // registration to slot
   std::vector<uint64_t> slot_owner_;              // slot to registration
   uint32_t next_slot_ = 0;

@@ -67,6 +67,7 @@ Status QueuePair::initialise() {
   attributes.qp_state = IBV_QPS_INIT;
   attributes.port_num = port_->number;
   attributes.qp_access_flags = IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_LOCAL_WRITE;
+  if (devices_.reads() > 0) attributes.qp_access_flags |= IBV_ACCESS_REMOTE_READ;
   const int error = library_.modify_qp(
       handle_, &attributes, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
   if (error == 0) return Status::ok();
@@ -81,7 +82,8 @@ Status QueuePair::connect(const PairSetup& remote, const QueueSetup& end) {
   a.path_mtu = static_cast<ibv_mtu>(std::min<int>(remote.mtu, port_->mtu));
   a.dest_qp_num = end.number;
   a.rq_psn = end.first_packet;
-  a.max_dest_rd_atomic = 1;
+  const uint8_t reads = devices_.reads();
+  a.max_dest_rd_atomic = std::max<uint8_t>(reads, 1);
   a.min_rnr_timer = kReceiverNotReady;
   a.ah_attr.port_num = port_->number;
   a.ah_attr.dlid = remote.lid;
@@ -104,7 +106,7 @@ Status QueuePair::connect(const PairSetup& remote, const QueueSetup& end) {
     a.retry_cnt = settings.retries;
     a.rnr_retry = kWaitForReceiver;
     a.sq_psn = first_packet_;
-    a.max_rd_atomic = 1;
+    a.max_rd_atomic = std::max<uint8_t>(std::min(reads, remote.reads), 1);
     error = library_.modify_qp(handle_, &a,
                                IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
                                    IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
@@ -167,7 +169,8 @@ void QueuePair::post() {
   ibv_send_wr* noticed = nullptr;
   for (uint32_t i = 0; i < chained_; ++i) {
     chain_[i].next = i + 1 < chained_ ? &chain_[i + 1] : nullptr;
-    if (chain_[i].opcode != IBV_WR_RDMA_WRITE) noticed = &chain_[i];
+    const ibv_wr_opcode opcode = chain_[i].opcode;
+    if (opcode != IBV_WR_RDMA_WRITE && opcode != IBV_WR_RDMA_READ) noticed = &chain_[i];
   }
   if (noticed != nullptr) noticed->send_flags |= IBV_SEND_SOLICITED;
   chained_ = 0;

@@ -18,6 +18,7 @@ Result<Settings> Settings::read() {
   s.traffic_class = number("GOSSAMER_IB_TC", s.traffic_class, 0, 255);
   s.relaxed_ordering =
       static_cast<RelaxedOrdering>(number("GOSSAMER_IB_PCI_RELAXED_ORDERING", 2, 0, 2));
+  s.reads = number("GOSSAMER_IB_READ", 0, 0, 1) != 0;
   if (!bad) return bad;
   return s;
 }

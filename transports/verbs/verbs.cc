@@ -202,6 +202,7 @@ Code Verbs::recv(Rank peer, Lane lane, const Sink& sink, Token token, Fault* fau
   }
   Pair& pair = pair_at(peer, lane);
   const Code code = pair.recv(sink, token, fault);
+  if (pair.postpones()) list(&pair);
   if (pair.broken()) urgent_ = true;
   if (code != Code::kOk && code != Code::kPending && code != Code::kAgain) return fail(fault);
   return code;

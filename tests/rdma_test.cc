@@ -17,8 +17,10 @@ struct Way {
   const char* name;
   const char* transport;
   const char* tls;  // UCX_TLS
+  const char* reads = "0";
 };
 constexpr Way kVerbs{"verbs", "verbs", ""};
+constexpr Way kVerbsReading{"verbs_reading", "verbs", "", "1"};
 constexpr Way kUcxRc{"ucx_rc", "ucx", "rc_verbs,ud_verbs,self"};
 constexpr Way kUcxUd{"ucx_ud", "ucx", "ud_verbs,self"};
 
@@ -46,6 +48,7 @@ void choose(const Way& way, Rank rank) {
   const std::string device = "rxe" + std::to_string(rank % devices());
   ::setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
   ::setenv("GOSSAMER_IB_HCA", ("=" + device).c_str(), 1);
+  ::setenv("GOSSAMER_IB_READ", way.reads, 1);
   if (*way.tls == '\0') return;
   ::setenv("UCX_TLS", way.tls, 1);
   ::setenv("UCX_NET_DEVICES", (device + ":1").c_str(), 1);
@@ -105,7 +108,7 @@ TEST_P(Rdma, EveryAlgorithmIsExact) {
   if (!HasFailure()) run_all(GetParam(), 3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Over, Rdma, testing::Values(kVerbs, kUcxRc, kUcxUd),
+INSTANTIATE_TEST_SUITE_P(Over, Rdma, testing::Values(kVerbs, kVerbsReading, kUcxRc, kUcxUd),
                          [](const auto& way) { return std::string(way.param.name); });
 
 }  // namespace

@@ -36,10 +36,13 @@ in_turn='
     echo "== $((SECONDS - begun)) s"
   done
   exit $failed'
-commands=("./verbs_test --gtest_brief=1" "./rdma_test --gtest_brief=1 --gtest_filter='*verbs'")
+commands=("./verbs_test --gtest_brief=1"
+  "./verbs_ports_test --gtest_brief=1 --gtest_filter='*AllReducesGoOn*:*ThatReads*'"
+  "./rdma_test --gtest_brief=1 --gtest_filter='*/verbs'")
 if [ $all -eq 1 ]; then
   perf="GOSSAMER_IB_SPREAD=rank ./gossamer perf"
   commands=("./verbs_test --gtest_brief=1"
+    "./verbs_ports_test --gtest_brief=1"
     "./registration_cache_test --gtest_brief=1"
     "./rdma_test --gtest_brief=1"
     "./killed_test --gtest_brief=1 --gtest_filter='*Verbs'"
@@ -55,8 +58,9 @@ if [ $all -eq 1 ]; then
   for shape in "delay 2ms 200us loss 0.1%" "delay 20ms loss 0.01%"; do
     echo "== links with $shape"
     run --netem "$shape" -- bash -c "$in_turn" rdma \
-      "./verbs_test --gtest_brief=1 --gtest_filter='VerbsPorts*:*LinkThat*'" \
-      "./rdma_test --gtest_brief=1 --gtest_filter='*verbs'" || code=$?
+      "./verbs_test --gtest_brief=1 --gtest_filter='*LinkThat*'" \
+      "./verbs_ports_test --gtest_brief=1" \
+      "./rdma_test --gtest_brief=1 --gtest_filter='*/verbs*'" || code=$?
   done
 fi
 exit $code

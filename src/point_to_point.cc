@@ -26,8 +26,7 @@ Code PointToPoint::advance(Fault* fault) noexcept {
   bool any_waits = false;
   size_t kept = 0;
   Code failed = Code::kOk;
-  for (size_t i = 0; i < waiting_.size(); ++i) {
-    Letter* const letter = waiting_[i];
+  for (Letter* const letter : waiting_) {  // those that go on waiting move to the front
     const auto direction = static_cast<size_t>(letter->sends ? 0 : 1);
     const bool from_any = letter->peer < 0;
     bool held = failed != Code::kOk || (!letter->sends && any_waits);

@@ -117,6 +117,7 @@ ncclResult_t init_all(ncclComm_t* comms, int count, const int* devices) {
     jobs.push_back(job_of(&comms[i], *id));
   }
   std::vector<uint64_t> lives;
+  lives.reserve(jobs.size());
   for (const Job& job : jobs) lives.push_back(job.life);
   const ncclResult_t result = run_jobs(std::move(jobs));
   if (result == ncclSuccess) return result;

@@ -49,6 +49,7 @@
 namespace gossamer::ucx {
 
 struct Api {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a member's name cannot be put in parentheses
 #define GOSSAMER_UCP_MEMBER(name) decltype(&::name) name = nullptr;
   GOSSAMER_UCP_FUNCTIONS(GOSSAMER_UCP_MEMBER)
 #undef GOSSAMER_UCP_MEMBER

@@ -180,7 +180,7 @@ std::string Fabric::address() const {
   ucp_address_t* address = nullptr;
   size_t bytes = 0;
   if (ucp().ucp_worker_get_address(worker_, &address, &bytes) != UCS_OK) return {};
-  const std::string text(reinterpret_cast<const char*>(address), bytes);
+  std::string text(reinterpret_cast<const char*>(address), bytes);
   ucp().ucp_worker_release_address(worker_, address);
   return text;
 }
@@ -275,7 +275,7 @@ void Fabric::close(std::span<ucp_ep* const> endpoints) {
     closing.push_back(ucp().ucp_ep_close_nbx(endpoint, &param));
   }
   const auto end = std::chrono::steady_clock::now() + kCloseTime;
-  for (const ucs_status_ptr_t request : closing) {
+  for (void* const request : closing) {
     if (!UCS_PTR_IS_PTR(request)) continue;
     while (ucp().ucp_request_check_status(request) == UCS_INPROGRESS &&
            std::chrono::steady_clock::now() < end) {

@@ -45,7 +45,7 @@ bool Ucx::send_note(Pipe* pipe, Kind kind, uint32_t number, const Header& about,
   param.flags = UCP_AM_SEND_FLAG_EAGER;
   param.cb.send = &note_sent;
   param.user_data = &note;
-  const ucs_status_ptr_t request =
+  void* const request =
       ucp().ucp_am_send_nbx(pipe->link->endpoint, kRecordId, &note.header, sizeof(Header),
                             note.payload.data(), sizeof extent + key.size(), &param);
   if (UCS_PTR_IS_ERR(request)) {

@@ -88,7 +88,7 @@ bool Ucx::send_record(Departure* left, Kind kind, const void* bytes, uint64_t co
   param.cb.send = lent ? &sent : &forgotten;
   param.user_data = left->out;
   const bool whole = kind == Kind::kData && count == left->header.bytes;
-  const ucs_status_ptr_t request =
+  void* const request =
       ucp().ucp_am_send_nbx(pipe->link->endpoint, kRecordId, &left->header,
                             whole ? kShortHeaderBytes : sizeof(Header), bytes, count, &param);
   if (UCS_PTR_IS_ERR(request)) {
@@ -248,8 +248,8 @@ void Ucx::send_credit(Pipe* pipe) {
   param.flags = UCP_AM_SEND_FLAG_EAGER;
   param.cb.send = &credit_sent;
   param.user_data = pipe;
-  const ucs_status_ptr_t request = ucp().ucp_am_send_nbx(
-      pipe->link->endpoint, kRecordId, &pipe->credit, sizeof(Header), nullptr, 0, &param);
+  void* const request = ucp().ucp_am_send_nbx(pipe->link->endpoint, kRecordId, &pipe->credit,
+                                              sizeof(Header), nullptr, 0, &param);
   if (UCS_PTR_IS_ERR(request)) {
     on_broken(pipe->link, ucp().ucs_status_string(UCS_PTR_STATUS(request)));
   } else if (request != nullptr) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <thread>
+#include <utility>
 
 #include "src/auth.h"
 #include "src/env.h"
@@ -43,9 +44,9 @@ uint64_t proof_of(const TransportConfig& config, Rank from, Rank to) {
 
 }  // namespace
 
-Ucx::Ucx(const TransportConfig& config, const Options& options)
+Ucx::Ucx(const TransportConfig& config, Options options)
     : config_(config),
-      options_(options),
+      options_(std::move(options)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       control_(config, epoll_),
       links_(static_cast<size_t>(config.size)) {
@@ -59,7 +60,7 @@ Status Ucx::begin() {
     return Status::error(Code::kInvalidArgument, "ucx carries at most 16777215 ranks");
   }
   if (epoll_ < 0) return Status::error(Code::kSystem, "epoll_create1: " + system_text(errno));
-  const Status listening = control_.listen();
+  Status listening = control_.listen();
   if (!listening) return listening;
   const Choice choice = split_tls(options_.tls.empty() ? env_string("UCX_TLS") : options_.tls);
   Status failed;
@@ -210,9 +211,8 @@ void Ucx::say_hello(Pipe* pipe) {
   ucp_request_param_t hello{};
   hello.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
   hello.flags = UCP_AM_SEND_FLAG_EAGER | UCP_AM_SEND_FLAG_REPLY;
-  const ucs_status_ptr_t sent =
-      ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe->credit, sizeof(Header),
-                            pipe->welcome.data(), pipe->welcome.size(), &hello);
+  void* const sent = ucp().ucp_am_send_nbx(link->endpoint, kRecordId, &pipe->credit, sizeof(Header),
+                                           pipe->welcome.data(), pipe->welcome.size(), &hello);
   if (UCS_PTR_IS_PTR(sent)) ucp().ucp_request_free(sent);
 }
 
@@ -306,7 +306,7 @@ void Ucx::say_farewell() {
     flushes.push_back(ucp().ucp_ep_flush_nbx(link->endpoint, &flush));
   }
   const auto end = std::chrono::steady_clock::now() + kFarewellTime;
-  for (const ucs_status_ptr_t request : flushes) {
+  for (void* const request : flushes) {
     if (!UCS_PTR_IS_PTR(request)) continue;
     while (ucp().ucp_request_check_status(request) == UCS_INPROGRESS &&
            std::chrono::steady_clock::now() < end) {

@@ -26,7 +26,7 @@ namespace gossamer::ucx {
 
 class Ucx final : public Transport {
  public:
-  Ucx(const TransportConfig& config, const Options& options);
+  Ucx(const TransportConfig& config, Options options);
   ~Ucx() override;
   Status begin();
 

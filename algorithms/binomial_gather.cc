@@ -8,7 +8,7 @@
 //   Needs    nothing: any N, any count, any root.
 //   Bits     copies only.
 
-#include "algorithms/binomial.h"
+#include "algorithms/knomial.h"
 #include "algorithms/list.h"
 #include "algorithms/shares.h"
 
@@ -16,7 +16,7 @@ namespace gossamer {
 namespace {
 
 int rounds(const Shape& shape) {
-  return binomial_rounds(shape.size);
+  return knomial_levels(shape.size, 2);
 }
 
 // The shares of a subtree by place, this rank's first.
@@ -44,19 +44,21 @@ void send_up(const Shape& shape, Rank parent, Builder& b) {
 void emit(const Shape& shape, int round, Builder& b) {
   const Slice own = {Buffer::kInput, 0, shape.count};
   const Rank place = shape.place();
-  const BinomialEdge edge(place, shape.size, 1 << round);
-  if (edge.is_child) send_up(shape, edge.other, b);
-  if (edge.is_parent && shape.is_root()) {
-    for_each_share_run(shape, shape.rank_at(edge.other), edge.subtree,
-                       [&](Slice run) { b.recv(shape.rank_at(edge.other), run); });
-  } else if (edge.is_parent) {
+  const KnomialNode node(place, shape.size, round, 2);
+  if (node.parent >= 0) send_up(shape, node.parent, b);
+  if (shape.is_root() && round == 0) b.copy(own, shape.share(shape.rank));
+  node.for_each_child([&](Rank child) {
+    const Rank peer = shape.rank_at(child);
+    const Rank shares = node.subtree(child);
+    if (shape.is_root()) {
+      for_each_share_run(shape, peer, shares, [&](Slice run) { b.recv(peer, run); });
+      return;
+    }
     const Slice all = subtree(shape, b);
     if (round == 0) b.copy(own, all.part(0, shape.count));
-    const auto first = static_cast<uint64_t>(edge.other - place);
-    b.recv(shape.rank_at(edge.other),
-           all.part(first * shape.count, static_cast<uint64_t>(edge.subtree) * shape.count));
-  }
-  if (shape.is_root() && round == 0) b.copy(own, shape.share(shape.rank));
+    const auto first = static_cast<uint64_t>(child - place);
+    b.recv(peer, all.part(first * shape.count, static_cast<uint64_t>(shares) * shape.count));
+  });
 }
 
 }  // namespace

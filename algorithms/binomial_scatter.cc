@@ -8,7 +8,7 @@
 //   Needs    nothing: any N, any count, any root.
 //   Bits     copies only.
 
-#include "algorithms/binomial.h"
+#include "algorithms/knomial.h"
 #include "algorithms/list.h"
 #include "algorithms/shares.h"
 
@@ -16,7 +16,7 @@ namespace gossamer {
 namespace {
 
 int rounds(const Shape& shape) {
-  return binomial_rounds(shape.size);
+  return knomial_levels(shape.size, 2);
 }
 
 // The shares of a subtree by place, this rank's first.
@@ -42,18 +42,21 @@ void take(const Shape& shape, Rank parent, Builder& b) {
 
 void emit(const Shape& shape, int round, Builder& b) {
   const Rank place = shape.place();
-  const BinomialEdge edge(place, shape.size, 1 << (rounds(shape) - 1 - round));
-  if (edge.is_child) take(shape, edge.other, b);
-  if (edge.is_parent && shape.is_root()) {
-    for_each_share_run(shape, shape.rank_at(edge.other), edge.subtree, [&](Slice run) {
-      b.send(shape.rank_at(edge.other), {Buffer::kInput, run.first, run.count});
-    });
-  } else if (edge.is_parent) {
-    const auto first = static_cast<uint64_t>(edge.other - place);
-    b.send(shape.rank_at(edge.other),
-           subtree(shape, b).part(first * shape.count,
-                                  static_cast<uint64_t>(edge.subtree) * shape.count));
-  }
+  const KnomialNode node(place, shape.size, rounds(shape) - 1 - round, 2);
+  if (node.parent >= 0) take(shape, node.parent, b);
+  node.for_each_child([&](Rank child) {
+    const Rank peer = shape.rank_at(child);
+    const Rank shares = node.subtree(child);
+    if (shape.is_root()) {
+      for_each_share_run(shape, peer, shares, [&](Slice run) {
+        b.send(peer, {Buffer::kInput, run.first, run.count});
+      });
+      return;
+    }
+    const auto first = static_cast<uint64_t>(child - place);
+    b.send(peer, subtree(shape, b).part(first * shape.count,
+                                        static_cast<uint64_t>(shares) * shape.count));
+  });
   if (shape.is_root() && round == rounds(shape) - 1) {
     b.copy(shape.input_share(shape.rank), shape.whole());
   }

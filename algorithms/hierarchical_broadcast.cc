@@ -7,15 +7,15 @@
 //   Needs    Shape::hosts with two hosts or more, one of them with two ranks or more; any root.
 //   Bits     copies only.
 
-#include "algorithms/binomial.h"
 #include "algorithms/hosts.h"
+#include "algorithms/knomial.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
 namespace {
 
 int rounds(const Shape& shape) {
-  return binomial_rounds(Hosts(shape).count()) + 1;
+  return knomial_levels(Hosts(shape).count(), 2) + 1;
 }
 
 void hand_out(const Shape& shape, const Hosts& hosts, Builder& b) {
@@ -34,7 +34,7 @@ void hand_out(const Shape& shape, const Hosts& hosts, Builder& b) {
 
 void emit(const Shape& shape, int round, Builder& b) {
   const Hosts hosts(shape);
-  const int crossings = binomial_rounds(hosts.count());
+  const int crossings = knomial_levels(hosts.count(), 2);
   if (round == crossings) {
     hand_out(shape, hosts, b);
     return;
@@ -42,12 +42,12 @@ void emit(const Shape& shape, int round, Builder& b) {
   if (shape.rank != hosts.speaker(hosts.host, shape.root)) return;
   const Rank n = hosts.count();
   const Rank first = hosts.host_of(shape.root);
-  const BinomialEdge edge((hosts.host - first + n) % n, n, 1 << (crossings - 1 - round));
-  if (!edge.is_child && !edge.is_parent) return;
+  const KnomialNode node((hosts.host - first + n) % n, n, crossings - 1 - round, 2);
+  const auto speaker = [&](Rank place) { return hosts.speaker((first + place) % n, shape.root); };
   const Slice whole = shape.whole();
-  const Rank peer = hosts.speaker((first + edge.other) % n, shape.root);
-  if (edge.is_child) b.recv(peer, whole);
-  if (edge.is_parent) b.send(peer, shape.is_root() ? input_of(whole) : whole);
+  if (node.parent >= 0) b.recv(speaker(node.parent), whole);
+  node.for_each_child(
+      [&](Rank child) { b.send(speaker(child), shape.is_root() ? input_of(whole) : whole); });
 }
 
 }  // namespace

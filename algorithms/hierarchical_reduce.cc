@@ -8,15 +8,15 @@
 //            commutative operation.
 //   Bits     the root alone has the result; the tree is fixed.
 
-#include "algorithms/binomial.h"
 #include "algorithms/hosts.h"
+#include "algorithms/knomial.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
 namespace {
 
 int rounds(const Shape& shape) {
-  return 1 + binomial_rounds(Hosts(shape).count());
+  return 1 + knomial_levels(Hosts(shape).count(), 2);
 }
 
 Slice sum_of(const Shape& shape, Builder& b) {
@@ -41,13 +41,14 @@ void cross(const Shape& shape, const Hosts& hosts, int crossing, Builder& b) {
   const Rank n = hosts.count();
   const Rank first = hosts.host_of(shape.root);
   const Rank place = (hosts.host - first + n) % n;
-  const BinomialEdge edge(place, n, 1 << crossing);
-  if (!edge.is_child && !edge.is_parent) return;
-  const bool has_sum = hosts.size() > 1 || (crossing > 0 && place % 2 == 0 && place + 1 < n);
-  const Rank peer = hosts.speaker((first + edge.other) % n, shape.root);
+  const KnomialNode node(place, n, crossing, 2);
+  const auto speaker = [&](Rank there) { return hosts.speaker((first + there) % n, shape.root); };
+  const bool has_sum = hosts.size() > 1 || has_children_below(place, n, crossing, 2);
   const Slice own = input_of(shape.whole());
-  if (edge.is_child) b.send(peer, has_sum ? sum_of(shape, b) : own);
-  if (edge.is_parent) b.recv_reduce(peer, sum_of(shape, b), has_sum ? sum_of(shape, b) : own);
+  if (node.parent >= 0) b.send(speaker(node.parent), has_sum ? sum_of(shape, b) : own);
+  node.for_each_child([&](Rank child) {
+    b.recv_reduce(speaker(child), sum_of(shape, b), has_sum ? sum_of(shape, b) : own);
+  });
 }
 
 void emit(const Shape& shape, int round, Builder& b) {

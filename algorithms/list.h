@@ -19,12 +19,16 @@
   ENTRY(hierarchical_all_gather)     \
   ENTRY(direct_broadcast)            \
   ENTRY(binomial_broadcast)          \
+  ENTRY(knomial4_broadcast)          \
+  ENTRY(knomial8_broadcast)          \
   ENTRY(scatter_broadcast)           \
   ENTRY(chain_broadcast)             \
   ENTRY(double_tree_broadcast)       \
   ENTRY(hierarchical_broadcast)      \
   ENTRY(direct_reduce)               \
   ENTRY(binomial_reduce)             \
+  ENTRY(knomial4_reduce)             \
+  ENTRY(knomial8_reduce)             \
   ENTRY(two_shot_reduce)             \
   ENTRY(chain_reduce)                \
   ENTRY(double_tree_reduce)          \
@@ -38,8 +42,10 @@
   ENTRY(hierarchical_all_to_all)     \
   ENTRY(direct_gather)               \
   ENTRY(binomial_gather)             \
+  ENTRY(hierarchical_gather)         \
   ENTRY(direct_scatter)              \
-  ENTRY(binomial_scatter)
+  ENTRY(binomial_scatter)            \
+  ENTRY(hierarchical_scatter)
 // clang-format on
 
 namespace gossamer {

@@ -84,6 +84,9 @@ struct Candidate {
 // ineligible ones last. `only`: empty, or a name that overrides the price; a name of another
 // collective's algorithm overrides nothing.
 //
+// Of prices within 2 % of the least, the first in algorithms/list.h comes first: the list goes from
+// the simplest on, and the model is no more exact than that.
+//
 // For 16- and 8-bit floats whose operation rounds, an algorithm that rounds at every fold comes
 // after one that rounds once unless it is more than twice as fast.
 //

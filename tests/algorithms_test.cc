@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
+#include "algorithms/knomial.h"
 #include "algorithms/tree.h"
 #include "src/plan.h"
 #include "src/verify.h"
@@ -213,6 +215,69 @@ TEST(Hierarchical, E2_CrossesBetweenHostsWithItsBlockOnly) {
     }
     EXPECT_EQ(inside, 2 * 3 * call.count / 4);
     EXPECT_EQ(between, 2 * 2 * call.count / 3 / 4);
+  }
+}
+
+TEST(Hierarchical, E2_GatherAndScatterCrossToAHostInOneMessage) {
+  const std::vector<Rank> hosts = {0, 0, 0, 1, 2, 2, 2, 2, 3, 3};  // of 3, 1, 4 and 2 ranks
+  for (const Collective collective : {Collective::kGather, Collective::kScatter}) {
+    const char* const name =
+        collective == Collective::kGather ? "hierarchical_gather" : "hierarchical_scatter";
+    for (Rank root = 0; root < 10; ++root) {
+      const Call call{.collective = collective, .count = 64, .root = root};
+      uint64_t between = 0, crossings = 0, inside = 0;
+      for (Rank rank = 0; rank < 10; ++rank) {
+        for (const Step& step :
+             build_schedule(named(collective, name), call, rank, 10, hosts, 1, 1).steps) {
+          if (!step.sends()) continue;
+          const bool crosses =
+              hosts[static_cast<size_t>(step.peer)] != hosts[static_cast<size_t>(rank)];
+          (crosses ? between : inside) += step.count;
+          crossings += crosses ? 1 : 0;
+        }
+      }
+      const auto at_root = static_cast<uint64_t>(
+          std::count(hosts.begin(), hosts.end(), hosts[static_cast<size_t>(root)]));
+      EXPECT_EQ(crossings, 3U) << name << " to " << root;
+      EXPECT_EQ(between, (10 - at_root) * 64) << name << " to " << root;
+      EXPECT_EQ(inside, (10 - 4) * 64U) << name << " to " << root;
+    }
+  }
+}
+
+TEST(KnomialTrees, E2_TakeLogRoundsAndHangEveryRankOnce) {
+  for (const Rank radix : {2, 3, 4, 8}) {
+    for (Rank size = 2; size <= 300; ++size) {
+      const int levels = knomial_levels(size, radix);
+      EXPECT_GE(std::pow(radix, levels), size);
+      EXPECT_LT(std::pow(radix, levels - 1), size);
+      std::vector<int> parents(static_cast<size_t>(size), 0);
+      for (int level = 0; level < levels; ++level) {
+        for (Rank place = 0; place < size; ++place) {
+          const KnomialNode node(place, size, level, radix);
+          if (node.parent >= 0) ++parents[static_cast<size_t>(place)];
+          Rank children = 0;
+          node.for_each_child([&](Rank child) {
+            ++children;
+            EXPECT_EQ(KnomialNode(child, size, level, radix).parent, place);
+          });
+          EXPECT_LT(children, radix);
+          EXPECT_TRUE(children == 0 || node.parent < 0);
+        }
+      }
+      EXPECT_EQ(parents[0], 0);
+      EXPECT_TRUE(std::all_of(parents.begin() + 1, parents.end(), [](int p) { return p == 1; }));
+    }
+  }
+}
+
+TEST(KnomialTrees, E2_TheRootHandsOutOneLessThanTheRadixPerRound) {
+  for (const auto& [radix, size] : {std::pair(4, 16), {4, 64}, {8, 64}}) {
+    const Algorithm& algorithm =
+        named(Collective::kBroadcast, radix == 4 ? "knomial4_broadcast" : "knomial8_broadcast");
+    const auto rounds = static_cast<uint64_t>(algorithm.rounds({.size = size}));
+    EXPECT_EQ(rounds, radix == 4 && size == 64 ? 3U : 2U);
+    EXPECT_EQ(count(algorithm, 0, size, 50).messages, rounds * (static_cast<uint64_t>(radix) - 1));
   }
 }
 

@@ -73,12 +73,15 @@ Traffic expected_rooted_traffic(const std::string& name, uint64_t n) {
   const uint64_t whole = n * (n - 1);
   if (name == "direct_broadcast") return {0, n - 1, 0, whole};
   if (name == "binomial_broadcast") return {0, log, 0, whole};
+  if (name == "knomial4_broadcast") return {0, 3 * ((log + 1) / 2), 0, whole};
+  if (name == "knomial8_broadcast") return {0, 7 * ((log + 2) / 3), 0, whole};
   if (name == "chain_broadcast") return {0, 1, 0, whole};
   if (name == "double_tree_broadcast") return {0, 4, 0, whole};
   if (name == "scatter_broadcast") {
     return {n - 2, 2 * (n - 1), 0, (n - 1) + (n - 1) * (n - 1)};
   }
-  if (name == "direct_reduce" || name == "binomial_reduce" || name == "chain_reduce") {
+  if (name == "direct_reduce" || name == "binomial_reduce" || name == "knomial4_reduce" ||
+      name == "knomial8_reduce" || name == "chain_reduce") {
     return {0, 1, 0, whole};
   }
   if (name == "double_tree_reduce") return {0, 2, 0, whole};

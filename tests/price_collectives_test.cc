@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
 
 #include "src/price.h"
 
@@ -42,6 +43,21 @@ TEST(PriceOfBroadcast, TakesItsClosedForms) {
                 kAlpha + (p - 1) * n * kBeta, 1e-6);
     EXPECT_NEAR(price_of(kBroadcast, "binomial_broadcast", size, 10'000), std::log2(p) * hop, 1e-6);
     EXPECT_NEAR(price_of(kBroadcast, "chain_broadcast", size, 10'000), (p - 1) * hop, 1e-6);
+  }
+}
+
+// k - 1 messages leave one port one after another in each of log_k N rounds; those of a reduce
+// arrive so, and the last one is folded.
+TEST(PriceOfTrees, ARoundOfAKnomialTreeCostsOneLatency) {
+  const double n = 4 * 10'000;
+  for (const auto& [radix, size] : {std::pair(4, 4), {4, 16}, {4, 64}, {8, 8}, {8, 64}}) {
+    const std::string name = "knomial" + std::to_string(radix);
+    const double levels = std::round(std::log(size) / std::log(radix));
+    const double down = levels * (kAlpha + (radix - 1) * n * kBeta);
+    EXPECT_NEAR(price_of(Collective::kBroadcast, (name + "_broadcast").c_str(), size, 10'000), down,
+                1e-6);
+    EXPECT_NEAR(price_of(Collective::kReduce, (name + "_reduce").c_str(), size, 10'000),
+                down + levels * n * kGamma, 1e-6);
   }
 }
 
@@ -121,13 +137,39 @@ TEST(Candidates, GoFromTreesToPipelinesAsBytesGrow) {
     return std::string(
         candidates({.collective = collective, .count = count}, m, "").front().algorithm->name);
   };
-  EXPECT_EQ(best(Collective::kBroadcast, 2), "binomial_broadcast");
-  EXPECT_EQ(best(Collective::kReduce, 2), "binomial_reduce");
+  EXPECT_EQ(best(Collective::kBroadcast, 2), "knomial8_broadcast");
+  EXPECT_EQ(best(Collective::kReduce, 2), "knomial8_reduce");
+  // What a message costs a rank counts for more here, and latency for less.
+  m.other_host.overhead_us = 20;
+  EXPECT_EQ(best(Collective::kBroadcast, 2), "knomial4_broadcast");
+  m.other_host.overhead_us = 2;
   EXPECT_EQ(best(Collective::kAllToAll, 1), "bruck_all_to_all");
   EXPECT_EQ(best(Collective::kReduceScatter, 1), "bruck_reduce_scatter");
   const std::string large = best(Collective::kBroadcast, 1 << 24);
   EXPECT_TRUE(large == "chain_broadcast" || large == "double_tree_broadcast") << large;
   EXPECT_EQ(best(Collective::kAllToAll, 1 << 20), "direct_all_to_all");
+}
+
+// A tree that is cheaper by next to nothing is not worth its further messages.
+TEST(Candidates, GiveTiesToTheFirstOfTheList) {
+  Machine m = one_rank_per_host(8);
+  m.host_of.assign(8, 0);
+  m.cores_per_host = 2;
+  m.same_host = {.latency_us = 0.1, .overhead_us = 0.1};
+  const Call call{.collective = Collective::kBroadcast, .count = 100};
+  const auto us = [&](const char* name) {
+    return price(*find_algorithm(Collective::kBroadcast, name), call, 1, m);
+  };
+  EXPECT_LT(us("knomial4_broadcast"), us("direct_broadcast"));
+  EXPECT_GT(1.02 * us("knomial4_broadcast"), us("direct_broadcast"));
+  const std::vector<Candidate> found = candidates(call, m, "");
+  EXPECT_STREQ(found[0].algorithm->name, "direct_broadcast");
+  for (size_t i = 2; i < found.size(); ++i) {
+    EXPECT_LE(found[i - 1].predicted_us, found[i].predicted_us);
+  }
+  m.same_host.overhead_us = 0.3;
+  EXPECT_GT(us("direct_broadcast"), 1.02 * us("knomial4_broadcast"));
+  EXPECT_STRNE(candidates(call, m, "")[0].algorithm->name, "direct_broadcast");
 }
 
 }  // namespace

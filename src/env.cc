@@ -27,6 +27,8 @@ constexpr std::array kVariables{
                 "reach the port may join"},
     EnvVariable{"GOSSAMER_SOCKET_IFNAME", "all but lo and docker*",
                 "interfaces to use: eth (prefix), =eth0 (exact), ^docker,lo (all but); by comma"},
+    EnvVariable{"GOSSAMER_SOCKET_FAMILY", "both, IPv4 first",
+                "addresses to use: AF_INET (IPv4) or AF_INET6"},
     EnvVariable{"GOSSAMER_PORT_RANGE", "any", "TCP ports to listen on: first-last"},
     EnvVariable{"GOSSAMER_IB_HCA", "all that are up",
                 "RDMA ports to use: mlx5 (prefix), =mlx5_0:1 (exact), ^mlx5_2 (all but); by comma"},
@@ -60,6 +62,7 @@ constexpr std::array kVariables{
     EnvVariable{
         "GOSSAMER_FAULTY", "tcp",
         "what transport \"faulty\" does, for tests: tcp:delay_us=50,loss=0.01,cut_after=100"},
+    EnvVariable{"GOSSAMER_NCCL_VERSION", "22809", "what ncclGetVersion() says: five digits"},
     EnvVariable{"GOSSAMER_VERIFY", "0", "1: prove each schedule before its first run"},
     EnvVariable{"GOSSAMER_DEBUG", "WARN", "what is logged to stderr: NONE, WARN, INFO or TRACE"},
 };

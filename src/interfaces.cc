@@ -70,8 +70,9 @@ int quality(const SocketAddress& address) {
   return IN6_IS_ADDR_LINKLOCAL(&in6.sin6_addr) ? 0 : 1;
 }
 
-// Every interface that is up and has an address, in the system's order, its best address each.
-Result<std::vector<Found>> list_interfaces() {
+// Every interface that is up and has an address of the family, in the system's order, its best
+// address each.
+Result<std::vector<Found>> list_interfaces(int family) {
   ifaddrs* list = nullptr;
   if (::getifaddrs(&list) != 0) {
     return Status::error(Code::kSystem,
@@ -81,7 +82,8 @@ Result<std::vector<Found>> list_interfaces() {
   std::vector<Found> found;
   for (const ifaddrs* i = list; i != nullptr; i = i->ifa_next) {
     if (i->ifa_addr == nullptr || (i->ifa_flags & IFF_UP) == 0 ||
-        (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6)) {
+        (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6) ||
+        (family != AF_UNSPEC && i->ifa_addr->sa_family != family)) {
       continue;
     }
     SocketAddress address;
@@ -120,8 +122,20 @@ std::vector<Interface> choose_by_default(const std::vector<Found>& found) {
 
 }  // namespace
 
+Result<int> socket_family() {
+  const std::string text = env_string("GOSSAMER_SOCKET_FAMILY");
+  if (text.empty()) return AF_UNSPEC;
+  if (text == "AF_INET") return AF_INET;
+  if (text == "AF_INET6") return AF_INET6;
+  return Status::error(
+      Code::kInvalidArgument,
+      fmt::format("GOSSAMER_SOCKET_FAMILY=\"{}\" is neither AF_INET nor AF_INET6", text));
+}
+
 Result<std::vector<Interface>> choose_interfaces(const std::string& pattern_text) {
-  auto found = list_interfaces();
+  const Result<int> family = socket_family();
+  if (!family) return family.status();
+  auto found = list_interfaces(*family);
   if (!found) {
     return found.status();
   }
@@ -150,6 +164,12 @@ Result<std::vector<Interface>> choose_interfaces(const std::string& pattern_text
   std::string names;
   for (const Found& f : *found) {
     names += (names.empty() ? "" : ", ") + f.interface.name;
+  }
+  if (names.empty() && *family != AF_UNSPEC) {
+    return Status::error(Code::kInvalidArgument,
+                         fmt::format("GOSSAMER_SOCKET_FAMILY={} leaves no interface: none that is "
+                                     "up has such an address; unset it to use what there is",
+                                     env_string("GOSSAMER_SOCKET_FAMILY")));
   }
   if (names.empty()) {
     return Status::error(Code::kSystem,

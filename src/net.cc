@@ -98,8 +98,11 @@ std::optional<HostPort> split(const std::string& text) {
 }
 
 Result<SocketAddress> lookup(const std::string& host, uint16_t port, int flags) {
+  const Result<int> family =
+      (flags & AI_NUMERICHOST) != 0 ? Result<int>(AF_UNSPEC) : socket_family();
+  if (!family) return family.status();
   addrinfo hints{};
-  hints.ai_family = AF_UNSPEC;
+  hints.ai_family = *family;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags;
   addrinfo* found = nullptr;
@@ -206,7 +209,8 @@ Result<SocketAddress> SocketAddress::parse(const std::string& text) {
 }
 
 Result<SocketAddress> SocketAddress::resolve(const std::string& host, uint16_t port) {
-  return lookup(host, port, 0);
+  Result<SocketAddress> numeric = lookup(host, port, AI_NUMERICHOST);
+  return numeric ? numeric : lookup(host, port, 0);
 }
 
 Result<int> listen_on(SocketAddress address, const std::string& port_range) {

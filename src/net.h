@@ -24,12 +24,16 @@ struct SocketAddress {
   bool is_link_local() const;  // IPv6 that needs a scope
   std::string to_string() const;
   static Result<SocketAddress> parse(const std::string& text);  // numeric host:port only
+  // A name's address is of the socket_family(); numbers are taken as they are.
   static Result<SocketAddress> resolve(const std::string& host, uint16_t port);
 };
 
+// Which addresses to use, from GOSSAMER_SOCKET_FAMILY: AF_INET, AF_INET6, or AF_UNSPEC for both.
+Result<int> socket_family();
+
 // The interfaces to use, best first, by NCCL_SOCKET_IFNAME's syntax: "eth" (prefix), "=eth0"
 // (exact), "^docker,lo" (all but), lists by comma; empty: all that are up except lo and docker*,
-// falling back to lo. One address each, IPv4 before IPv6.
+// falling back to lo. One address each, of the socket_family(), IPv4 before IPv6.
 //   kInvalidArgument  the pattern matches no interface that is up; the message lists what there is
 struct Interface {
   std::string name;

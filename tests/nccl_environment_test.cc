@@ -9,6 +9,8 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <set>
 #include <sstream>
 
 #include "tests/nccl_ranks.h"
@@ -184,6 +186,54 @@ TEST(NcclC18Environment, InterfacesAreChosenByNcclsSyntax) {
   const Program wrong({{"NCCL_DEBUG", "WARN"}, {"NCCL_SOCKET_IFNAME", "=no-such"}}, 1, nullptr,
                       false);
   EXPECT_TRUE(wrong.says("leaves no interface")) << wrong.printed;
+}
+
+// Sockets of this process that listen, by /proc/net's table of the family.
+int listening(const char* table) {
+  std::ifstream file(std::string("/proc/self/net/") + table);
+  std::set<std::string> inodes;
+  std::string line;
+  std::getline(file, line);
+  while (std::getline(file, line)) {
+    std::istringstream words(line);
+    std::vector<std::string> fields(std::istream_iterator<std::string>(words), {});
+    if (fields.size() > 9 && fields[3] == "0A") inodes.insert("socket:[" + fields[9] + "]");
+  }
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    found += inodes.contains(std::filesystem::read_symlink(entry.path(), error).string()) ? 1 : 0;
+  }
+  return found;
+}
+
+TEST(NcclC18Environment, TheFamilyChoosesTheAddresses) {
+  std::ifstream ipv6("/proc/net/if_inet6");
+  if (std::string first; !(ipv6 >> first)) GTEST_SKIP() << "this host has no IPv6";
+  for (const bool six : {false, true}) {
+    const Program run({{"NCCL_SOCKET_FAMILY", six ? "AF_INET6" : "AF_INET"},
+                       {"NCCL_SOCKET_IFNAME", "lo"},
+                       {"NCCL_NET", "TCP"}},
+                      2, [&](ncclComm_t comm, int) {
+                        expect_sum(comm, 2);
+                        EXPECT_GT(listening(six ? "tcp6" : "tcp"), 0);
+                        EXPECT_EQ(listening(six ? "tcp" : "tcp6"), 0);
+                      });
+    EXPECT_TRUE(run.passed) << run.printed;
+  }
+  const Program odd({{"NCCL_DEBUG", "WARN"}, {"NCCL_SOCKET_FAMILY", "AF_UNIX"}}, 1);
+  EXPECT_TRUE(odd.says("NCCL_SOCKET_FAMILY: AF_UNIX is not known")) << odd.printed;
+}
+
+TEST(NcclC18Environment, TheVersionCanBeSaidToBeAnother) {
+  for (const auto& [told, expected] : {std::pair("22703", 22703), {"", 22809}, {"2.28.9", -1}}) {
+    const Program run({{"GOSSAMER_NCCL_VERSION", told}}, 1, [&](ncclComm_t, int) {
+      int value = -1;
+      NCCL_IS(expected < 0 ? ncclInvalidArgument : ncclSuccess, ncclGetVersion(&value));
+      EXPECT_EQ(value, expected);
+    });
+    EXPECT_TRUE(run.passed) << run.printed;
+  }
 }
 
 TEST(NcclC18Environment, AlgorithmsTransportsAndHostsAreHandedOn) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 #include <set>
 #include <string>
 
@@ -86,6 +87,41 @@ TEST(Interfaces, PreferOthersToTheLoopback) {
   std::set<std::string> others = names("^=lo");
   std::erase_if(others, [](const std::string& name) { return name.starts_with("docker"); });
   EXPECT_EQ(chosen, others.empty() ? std::set<std::string>{"lo"} : others);
+}
+
+bool has_ipv6() {
+  std::ifstream file("/proc/net/if_inet6");
+  std::string first;
+  return static_cast<bool>(file >> first);
+}
+
+TEST(Interfaces, FollowTheFamily) {
+  const auto families = [](const char* family) {
+    ::setenv("GOSSAMER_SOCKET_FAMILY", family, 1);
+    std::set<int> found;
+    const auto chosen = choose_interfaces("lo");
+    for (const Interface& i : chosen ? *chosen : std::vector<Interface>{}) {
+      found.insert(i.address.storage.ss_family);
+    }
+    ::unsetenv("GOSSAMER_SOCKET_FAMILY");
+    return found;
+  };
+  EXPECT_EQ(families("AF_INET"), std::set<int>{AF_INET});
+  EXPECT_EQ(families(""), std::set<int>{AF_INET});
+  EXPECT_EQ(families("AF_INET6"), has_ipv6() ? std::set<int>{AF_INET6} : std::set<int>{});
+  ::setenv("GOSSAMER_SOCKET_FAMILY", "IPv6", 1);
+  const auto wrong = choose_interfaces("lo");
+  const auto numeric = SocketAddress::parse("127.0.0.1:1");
+  const auto named = SocketAddress::resolve("localhost", 1);
+  ::setenv("GOSSAMER_SOCKET_FAMILY", "AF_INET6", 1);
+  const auto other = SocketAddress::resolve("127.0.0.1", 1);
+  ::unsetenv("GOSSAMER_SOCKET_FAMILY");
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(wrong.status().message().find("neither AF_INET nor AF_INET6"), std::string::npos);
+  EXPECT_FALSE(named);
+  EXPECT_TRUE(numeric);
+  EXPECT_TRUE(other);  // numbers are taken as they are
 }
 
 TEST(Interfaces, SayWhatThereIs) {

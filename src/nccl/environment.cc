@@ -91,7 +91,6 @@ constexpr std::array kWithoutEffect{
     "NCCL_SET_STACK_SIZE",
     "NCCL_SET_THREAD_NAME",
     "NCCL_SINGLE_RING_THRESHOLD",
-    "NCCL_SOCKET_FAMILY",
     "NCCL_SOCKET_NTHREADS",
     "NCCL_TOPO_DUMP_FILE",
     "NCCL_TOPO_FILE",
@@ -185,6 +184,15 @@ void hand_on_network() {
   if (!transport.empty()) set_env_fallback("GOSSAMER_TRANSPORT", transport);
 }
 
+void hand_on_family() {
+  const std::string family = setting("NCCL_SOCKET_FAMILY");
+  if (family == "AF_INET" || family == "AF_INET6") {
+    set_env_fallback("GOSSAMER_SOCKET_FAMILY", family);
+  } else if (!family.empty()) {
+    warn_about("NCCL_SOCKET_FAMILY", {family}, "AF_INET and AF_INET6");
+  }
+}
+
 void hand_on() {
   set_env_fallback("GOSSAMER_TIMEOUT_MS", kTimeout);
   for (const Renamed& name : kRenamed) {
@@ -193,6 +201,7 @@ void hand_on() {
     }
   }
   hand_on_network();
+  hand_on_family();
   const AlgorithmWish wish = parse_algorithms(setting("NCCL_ALGO"));
   warn_about("NCCL_ALGO", wish.unknown,
              "Ring, Tree, CollnetDirect, CollnetChain, NVLS, NVLSTree and PAT");

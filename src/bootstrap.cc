@@ -7,6 +7,7 @@
 
 #include "src/meeting.h"
 #include "src/mesh.h"
+#include "src/unique_id.h"
 
 namespace gossamer {
 namespace {
@@ -31,6 +32,12 @@ Status check(const BootstrapConfig& config) {
     return Status::error(Code::kInvalidArgument,
                          "there is no meeting point: give a unique id or a rendezvous, "
                          "tcp://host:port or file:///path (GOSSAMER_RENDEZVOUS)");
+  }
+  for (const UniqueId& id : config.other_ids) {
+    const auto fields = parse_unique_id(id);
+    if (!fields) {
+      return fields.status();
+    }
   }
   return Status::ok();
 }

@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ struct BootstrapConfig {
   Rank size = 1;
   std::string rendezvous;  // "tcp://host:port", "file:///path", or empty with `id`
   const UniqueId* id = nullptr;
+  std::span<const UniqueId> other_ids;  // with `id`: in turn, when nobody serves it any more
   const Door* door = nullptr;  // instead of the two above: rank 0's, who serves there
   std::string interfaces;      // GOSSAMER_SOCKET_IFNAME
   std::string port_range;      // GOSSAMER_PORT_RANGE

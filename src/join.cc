@@ -86,6 +86,7 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Optio
   BootstrapConfig meeting;
   meeting.rendezvous = options.rendezvous;
   meeting.id = options.id;
+  meeting.other_ids = options.other_ids;
   const Status status = (*impl)->meet(options, meeting);
   if (!status) return status;
   return impl;

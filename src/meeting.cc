@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/channel.h"
+#include "src/log.h"
 #include "src/meeting_host.h"
 #include "src/messages.h"
 #include "src/wire.h"
@@ -27,6 +28,7 @@ struct Attempt {
   Status why;
   bool final = false;
   bool refused = false;  // the other end spoke, but another key, session or language
+  bool gone = false;     // it left without a word on the group
 };
 
 Attempt again(Code code, std::string why, bool refused = false) {
@@ -137,8 +139,10 @@ class Joiner {
       return give_up(aborted());
     }
     if (waited == Waited::kTimeout || channel->frame() == nullptr) {
-      return give_up(no_answer(
+      Attempt ended = give_up(no_answer(
           point, waited == Waited::kTimeout ? "does not answer" : "left: " + channel->why()));
+      ended.gone = waited != Waited::kTimeout;
+      return ended;
     }
     return on_answer(channel->take_frame(), point, std::move(met));
   }
@@ -196,8 +200,9 @@ Status too_late(const BootstrapConfig& config, const std::string& where, const S
       served_by);
 }
 
+// `server_is_gone`: nobody serves this group there, so that another place may be tried.
 Result<Met> keep_trying(const BootstrapConfig& config, const Deadline& deadline,
-                        const MeetingPlace& place) {
+                        const MeetingPlace& place, bool* server_is_gone) {
   Joiner joiner(config, deadline);
   const Deadline gone(kGoneTime);
   Status last = Status::error(Code::kTimeout, "there was no time to try");
@@ -217,15 +222,18 @@ Result<Met> keep_trying(const BootstrapConfig& config, const Deadline& deadline,
       last = attempt.why;
       refusals += attempt.refused ? 1 : 0;
       if (attempt.final) {
+        *server_is_gone = attempt.gone;
         return last;
       }
       if (refusals >= kRefusalsMax && !place.is_file()) {
+        *server_is_gone = true;
         return Status::error(Code::kMismatch,
                              fmt::format("rank {} is not admitted at {}: {}; {}", config.rank,
                                          point->text, last.message(), place.key_advice()),
                              config.rank);
       }
       if (place.is_id() && gone.expired()) {
+        *server_is_gone = true;
         return Status::error(
             Code::kPeerLost,
             fmt::format("nobody serves the unique id at {}: {}; the process that made it must "
@@ -250,16 +258,32 @@ Result<Met> keep_trying(const BootstrapConfig& config, const Deadline& deadline,
   return too_late(config, place.text(), last, place.served_by());
 }
 
-}  // namespace
-
-Result<Met> meet(const BootstrapConfig& config, const Deadline& deadline) {
+Result<Met> meet_at(const BootstrapConfig& config, const Deadline& deadline, bool* server_is_gone) {
   auto place = MeetingPlace::open(config);
   if (!place) {
     return place.status();
   }
-  Result<Met> met = keep_trying(config, deadline, **place);
+  Result<Met> met = keep_trying(config, deadline, **place, server_is_gone);
   (*place)->close(met.is_ok() ? Code::kOk : met.status().code());
   return met;
+}
+
+}  // namespace
+
+Result<Met> meet(const BootstrapConfig& config, const Deadline& deadline) {
+  BootstrapConfig here = config;
+  for (const UniqueId& next : config.other_ids) {
+    bool server_is_gone = false;
+    Result<Met> met = meet_at(here, deadline, &server_is_gone);
+    if (met || !server_is_gone) {
+      return met;
+    }
+    log_line(LogLevel::kInfo, {config.rank, config.size, ""},
+             fmt::format("{}; trying the next unique id", met.status().message()));
+    here.id = &next;
+  }
+  bool server_is_gone = false;
+  return meet_at(here, deadline, &server_is_gone);
 }
 
 }  // namespace gossamer

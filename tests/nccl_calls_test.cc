@@ -171,6 +171,55 @@ TEST(NcclC06Codes, SeveralIdsServeOneGroup) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// Joins a group of three by `ids` and sums, as rank `rank` on a thread of its own.
+std::thread rank_by_ids(int rank, const std::array<ncclUniqueId, 3>& ids) {
+  return std::thread([&ids, rank] {
+    std::array<ncclUniqueId, 3> own = ids;
+    ncclComm_t comm = nullptr;
+    NCCL_OK(ncclCommInitRankScalable(&comm, 3, rank, 3, own.data(), nullptr));
+    expect_sum(comm, 3);
+    NCCL_OK(ncclCommDestroy(comm));
+  });
+}
+
+// A process that makes an id, says so, and stays until it is told to end.
+void make_id_and_stay(Board& board, int) {
+  NCCL_OK(ncclGetUniqueId(&board.id));
+  board.id_ready = true;
+  board.await(1);
+}
+
+TEST(NcclC06Codes, TheNextIdServesWhenTheFirstIsGone) {
+  std::array<ncclUniqueId, 3> ids{};
+  Processes dead(1, make_id_and_stay), halted(1, make_id_and_stay);
+  while (!dead.board().id_ready || !halted.board().id_ready) nap(1);
+  ids[0] = dead.board().id;
+  ids[1] = halted.board().id;
+  NCCL_OK(ncclGetUniqueId(&ids[2]));
+  dead.signal(0, SIGKILL);
+  EXPECT_FALSE(dead.join(0));
+  halted.signal(0, SIGSTOP);  // its host takes connections, and nobody answers them
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 3; ++rank) threads.push_back(rank_by_ids(rank, ids));
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(NcclC06Codes, TheNextIdServesWhenTheFirstGoesWhileRanksWaitThere) {
+  std::array<ncclUniqueId, 3> ids{};
+  Processes first(1, make_id_and_stay);
+  while (!first.board().id_ready) nap(1);
+  ids[0] = first.board().id;
+  NCCL_OK(ncclGetUniqueId(&ids[1]));
+  NCCL_OK(ncclGetUniqueId(&ids[2]));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < 2; ++rank) threads.push_back(rank_by_ids(rank, ids));
+  nap(300);  // both have reported there
+  first.signal(0, SIGKILL);
+  EXPECT_FALSE(first.join(0));
+  threads.push_back(rank_by_ids(2, ids));
+  for (std::thread& thread : threads) thread.join();
+}
+
 // A user who may start no more threads gets an error, and no communicator.
 TEST(NcclC06Codes, NoThreadsAreASystemError) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become a user with few threads";

@@ -147,6 +147,9 @@ class GOSSAMER_API Communicator {
     // it), or empty when `id` is given.
     std::string rendezvous;
     const UniqueId* id = nullptr;
+    // With `id`: where to meet when nobody serves it any more, tried in this order; the same on all
+    // ranks. They must outlive create().
+    std::span<const UniqueId> other_ids = {};
     std::string name;                // shown in logs and errors
     std::string transport = "auto";  // "auto", "shm", "verbs", "ucx", "tcp", "loopback"
     std::string algorithm;           // empty: by price; else a name, for experiments

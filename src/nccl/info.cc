@@ -58,7 +58,9 @@ GOSSAMER_NCCL_DEFINE(void, ncclResetDebugInit) {
 }
 
 // NCCL's own library exports it, without a twin; some tools look for it.
+// NOLINTBEGIN(readability-identifier-naming): its name
 extern "C" [[gnu::visibility("default")]] void ncclResetDebugInitInternal();
 extern "C" void ncclResetDebugInitInternal() {
   pncclResetDebugInit();
 }
+// NOLINTEND(readability-identifier-naming)

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "src/nccl/environment.h"
 #include "src/nccl/export.h"
@@ -46,11 +49,15 @@ ncclResult_t make_id(ncclUniqueId* id) {
   return ncclSuccess;
 }
 
-// Joins, on whichever thread.
-ncclResult_t join(ncclComm_t comm, uint64_t life, const UniqueId& id) {
+void close_all(std::span<const UniqueId> ids) {
+  for (const UniqueId& id : ids) id.close();
+}
+
+// Joins by the first of the ids that is served, on whichever thread.
+ncclResult_t join(ncclComm_t comm, uint64_t life, std::span<const UniqueId> ids) {
   const Visit visit(comm, life);
   if (!visit) {
-    id.close();  // without this rank the group will never meet
+    close_all(ids);  // without this rank the group will never meet
     return refuse(ncclInternalError, "the communicator was aborted while it was made");
   }
   Communicator::Options options;
@@ -61,18 +68,22 @@ ncclResult_t join(ncclComm_t comm, uint64_t life, const UniqueId& id) {
   options.cancelled = &comm->cancelled;
   // One rank alone goes to its meeting point, too: it closes when its group has met.
   options.rendezvous = comm->size > 1 ? fixed_rendezvous() : "";
-  if (fixed_rendezvous().empty()) options.id = &id;
+  if (fixed_rendezvous().empty()) {
+    options.id = ids.data();
+    options.other_ids = ids.subspan(1);
+  }
   Result<std::unique_ptr<Communicator>> made = Communicator::create(options);
   if (!made) {
     const bool own = comm->cancelled.load();
-    if (own) id.close();
+    if (own) close_all(ids);
     return refuse(result_of(made.status().code(), own), made.status().to_string(), comm->identity);
   }
+  close_all(ids.subspan(1));  // nobody will need them: the group has met
   occupy(comm, std::move(made).value());
   return ncclSuccess;
 }
 
-Job job_of(ncclComm_t* comm, const UniqueId& id) {
+Job job_of(ncclComm_t* comm, std::vector<UniqueId> ids) {
   ncclComm_t seat = *comm;
   const uint64_t life = seat->life.load();
   Job job;
@@ -80,12 +91,12 @@ Job job_of(ncclComm_t* comm, const UniqueId& id) {
   job.life = life;
   job.blocking = seat->config.blocking;
   job.made = comm;
-  job.run = [seat, life, id] { return join(seat, life, id); };
+  job.run = [seat, life, ids = std::move(ids)] { return join(seat, life, ids); };
   return job;
 }
 
-ncclResult_t init_rank(const char* call, ncclComm_t* comm, int nranks, const ncclUniqueId& id,
-                       int rank, const ncclConfig_t* given) {
+ncclResult_t init_rank(const char* call, ncclComm_t* comm, int nranks,
+                       std::span<const ncclUniqueId> ids, int rank, const ncclConfig_t* given) {
   if (comm == nullptr) return no(call, "the pointer for the communicator is NULL");
   start_once();
   *comm = nullptr;
@@ -96,7 +107,9 @@ ncclResult_t init_rank(const char* call, ncclComm_t* comm, int nranks, const ncc
   const Result<Config> config = read_config(given, {});
   if (!config) return no(call, config.status().message());
   *comm = open_seat(rank, nranks, *config);
-  return submit(job_of(comm, native_id(id)));
+  std::vector<UniqueId> natives;
+  std::transform(ids.begin(), ids.end(), std::back_inserter(natives), native_id);
+  return submit(job_of(comm, std::move(natives)));
 }
 
 ncclResult_t init_all(ncclComm_t* comms, int count, const int* devices) {
@@ -114,7 +127,7 @@ ncclResult_t init_all(ncclComm_t* comms, int count, const int* devices) {
   std::vector<Job> jobs;
   for (int i = 0; i < count; ++i) {
     comms[i] = open_seat(i, count, *config);
-    jobs.push_back(job_of(&comms[i], *id));
+    jobs.push_back(job_of(&comms[i], {*id}));
   }
   std::vector<uint64_t> lives;
   lives.reserve(jobs.size());
@@ -141,18 +154,20 @@ GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclGetUniqueId, ncclUniqueId* uniqueId) {
 
 GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommInitRank, ncclComm_t* comm, int nranks,
                      ncclUniqueId commId, int rank) {
-  return guarded(
-      [&] { return init_rank("ncclCommInitRank", comm, nranks, commId, rank, nullptr); });
+  return guarded([&] {
+    return init_rank("ncclCommInitRank", comm, nranks, {&commId, 1}, rank, nullptr);
+  });
 }
 
 GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommInitRankConfig, ncclComm_t* comm, int nranks,
                      ncclUniqueId commId, int rank, ncclConfig_t* config) {
-  return guarded(
-      [&] { return init_rank("ncclCommInitRankConfig", comm, nranks, commId, rank, config); });
+  return guarded([&] {
+    return init_rank("ncclCommInitRankConfig", comm, nranks, {&commId, 1}, rank, config);
+  });
 }
 
 // One meeting point takes as many ranks as there are: it tells each of them O(log n) addresses. So
-// the first id serves all; the others were made for nothing.
+// the others are where ranks meet if the first one's process or host is gone.
 GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommInitRankScalable, ncclComm_t* newcomm, int nranks,
                      int myrank, int nId, ncclUniqueId* commIds, ncclConfig_t* config) {
   return guarded([&] {
@@ -163,8 +178,7 @@ GOSSAMER_NCCL_DEFINE(ncclResult_t, ncclCommInitRankScalable, ncclComm_t* newcomm
           kCall, fmt::format("{} ids for {} ranks; there must be from 1 to {}", nId, nranks,
                              std::max(nranks, 1)));
     }
-    for (int i = 1; i < nId; ++i) gossamer::nccl::native_id(commIds[i]).close();
-    return init_rank(kCall, newcomm, nranks, commIds[0], myrank, config);
+    return init_rank(kCall, newcomm, nranks, {commIds, static_cast<size_t>(nId)}, myrank, config);
   });
 }
 

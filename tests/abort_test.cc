@@ -154,6 +154,54 @@ TEST_P(Abort, LeavesRoomForANewCommunicator) {
   run_group(2, GetParam(), [&](Communicator& comm) { EXPECT_TRUE(sum(comm)); });
 }
 
+// Rank 0 of a group whose rank 1 never comes; another thread cancels.
+void cancel_a_create(const char* transport, std::chrono::microseconds after) {
+  const TemporaryFolder folder;
+  std::atomic<bool> cancelled{false};
+  Communicator::Options options = options_of(0, 2, folder.place("id"), transport);
+  options.cancelled = &cancelled;
+  std::thread other([&] {
+    std::this_thread::sleep_for(after);
+    cancelled.store(true);
+  });
+  const auto comm = Communicator::create(options);
+  EXPECT_EQ(comm.status().code(), Code::kAborted) << comm.status().message();
+  other.join();
+}
+
+// Rank 0 is in `call`, and rank 1 is not; another thread of rank 0's aborts.
+void abort_a_call(const char* transport, std::chrono::microseconds after,
+                  const std::function<Status(Communicator&)>& call) {
+  Gate finished(2);
+  run_group(2, transport, [&](Communicator& comm) {
+    if (comm.rank() == 0) {
+      std::thread other([&] {
+        std::this_thread::sleep_for(after);
+        comm.abort();
+      });
+      expect_aborted(call(comm), 0);
+      other.join();
+    }
+    finished.arrive_and_wait();
+  });
+}
+
+// Joining, a blocked collective, a split; after each the process makes a group that works.
+TEST_P(Abort, AHundredTimesInEveryPhaseLeavesAProcessThatGoesOn) {
+  const auto go_on = [&] {
+    run_group(2, GetParam(), [](Communicator& comm) { EXPECT_TRUE(sum(comm)); });
+  };
+  for (int i = 0; i < 100 && !HasFailure(); ++i) {
+    const std::chrono::microseconds after(23 * i);
+    cancel_a_create(GetParam(), after);
+    go_on();
+    abort_a_call(GetParam(), after, [](Communicator& comm) { return sum(comm); });
+    go_on();
+    abort_a_call(GetParam(), after, [](Communicator& comm) { return comm.split(0, 0).status(); });
+    go_on();
+  }
+}
+
 TEST(AbortJoining, CancelsACreateThatWaits) {
   const TemporaryFolder folder;
   std::atomic<bool> cancelled{false};

@@ -9,6 +9,7 @@
 #include "gossamer/transport.h"
 #include "tests/exact_calls.h"
 #include "tests/process_ranks.h"
+#include "tests/share_calls.h"
 
 namespace gossamer {
 namespace {
@@ -96,16 +97,38 @@ void run_all(const Way& way, Rank size) {
   }
 }
 
-class Rdma : public testing::TestWithParam<Way> {};
+void run_shares(const Way& way, Rank size) {
+  const TemporaryFolder folder;
+  ProcessRanks ranks(size, [&](Rank rank, Report& report) {
+    choose(way, rank);
+    auto comm = Communicator::create(
+        options_of(rank, size, folder.place("id"), way.transport, milliseconds(60'000)));
+    ASSERT_TRUE(comm) << comm.status().message();
+    for (const uint64_t unit : {1, 400, 40'000}) ShareCalls(**comm, unit).check();
+    report.stage = 1;
+  });
+  ASSERT_TRUE(ranks.wait_stage(1, milliseconds(120'000)));
+  ranks.wait_end(milliseconds(20'000));
+}
 
-TEST_P(Rdma, EveryAlgorithmIsExact) {
-  const std::string why = missing(GetParam().transport);
-  if (!why.empty()) {
+class Rdma : public testing::TestWithParam<Way> {
+ protected:
+  void SetUp() override {
+    const std::string why = missing(GetParam().transport);
+    if (why.empty()) return;
     ASSERT_EQ(std::getenv("RDMA_VM"), nullptr) << why;
     GTEST_SKIP() << "skipped: " << why;
   }
+};
+
+TEST_P(Rdma, EveryAlgorithmIsExact) {
   run_all(GetParam(), 2);
   if (!HasFailure()) run_all(GetParam(), 3);
+}
+
+TEST_P(Rdma, SharesOfDifferentLengthsArriveWhole) {
+  run_shares(GetParam(), 2);
+  if (!HasFailure()) run_shares(GetParam(), 3);
 }
 
 INSTANTIATE_TEST_SUITE_P(Over, Rdma, testing::Values(kVerbs, kVerbsReading, kUcxRc, kUcxUd),

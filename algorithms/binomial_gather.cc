@@ -46,7 +46,6 @@ void emit(const Shape& shape, int round, Builder& b) {
   const Rank place = shape.place();
   const KnomialNode node(place, shape.size, round, 2);
   if (node.parent >= 0) send_up(shape, node.parent, b);
-  if (shape.is_root() && round == 0) b.copy(own, shape.share(shape.rank));
   node.for_each_child([&](Rank child) {
     const Rank peer = shape.rank_at(child);
     const Rank shares = node.subtree(child);
@@ -59,6 +58,7 @@ void emit(const Shape& shape, int round, Builder& b) {
     const auto first = static_cast<uint64_t>(child - place);
     b.recv(peer, all.part(first * shape.count, static_cast<uint64_t>(shares) * shape.count));
   });
+  if (shape.is_root() && round == 0) b.copy(own, shape.share(shape.rank));
 }
 
 }  // namespace

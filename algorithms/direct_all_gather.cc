@@ -8,6 +8,7 @@
 //   Needs    nothing: any N, any count.
 //   Bits     copies only.
 
+#include "algorithms/direct.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -22,10 +23,8 @@ void emit(const Shape& shape, int, Builder& b) {
   const Slice own = {Buffer::kInput, 0, shape.count};
   for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), own);
   b.copy(own, shape.share(shape.rank));
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, shape.share(peer));
-  }
+  take_other_parts(
+      shape, [&](Rank r) { return shape.share(r); }, b);
 }
 
 }  // namespace

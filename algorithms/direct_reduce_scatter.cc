@@ -7,6 +7,7 @@
 //   Needs    nothing: any N, any count.
 //   Bits     each share is summed by its owner, in a fixed order.
 
+#include "algorithms/direct.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -16,22 +17,9 @@ int rounds(const Shape&) {
   return 1;
 }
 
-// Owner r folds from r + 1, r + 2, ...: everybody starts with another peer, and every sender
-// serves first whoever waits for it first.
 void emit(const Shape& shape, int, Builder& b) {
-  const Slice result = shape.whole();
-  const Slice own = shape.input_share(shape.rank);
-  const Slice sum = b.accumulator(result);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank - i);
-    b.send(peer, shape.input_share(peer));
-  }
-  if (shape.wide) b.copy(own, sum);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const bool first = i == 1 && !shape.wide;
-    b.recv_reduce(shape.wrap(shape.rank + i), sum, first ? own : sum);
-  }
-  b.settle(sum, result);
+  sum_own_part(
+      shape, shape.whole(), [&](Rank r) { return shape.input_share(r); }, b);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 //   Needs    nothing: any N, any count, any root, empty blocks included.
 //   Bits     copies only.
 
+#include "algorithms/direct.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -37,11 +38,9 @@ void exchange(const Shape& shape, Builder& b) {
   }
   if (shape.is_root()) {
     b.copy(input_of(shape.whole()), shape.whole());
-    return;
-  }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, shape.block(peer));
+  } else {
+    take_other_parts(
+        shape, [&](Rank r) { return shape.block(r); }, b);
   }
 }
 

@@ -8,6 +8,7 @@
 //   Needs    nothing: any N, any count, empty blocks included.
 //   Bits     the same on all ranks; each block is summed by its owner, in a fixed order.
 
+#include "algorithms/direct.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -17,31 +18,17 @@ int rounds(const Shape&) {
   return 2;
 }
 
-// Owner r folds from r + 1, r + 2, ...: everybody starts with another peer, and every sender
-// serves first whoever waits for it first.
 void reduce_blocks(const Shape& shape, Builder& b) {
-  const Slice own = shape.block(shape.rank);
-  const Slice sum = b.accumulator(own);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank - i);
-    b.send(peer, input_of(shape.block(peer)));
-  }
-  if (shape.wide) b.copy(input_of(own), sum);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const bool first = i == 1 && !shape.wide;
-    b.recv_reduce(shape.wrap(shape.rank + i), sum, first ? input_of(own) : sum);
-  }
-  b.settle(sum, own);
+  sum_own_part(
+      shape, shape.block(shape.rank), [&](Rank r) { return input_of(shape.block(r)); }, b);
 }
 
 void gather_blocks(const Shape& shape, Builder& b) {
   for (Rank i = 1; i < shape.size; ++i) {
     b.send(shape.wrap(shape.rank - i), shape.block(shape.rank));
   }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, shape.block(peer));
-  }
+  take_other_parts(
+      shape, [&](Rank r) { return shape.block(r); }, b);
 }
 
 void emit(const Shape& shape, int round, Builder& b) {

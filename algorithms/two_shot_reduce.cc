@@ -7,6 +7,7 @@
 //   Needs    nothing: any N, any count, any root, empty blocks included; a commutative operation.
 //   Bits     the root alone has the result; each block is summed by its owner, in a fixed order.
 
+#include "algorithms/direct.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -21,32 +22,17 @@ Slice result_of(const Shape& shape, Builder& b) {
   return shape.is_root() ? own : b.scratch(own.count);
 }
 
-// Owner r folds from r + 1, r + 2, ...: everybody starts with another peer, and every sender
-// serves first whoever waits for it first.
 void reduce_blocks(const Shape& shape, Builder& b) {
-  const Slice own = shape.block(shape.rank);
-  const Slice result = result_of(shape, b);
-  const Slice sum = b.accumulator(result);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank - i);
-    b.send(peer, input_of(shape.block(peer)));
-  }
-  if (shape.wide) b.copy(input_of(own), sum);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const bool first = i == 1 && !shape.wide;
-    b.recv_reduce(shape.wrap(shape.rank + i), sum, first ? input_of(own) : sum);
-  }
-  b.settle(sum, result);
+  sum_own_part(
+      shape, result_of(shape, b), [&](Rank r) { return input_of(shape.block(r)); }, b);
 }
 
 void gather_blocks(const Shape& shape, Builder& b) {
-  if (!shape.is_root()) {
+  if (shape.is_root()) {
+    take_other_parts(
+        shape, [&](Rank r) { return shape.block(r); }, b);
+  } else {
     b.send(shape.root, result_of(shape, b));
-    return;
-  }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, shape.block(peer));
   }
 }
 

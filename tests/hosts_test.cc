@@ -1,5 +1,9 @@
 // Ranks on several hosts: here processes that claim to be on different ones (GOSSAMER_HOSTID), so
 // that shared memory is used inside a host and tcp between hosts.
+//
+// ctest: TIMEOUT 600
+
+#include "algorithms/hosts.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -133,8 +137,36 @@ TEST(Hosts, HierarchicalAllGatherByNameWhereHostsAdjoin) {
   }
 }
 
+// Of the collective that the algorithm is for. Every other root is the last rank.
+void check_collective(Communicator& comm, Collective collective) {
+  for (ExactCall call : some_calls()) {
+    call.collective = collective;
+    if (!reduces(collective)) call.op = ReduceOp::kSum;
+    if (has_root(collective) && call.seed % 2 == 0) call.root = comm.size() - 1;
+    ExactData(call, comm.size()).check(comm);
+  }
+}
+
 TEST(Hosts, EveryAlgorithmAmongInterleavedHosts) {
-  for (const Algorithm* algorithm : algorithms()) on_hosts("abcab", algorithm->name, check_all);
+  for (const Algorithm* algorithm : algorithms()) {
+    on_hosts("abcab", algorithm->name,
+             [&](Communicator& comm) { check_collective(comm, algorithm->collective); });
+  }
+}
+
+// Those whose ranks have an order to keep, such as gathers, know of hosts only here.
+TEST(Hosts, EveryHierarchicalAlgorithmWhereHostsAdjoin) {
+  for (const Algorithm* algorithm : algorithms()) {
+    if (!std::string(algorithm->name).starts_with("hierarchical")) continue;
+    for (const std::string hosts : {"aabb", "abbb", "aabccc"}) {
+      on_hosts(hosts, algorithm->name, [&](Communicator& comm) {
+        if (hosts == "aabb" || algorithm->accepts != has_equal_hosts) {
+          EXPECT_EQ(choice_of(comm, algorithm->collective, 1000).algorithm, algorithm->name);
+        }
+        check_collective(comm, algorithm->collective);
+      });
+    }
+  }
 }
 
 // With renumbered ranks, and with gathers that stay in rank order, the verifier sees what runs.

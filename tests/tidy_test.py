@@ -22,7 +22,7 @@ LINE_MAX, FILE_MAX, FUNCTION_MAX = 100, 500, 70
 TOOLS = r"src/(check|log|env|fd|futex_lock|process|system_text)\.h"
 KERNELS = r"src/(reduce\w*|narrow|reduce_lanes-inl)\.h"
 MAY_INCLUDE = [
-    (r"algorithms/", rf"gossamer/(schedule|types)\.h|algorithms/|{TOOLS}"),
+    (r"algorithms/", rf"gossamer/(schedule|types|mixing)\.h|algorithms/|{TOOLS}"),
     (r"transports/", rf"gossamer/(transport|schedule|status|types|memory|export)\.h|transports/"
                      rf"|src/(auth|memory_watch|net|registration_cache|window|wire)\.h"
                      rf"|{KERNELS}|{TOOLS}"),
@@ -31,11 +31,11 @@ MAY_INCLUDE = [
                               rf"|src/(engine|program|point_to_point|window|fingerprint)\.h"
                               rf"|src/(patience|plan|price)\.h"
                               rf"|src/call_buffers\.h|{KERNELS}|{TOOLS}"),
-    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status)\.h"
+    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status|mixing)\.h"
                             rf"|src/(verify\w*|price\w*|plan|edges|intervals)\.h"
                                          rf"|src/call_buffers\.h|{TOOLS}"),
     (r"topology/", rf"gossamer/(types|status)\.h|topology/|src/price\.h|{TOOLS}"),
-    (r"gossip/", rf"gossamer/|gossip/|{TOOLS}"),
+    (r"gossip/", rf"gossamer/|gossip/|src/(graph_names|reduce)\.h|{TOOLS}"),
     (r"src/nccl/", rf"gossamer/|nccl/|src/nccl/|src/reduce\.h|{TOOLS}"),
     (r"include/nccl/", r"nccl\.h"),
     (r"include/", r"gossamer/"),

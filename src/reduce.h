@@ -42,6 +42,16 @@ ConvertKernel divide_kernel(DataType type);
 // fp32 / scale -> narrow `type`, rounded once (kAvg from a wide accumulator).
 ConvertKernel narrow_divide_kernel(DataType type);
 
+// target[i] = own * operand[i] + other * arrived[i], of floats: fp64 in fp64, all others in fp32
+// with fp32 factors, rounded once when the target is narrow. One rounding less where the machine
+// multiplies and adds in one instruction. Null for integers.
+using MixKernel = void (*)(std::byte* target, const std::byte* operand, const std::byte* arrived,
+                           uint64_t count, double own, double other);
+MixKernel mix_kernel(DataType type);  // all three are of `type`
+// For narrow floats, null for others; target is fp32, and operand is fp32 or still `type`.
+MixKernel mix_wide_kernel(DataType type);
+MixKernel mix_widening_kernel(DataType type);
+
 // Plain loops with the same results bit for bit, for tests and for reading.
 FoldKernel scalar_fold_kernel(DataType type, ReduceOp op);
 FoldKernel scalar_fold_wide_kernel(DataType type, ReduceOp op);

@@ -185,6 +185,28 @@ HWY_INLINE hn::Vec<hn::Rebind<typename F::Lane, DF>> narrow(DF df, hn::Vec<DF> v
   }
 }
 
+// Of any float type F, plain ones as they are, as vectors of the type that is computed in.
+template <class F, class D>
+HWY_INLINE hn::Vec<D> load_float(D d, const std::byte* from, size_t i) {
+  const hn::Rebind<typename F::Lane, D> d_from;
+  const auto loaded = hn::LoadU(d_from, reinterpret_cast<const typename F::Lane*>(from) + i);
+  if constexpr (kIsPlain<F>) {
+    return loaded;
+  } else {
+    return widen<F>(d, loaded);
+  }
+}
+template <class F, class D>
+HWY_INLINE void store_float(D d, hn::Vec<D> value, std::byte* into, size_t i) {
+  const hn::Rebind<typename F::Lane, D> d_into;
+  typename F::Lane* const at = reinterpret_cast<typename F::Lane*>(into) + i;
+  if constexpr (kIsPlain<F>) {
+    hn::StoreU(value, d_into, at);
+  } else {
+    hn::StoreU(narrow<F>(d, value), d_into, at);
+  }
+}
+
 template <class Kernel, class D>
 HWY_INLINE hn::Vec<D> combine_at(D d, const typename Kernel::Lane* x,
                                  const typename Kernel::Arrived* y, size_t i) {

@@ -34,6 +34,16 @@ inline void store_one(T value, std::byte* into, uint64_t index) {
   std::memcpy(into + index * sizeof(T), &value, sizeof(T));
 }
 
+// Floats that are computed with as they are, in the shape of the narrow ones.
+template <class T>
+struct PlainFloat {
+  using Lane = T;
+  static T widen(T value) { return value; }
+  static T narrow(T value) { return value; }
+};
+template <class F>
+inline constexpr bool kIsPlain = std::is_floating_point_v<typename F::Lane>;
+
 template <ReduceOp op, std::floating_point T>
 inline T combine_one(T a, T b) {
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;

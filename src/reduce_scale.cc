@@ -16,16 +16,6 @@
 #define GOSSAMER_SRC_REDUCE_SCALE_CC_
 namespace gossamer {
 
-// Floats that are computed with as they are, in the shape of the narrow ones.
-template <class T>
-struct PlainFloat {
-  using Lane = T;
-  static T widen(T value) { return value; }
-  static T narrow(T value) { return value; }
-};
-template <class F>
-inline constexpr bool kIsPlain = std::is_floating_point_v<typename F::Lane>;
-
 enum class Scaling { kNone, kMultiply, kDivide };
 
 template <Scaling scaling, class T>
@@ -48,23 +38,10 @@ namespace HWY_NAMESPACE {
 template <class From, class To, Scaling scaling, class D>
 HWY_INLINE void convert_vector(D d, std::byte* target, const std::byte* from, size_t i,
                                hn::Vec<D> factor) {
-  const hn::Rebind<typename From::Lane, D> d_from;
-  const hn::Rebind<typename To::Lane, D> d_to;
-  const auto loaded = hn::LoadU(d_from, reinterpret_cast<const typename From::Lane*>(from) + i);
-  hn::Vec<D> value;
-  if constexpr (kIsPlain<From>) {
-    value = loaded;
-  } else {
-    value = widen<From>(d, loaded);
-  }
+  hn::Vec<D> value = load_float<From>(d, from, i);
   if constexpr (scaling == Scaling::kMultiply) value = canonical_lanes(d, hn::Mul(value, factor));
   if constexpr (scaling == Scaling::kDivide) value = canonical_lanes(d, hn::Div(value, factor));
-  typename To::Lane* const into = reinterpret_cast<typename To::Lane*>(target) + i;
-  if constexpr (kIsPlain<To>) {
-    hn::StoreU(value, d_to, into);
-  } else {
-    hn::StoreU(narrow<To>(d, value), d_to, into);
-  }
+  store_float<To>(d, value, target, i);
 }
 
 #endif

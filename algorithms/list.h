@@ -45,7 +45,9 @@
   ENTRY(hierarchical_gather)         \
   ENTRY(direct_scatter)              \
   ENTRY(binomial_scatter)            \
-  ENTRY(hierarchical_scatter)
+  ENTRY(hierarchical_scatter)        \
+  ENTRY(neighbor_average)            \
+  ENTRY(neighbor_all_gather)
 // clang-format on
 
 namespace gossamer {

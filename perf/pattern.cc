@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "src/check.h"
 #include "src/reduce.h"
 
 namespace gossamer {
@@ -224,6 +225,9 @@ Pattern::Source Pattern::source_of(Rank output_share) const {
     case Collective::kAllGather:
     case Collective::kGather:
       break;
+    case Collective::kNeighborAverage:  // checked by perf/neighbor_run.cc
+    case Collective::kNeighborAllGather:
+      GOSSAMER_CHECK(false);
   }
   return {output_share, 0};
 }

@@ -57,10 +57,14 @@ void Builder::recv_reduce(Rank from, Slice into, Slice operand) {
   push(Verb::kRecvReduce, from, place(operand), place(into));
 }
 
-void Builder::copy(Slice from, Slice into) {
+void Builder::recv_mix(Rank from, Slice into, Slice operand, const Factors& factors) {
+  push(Verb::kRecvReduce, from, place(operand), place(into), factors);
+}
+
+void Builder::copy(Slice from, Slice into, double factor) {
   const Slice source = place(from);
   const Slice target = place(into);
-  if (source != target) push(Verb::kCopy, -1, source, target);
+  if (source != target || factor != 1) push(Verb::kCopy, -1, source, target, {factor, 1});
 }
 
 void Builder::reduce(Slice from, Slice into) {
@@ -115,6 +119,7 @@ void Builder::nest(std::span<const Rank> ranks, Slice output, Slice input) {
 
 Schedule Builder::finish() {
   schedule_.lanes = static_cast<uint8_t>(lane_max_ + 1);
+  if (!schedule_.factors.empty()) schedule_.factors.resize(schedule_.steps.size());
   derive_edges(&schedule_);
   return std::move(schedule_);
 }
@@ -139,7 +144,7 @@ Slice Builder::place(Slice slice) const {
 }
 
 // Slices are in place already.
-void Builder::push(Verb verb, Rank peer, Slice from, Slice into) {
+void Builder::push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors) {
   Step step;
   step.verb = verb;
   step.lane = lane_;
@@ -169,6 +174,9 @@ void Builder::push(Verb verb, Rank peer, Slice from, Slice into) {
     GOSSAMER_CHECK(apart == 0 || apart >= step.count);
   }
   schedule_.steps.push_back(step);
+  if (factors == Factors{}) return;
+  schedule_.factors.resize(schedule_.steps.size());
+  schedule_.factors.back() = factors;
 }
 
 }  // namespace gossamer

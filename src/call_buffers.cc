@@ -1,5 +1,7 @@
 #include "src/call_buffers.h"
 
+#include "gossamer/mixing.h"
+
 namespace gossamer {
 
 CallBuffers buffers_of(const Call& call, Rank rank, Rank size) {
@@ -41,6 +43,13 @@ CallBuffers buffers_of(const Call& call, Rank rank, Rank size) {
       b.in_place = call.in_place && is_root;
       b.output_first = call.count * static_cast<uint64_t>(rank);
       break;
+    case Collective::kNeighborAverage:
+      b.in_place = call.in_place;
+      break;
+    case Collective::kNeighborAllGather:
+      b.output_count =
+          call.mixing == nullptr ? all : call.count * call.mixing->sources(rank).size();
+      break;
   }
   if (!b.in_place) b.input_first = b.output_first = 0;
   return b;
@@ -51,6 +60,7 @@ const char* in_place_rule(Collective collective) {
     case Collective::kAllReduce:
     case Collective::kBroadcast:
     case Collective::kReduce:
+    case Collective::kNeighborAverage:
       return "in place means input == output";
     case Collective::kAllGather:
       return "in place means input == output + rank * count";
@@ -61,6 +71,7 @@ const char* in_place_rule(Collective collective) {
     case Collective::kScatter:
       return "in place means output == input + root * count";
     case Collective::kAllToAll:
+    case Collective::kNeighborAllGather:
       break;
   }
   return "it is never in place, so give it an output of its own";

@@ -44,6 +44,13 @@ void widen_arrived(const Sink& sink, uint64_t offset, const std::byte* arrived, 
           1.0);
 }
 
+void fold_weighted(const Sink& sink, uint64_t offset, const std::byte* arrived, uint64_t bytes) {
+  const auto& w = *static_cast<const Weighted*>(sink.context);
+  const uint64_t first = offset / w.wire_bytes;
+  w.mix(sink.target + first * w.into_bytes, sink.operand + first * w.from_bytes, arrived,
+        bytes / w.wire_bytes, w.factors.from, w.factors.wire);
+}
+
 // A user function's sink: its context is the reduction itself.
 void fold_user(const Sink& sink, uint64_t offset, const std::byte* arrived, uint64_t bytes) {
   const auto& reduction = *static_cast<const Reduction*>(sink.context);
@@ -248,7 +255,10 @@ Sink Engine::make_sink(const Op& op) const noexcept {
     return sink;
   }
   sink.operand = base_[static_cast<size_t>(op.from_buffer)] + op.from_offset;
-  if (reduction_.op == ReduceOp::kUser) {
+  if (op.weighted != kNoStep) {
+    sink.combine = fold_weighted;
+    sink.context = &program_->weighted[op.weighted];
+  } else if (reduction_.op == ReduceOp::kUser) {
     sink.combine = fold_user;
     sink.context = &reduction_;
   } else if (!wide) {
@@ -265,6 +275,11 @@ void Engine::run_local(const Op& op) noexcept {
   const std::byte* from = base_[static_cast<size_t>(op.from_buffer)] + op.from_offset;
   const bool into_wide = op.into_buffer == Buffer::kWide;
   const bool from_wide = op.from_buffer == Buffer::kWide;
+  if (op.weighted != kNoStep) {
+    const Weighted& w = program_->weighted[op.weighted];
+    w.scale(into, from, op.count, w.factors.from);
+    return;
+  }
   if (op.verb == Verb::kReduce) {
     if (reduction_.op == ReduceOp::kUser) {
       reduction_.function(into, from, op.count, reduction_.context);

@@ -60,11 +60,15 @@ constexpr Named<Collective> kCollectives[] = {
     {"all_to_all", Collective::kAllToAll},
     {"gather", Collective::kGather},
     {"scatter", Collective::kScatter},
+    {"neighbor_average", Collective::kNeighborAverage},
+    {"neighbor_all_gather", Collective::kNeighborAllGather},
     {"allreduce", Collective::kAllReduce},
     {"allgather", Collective::kAllGather},
     {"bcast", Collective::kBroadcast},
     {"reducescatter", Collective::kReduceScatter},
     {"alltoall", Collective::kAllToAll},
+    {"neighbor_allreduce", Collective::kNeighborAverage},
+    {"neighbor_allgather", Collective::kNeighborAllGather},
 };
 
 constexpr Named<Code> kCodes[] = {

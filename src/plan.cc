@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "gossamer/mixing.h"
 #include "src/call_buffers.h"
 #include "src/check.h"
 
@@ -21,12 +22,17 @@ Slice piece_of(uint64_t count, uint64_t granule, uint32_t pieces, uint32_t index
 
 // A group of one: the result is the input, whatever the collective.
 void emit_alone(const Call& call, Builder& b) {
+  if (call.collective == Collective::kNeighborAllGather) return;  // nobody is its neighbor
   b.copy({Buffer::kInput, 0, call.count}, {Buffer::kOutput, 0, call.count});
 }
 
 }  // namespace
 
 bool accumulates_wide(const Algorithm& algorithm, const Call& call) {
+  if (call.collective == Collective::kNeighborAverage) {
+    // With one source, the fold is the only one and rounds once by itself.
+    return is_narrow_float(call.type) && call.mixing != nullptr && call.mixing->sources_max() > 1;
+  }
   const bool rounds = call.op == ReduceOp::kSum || call.op == ReduceOp::kProd ||
                       call.op == ReduceOp::kAvg || call.op == ReduceOp::kPreMulSum;
   return reduces(call.collective) && algorithm.rounds_once && is_narrow_float(call.type) && rounds;
@@ -59,6 +65,7 @@ Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank,
   shape.in_place = buffers_of(call, rank, size).in_place;
   shape.eager_count = call.eager_bytes / size_of(call.type);
   shape.stride = call.count;
+  shape.mixing = call.mixing;
 
   std::vector<Slice> ranges;
   std::vector<int> rounds;

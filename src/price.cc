@@ -34,6 +34,7 @@ bool accepts(const Algorithm& algorithm, const Call& call, const Machine& machin
   shape.size = size_of_group(machine);
   shape.root = call.root;
   shape.count = call.count;
+  shape.mixing = call.mixing;
   if (machine.host_of.back() > 0) shape.hosts = machine.host_of;
   return algorithm.collective == call.collective && algorithm.accepts(shape);
 }

@@ -64,6 +64,11 @@ struct Call {
   // all links, the same on every rank). In place, small exchanges then need no scratch.
   uint64_t eager_bytes = 0;
   Rank root = 0;  // broadcast, reduce, gather, scatter
+  // Collectives that have a graph: which, its round (Graph::position), and who exchanges with whom
+  // in it. Calls of one graph and round have equal matrices.
+  uint64_t graph = 0;
+  uint64_t round = 0;
+  const Mixing* mixing = nullptr;
 };
 
 // Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.

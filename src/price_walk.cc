@@ -56,6 +56,7 @@ class Walk {
     shape_.count = piece_count;
     shape_.wide = accumulates_wide(algorithm, call);
     shape_.stride = call.count;
+    shape_.mixing = call.mixing;
     shape_.eager_count = call.eager_bytes / size_of(call.type);
     if (machine.host_of.back() > 0) shape_.hosts = machine.host_of;
     options_ = {.collective = call.collective,

@@ -17,6 +17,12 @@ uint64_t bytes_per_element(Buffer buffer, uint32_t element_bytes) {
 Kernels kernels_for(const Call& call, Rank size) {
   Kernels k;
   k.element_bytes = size_of(call.type);
+  if (call.collective == Collective::kNeighborAverage) {
+    k.fold = fold_kernel(call.type, ReduceOp::kSum);  // of steps whose factors are 1
+    k.fold_wide = fold_wide_kernel(call.type, ReduceOp::kSum);
+    k.widen = widen_kernel(call.type);
+    k.narrow = narrow_kernel(call.type);
+  }
   if (!reduces(call.collective)) return k;
   k.fold = fold_kernel(call.type, call.op);
   k.fold_wide = fold_wide_kernel(call.type, call.op);
@@ -28,6 +34,27 @@ Kernels kernels_for(const Call& call, Rank size) {
   k.divisor = size;
   k.finishes = call.op == ReduceOp::kAvg;
   return k;
+}
+
+Weighted weighted_of(const Step& step, const Factors& factors, DataType type) {
+  const bool from_wide = step.from_buffer == Buffer::kWide;
+  const bool into_wide = step.into_buffer == Buffer::kWide;
+  Weighted w;
+  w.factors = factors;
+  w.wire_bytes = size_of(type);
+  w.from_bytes = static_cast<uint32_t>(bytes_per_element(step.from_buffer, w.wire_bytes));
+  w.into_bytes = static_cast<uint32_t>(bytes_per_element(step.into_buffer, w.wire_bytes));
+  if (step.verb == Verb::kCopy) {
+    GOSSAMER_CHECK(!from_wide && !into_wide);
+    w.scale = scale_kernel(type);
+  } else {
+    GOSSAMER_CHECK(step.verb == Verb::kRecvReduce && (into_wide || !from_wide));
+    w.mix = !into_wide  ? mix_kernel(type)
+            : from_wide ? mix_wide_kernel(type)
+                        : mix_widening_kernel(type);
+  }
+  GOSSAMER_CHECK(w.mix != nullptr || w.scale != nullptr);
+  return w;
 }
 
 // Numbers the sends that carry the same bytes: same slice, with nothing written to it in between.
@@ -128,6 +155,10 @@ Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<c
     op.dependents_begin = schedule.dependents_begin[i];
     op.dependents_end = schedule.dependents_begin[i + 1];
     if (p.waits[i] == 0) p.ready.push_back(i);
+    if (!schedule.factors.empty() && schedule.factors[i] != Factors{}) {
+      op.weighted = static_cast<uint32_t>(p.weighted.size());
+      p.weighted.push_back(weighted_of(step, schedule.factors[i], call.type));
+    }
     if (step.sends()) {
       GOSSAMER_CHECK(step.from_buffer != Buffer::kWide);  // the wire carries the data type
       op.share = shares.of_send(step.from());

@@ -37,6 +37,7 @@ struct Op {
   uint32_t queue = 0;                // messages: index of its (peer, lane, direction)
   uint32_t next_in_queue = kNoStep;  // messages: the one issued after it
   uint32_t share = 0;                // sends: Message::share
+  uint32_t weighted = kNoStep;       // index of its factors and kernels
   uint32_t answer = kNoStep;         // recv_reduce: the send that Sink::may_answer is about; send:
                                      // the recv that Message::answer is about
 };
@@ -56,6 +57,16 @@ struct Kernels {
   bool finishes = false;  // kAvg
 };
 
+// A weighted step: what a sink of it refers to, by an address that is stable like Kernels'.
+struct Weighted {
+  Factors factors;
+  MixKernel mix = nullptr;        // kRecvReduce
+  ConvertKernel scale = nullptr;  // kCopy
+  uint32_t wire_bytes = 1;        // of one element, as it arrives,
+  uint32_t from_bytes = 1;        // is read,
+  uint32_t into_bytes = 1;        // and is written
+};
+
 struct Program {
   std::vector<Op> ops;
   std::vector<uint32_t> waits;        // per op: how many ops it waits for
@@ -64,6 +75,7 @@ struct Program {
   std::vector<uint32_t> queue_heads;  // per queue: its first op
   std::vector<Rank> peers;            // ranks this one exchanges messages with
   Kernels kernels;
+  std::vector<Weighted> weighted;
   uint64_t scratch_bytes = 0;
   uint64_t wide_bytes = 0;
   uint64_t whole_bytes = 0;    // of the largest buffer, on whichever rank

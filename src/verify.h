@@ -7,6 +7,9 @@
 // run is enough for every timing: a step that may start stays able to start, and conflicting steps
 // are ordered, so all interleavings end in the same values and either all finish or none does.
 //
+// Where sums have weights, each rank's must be what its row of the mixing matrix says, with the
+// factors of the schedules taken exactly (src/verify_weights.h).
+//
 // A proof is per N and count, not an induction over N. Schedules of one proof are all in place or
 // all not; that mixed ones exchange the same messages is the algorithms' promise.
 //

@@ -1,5 +1,6 @@
 // What every collective promises, rank by rank.
 
+#include "gossamer/mixing.h"
 #include "src/verify_parts.h"
 
 namespace gossamer {
@@ -54,6 +55,14 @@ std::vector<Promise> promises_of(const Proof& proof, Rank rank) {
       break;
     case Collective::kAllToAll:
       promise_shares(proof, own, &promises);
+      break;
+    case Collective::kNeighborAverage:
+      promises.push_back({0, call.count, -1, 0, false});
+      break;
+    case Collective::kNeighborAllGather:
+      for (const Rank source : call.mixing->sources(rank)) {
+        promises.push_back({call.count * promises.size(), call.count, source, 0, false});
+      }
       break;
   }
   return promises;

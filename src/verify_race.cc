@@ -50,7 +50,9 @@ std::string check_wide(const Proof& proof, const Step& step) {
   if ((from_wide || into_wide) && !proof.wide) return "uses accumulators in a narrow plan";
   const bool folds = step.verb == Verb::kReduce || step.verb == Verb::kRecvReduce;
   if (folds && proof.wide && !into_wide) return "folds outside the accumulators";
-  if (step.verb == Verb::kRecvReduce && from_wide != into_wide) {
+  // An average takes this rank's own value, still narrow, with the first that arrives.
+  const bool widens = proof.call.collective == Collective::kNeighborAverage && !from_wide;
+  if (step.verb == Verb::kRecvReduce && from_wide != into_wide && !widens) {
     return "has an operand of another width than its result";
   }
   if (from_wide && !into_wide && step.verb != Verb::kSettle) {
@@ -58,6 +60,16 @@ std::string check_wide(const Proof& proof, const Step& step) {
   }
   if (step.verb == Verb::kSettle && into_wide) return "settles into an accumulator";
   return {};
+}
+
+// Factors belong to sums that have weights, and there to the two verbs that know them.
+std::string check_factors(const Proof& proof, const Schedule& schedule, uint32_t index) {
+  if (schedule.factors.empty() || schedule.factors[index] == Factors{}) return {};
+  const Factors& factors = schedule.factors[index];
+  const Verb verb = schedule.steps[index].verb;
+  if (proof.call.collective != Collective::kNeighborAverage) return "has factors, in a plain sum";
+  if (verb == Verb::kRecvReduce || (verb == Verb::kCopy && factors.wire == 1)) return {};
+  return "has factors, which its verb does not take";
 }
 
 std::string check_edges(Rank rank, const Schedule& schedule) {
@@ -197,10 +209,14 @@ class RaceCheck {
 
 std::string check_limits(const Proof& proof, Rank rank, const Schedule& schedule) {
   const Memory memory(proof, rank);
+  if (!schedule.factors.empty() && schedule.factors.size() != schedule.steps.size()) {
+    return "rank " + std::to_string(rank) + ": the table of factors does not fit the steps";
+  }
   for (uint32_t i = 0; i < schedule.steps.size(); ++i) {
     const Step& step = schedule.steps[i];
     std::string wrong = check_step(proof, memory, rank, schedule, step);
     if (wrong.empty()) wrong = check_wide(proof, step);
+    if (wrong.empty()) wrong = check_factors(proof, schedule, i);
     if (!wrong.empty()) return name_step(rank, i, step) + " " + wrong;
   }
   return check_edges(rank, schedule);

@@ -7,10 +7,13 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <unordered_map>
 
+#include "gossamer/mixing.h"
 #include "src/intervals.h"
 #include "src/verify_parts.h"
+#include "src/verify_weights.h"
 
 namespace gossamer {
 namespace {
@@ -48,8 +51,12 @@ using Fragments = std::vector<Fragment>;
 class Run {
  public:
   Run(const Proof& proof, const std::vector<Schedule>& schedules)
-      : proof_(proof), schedules_(schedules), exact_(proof.size <= 64) {
+      : proof_(proof),
+        schedules_(schedules),
+        weighted_(proof.call.collective == Collective::kNeighborAverage),
+        exact_(proof.size <= 64 && !weighted_) {
     for (Rank r = 0; r < proof.size; ++r) everyone_ += weight(r);
+    for (Rank r = 0; weighted_ && r < proof.size; ++r) averages_.push_back(average(r));
   }
 
   void prove(Verdict* verdict) {
@@ -87,7 +94,35 @@ class Run {
 
   uint64_t weight(Rank rank) const {
     const auto r = static_cast<uint64_t>(rank);
+    if (weighted_) return leaf_hash(rank) % kFieldPrime;
     return exact_ ? uint64_t{1} << r : mix(r * 0xd1342543de82ef95U + 0x2545f4914f6cdd1dU);
+  }
+
+  // Row `rank` of the matrix, of the inputs.
+  uint64_t average(Rank rank) const {
+    uint64_t sum = 0;
+    for (const Weight& w : proof_.call.mixing->row(rank)) {
+      sum = field_add(sum, field_multiply(field_of(w.value), weight(w.rank)));
+    }
+    return sum;
+  }
+
+  // What the sum on `rank` must be made of in the end.
+  uint64_t whole_sum(Rank rank) const {
+    return weighted_ ? averages_[static_cast<size_t>(rank)] : everyone_;
+  }
+
+  // Of the step, 1 where its schedule has no factors.
+  Factors factors_of(Id id) const {
+    const auto r = static_cast<size_t>(rank_of_[id]);
+    const Schedule& s = schedules_[r];
+    return s.factors.empty() ? Factors{} : s.factors[id - begin_of_[r]];
+  }
+
+  static void scale(double factor, Value* value) {
+    if (factor == 1) return;
+    value->contributors = field_multiply(value->contributors, field_of(factor));
+    value->hash = mix(value->hash ^ std::bit_cast<uint64_t>(factor));
   }
 
   Value leaf(Rank rank, int64_t shift) const {
@@ -230,6 +265,8 @@ class Run {
     }
     if (step_of(recv).verb == Verb::kRecvReduce) {
       load(recv, step_of(recv).from(), &operand_);
+      for (Fragment& f : operand_) scale(factors_of(recv).from, &f.value);
+      for (Fragment& f : arrived_) scale(factors_of(recv).wire, &f.value);
       combine(recv, operand_, arrived_, &result_);
       store(recv, result_);
     } else {
@@ -247,6 +284,7 @@ class Run {
       store(id, result_);
       return;
     }
+    for (Fragment& f : arrived_) scale(factors_of(id).from, &f.value);
     if (step.verb == Verb::kSettle) {
       for (Fragment& f : arrived_) settle(id, &f.value);
     }
@@ -255,7 +293,9 @@ class Run {
 
   void settle(Id id, Value* value) {
     if (value->settled) reject(id, "settles a value twice");
-    if (value->contributors != everyone_) reject(id, "settles a sum that is not complete");
+    if (value->contributors != whole_sum(rank_of_[id])) {
+      reject(id, "settles a sum that is not complete");
+    }
     value->settled = true;
     value->hash = mix(value->hash ^ 0x5851f42d4c957f2dU);
   }
@@ -310,7 +350,8 @@ class Run {
       reject(id, "counts a contribution twice");
     }
     Value sum = a;
-    sum.contributors += b.contributors;
+    sum.contributors =
+        weighted_ ? field_add(a.contributors, b.contributors) : a.contributors + b.contributors;
     const uint64_t low = std::min(a.hash, b.hash);
     const uint64_t high = std::max(a.hash, b.hash);
     sum.hash = mix(low + 0x9e3779b97f4a7c15U * mix(high));
@@ -364,7 +405,10 @@ class Run {
     const bool in_place_of_it =
         v.shift == static_cast<int64_t>(promise.input_first) - static_cast<int64_t>(promise.first);
     const bool sums = promise.from < 0;
-    const bool finishes = proof_.size > 1 && (proof_.wide || proof_.call.op == ReduceOp::kAvg);
+    // A rank whose neighbors are silent in this round only copies.
+    const bool alone = weighted_ && proof_.call.mixing->sources(rank).empty();
+    const bool finishes =
+        proof_.size > 1 && !alone && (proof_.wide || proof_.call.op == ReduceOp::kAvg);
     if (!v.defined) {
       reject_output(rank, element, "was never written");
     } else if (!sums) {
@@ -373,8 +417,10 @@ class Run {
             rank, element,
             promise.is_kept ? "was input only, and is overwritten" : "is not what its rank put in");
       }
-    } else if (v.contributors != everyone_ || !in_place_of_it) {
-      reject_output(rank, element, "is not the sum over all ranks");
+    } else if (v.contributors != whole_sum(rank) || !in_place_of_it) {
+      reject_output(rank, element,
+                    weighted_ ? "is not the sum that its row of the mixing matrix says"
+                              : "is not the sum over all ranks");
     } else if (finishes && !v.settled) {
       reject_output(rank, element, "was never settled");
     }
@@ -400,8 +446,10 @@ class Run {
 
   const Proof& proof_;
   const std::vector<Schedule>& schedules_;
+  const bool weighted_;  // sums have weights: values are of the field in verify_weights.h
   const bool exact_;
   uint64_t everyone_ = 0;
+  std::vector<uint64_t> averages_;  // per rank
   uint8_t lanes_ = 1;
   std::vector<Memory> memories_;
   std::vector<std::array<Intervals<Value>, kBufferCount>> buffers_;

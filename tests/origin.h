@@ -31,6 +31,9 @@ inline Origin origin_of(const Call& call, Rank rank, uint64_t i) {
       return {call.root, mine + i};
     case Collective::kAllToAll:
       return {share, mine + i % call.count};
+    case Collective::kNeighborAverage:  // tests/neighbors_test.cc
+    case Collective::kNeighborAllGather:
+      break;
   }
   return {};
 }

@@ -174,6 +174,8 @@ Bytes output_of(const Pattern::Case& c, const std::vector<Bytes>& inputs, Rank r
     case Collective::kGather:
       return rank == c.root ? join(0) : Bytes();
     case Collective::kAllGather:
+    case Collective::kNeighborAverage:  // perf/neighbor_run.cc has its own
+    case Collective::kNeighborAllGather:
       break;
   }
   return join(0);

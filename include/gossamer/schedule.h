@@ -6,9 +6,9 @@
 // Threads    Everything here is pure: no I/O, no threads, no clocks. Distinct objects may be used
 //            from distinct threads.
 // Units      `first` and `count` are elements of the collective's data type.
-// Later      A codec on a send/recv pair and a weight on a recv_reduce are attributes of a message,
-//            not verbs: they become fields of Step (codec index, weight index), handed on to the
-//            transport's Sink, whose combine function already takes a context.
+// Later      A codec on a send/recv pair is an attribute of a message, not a verb: it becomes a
+//            table beside the steps, as Factors are, handed on to the transport's Sink, whose
+//            combine function already takes a context.
 
 #pragma once
 
@@ -21,6 +21,8 @@
 #include "gossamer/types.h"
 
 namespace gossamer {
+
+class Mixing;  // gossamer/mixing.h
 
 using Lane = uint8_t;  // independent FIFO between two ranks
 
@@ -74,9 +76,21 @@ struct Step {
 };
 static_assert(sizeof(Step) == 32, "a step is half a cache line");
 
+// What a step of a weighted schedule multiplies by before it adds:
+//   kRecvReduce   into = from * (what it reads) + wire * (what arrives)
+//   kCopy         into = from * (what it reads)
+// Steps with other verbs have none. Computed in the accumulator's type.
+struct Factors {
+  double from = 1;
+  double wire = 1;
+
+  friend bool operator==(const Factors&, const Factors&) = default;
+};
+
 // One rank's steps in program order, with the edges derived from overlaps in compressed rows.
 struct Schedule {
   std::vector<Step> steps;
+  std::vector<Factors> factors;            // one per step; empty: all 1
   std::vector<uint32_t> waits;             // per step: how many steps it waits for
   std::vector<uint32_t> dependents_begin;  // per step, and one past the end: row in dependents
   std::vector<uint32_t> dependents;        // steps that wait for it
@@ -111,6 +125,8 @@ struct GOSSAMER_API Shape {
   // Then a rank may overwrite what it sends with what it receives from the same peer.
   uint64_t eager_count = 0;
   uint64_t stride = 0;  // elements from one share to the next; 0: count
+  // Who exchanges with whom, with what weight; null but for collectives that have a graph.
+  const Mixing* mixing = nullptr;
 
   Rank next() const { return (rank + 1) % size; }
   Rank prev() const { return (rank + size - 1) % size; }
@@ -165,8 +181,10 @@ class GOSSAMER_API Builder {
   void recv(Rank from, Slice into);
   void recv_reduce(Rank from, Slice into) { recv_reduce(from, into, into); }
   void recv_reduce(Rank from, Slice into, Slice operand);  // into = operand (op) wire
-  void copy(Slice from, Slice into);                       // lengths equal
-  void reduce(Slice from, Slice into);                     // into = into (op) from, lengths equal
+  // into = factors.from * operand + factors.wire * wire
+  void recv_mix(Rank from, Slice into, Slice operand, const Factors& factors);
+  void copy(Slice from, Slice into, double factor = 1);  // into = factor * from, lengths equal
+  void reduce(Slice from, Slice into);                   // into = into (op) from, lengths equal
   // Declares `result` final: result = final(accumulated). Emits nothing when there is nothing to do
   // (same slice, no final step). Every element that was reduced is settled once per rank that
   // completes it, before it is passed on.
@@ -190,7 +208,10 @@ class GOSSAMER_API Builder {
 
   // What was emitted since the last clear(), for walks that go round by round and keep no steps.
   std::span<const Step> emitted() const { return schedule_.steps; }
-  void clear() { schedule_.steps.clear(); }
+  void clear() {
+    schedule_.steps.clear();
+    schedule_.factors.clear();
+  }
 
   Schedule finish();  // derives the edges
 
@@ -204,7 +225,7 @@ class GOSSAMER_API Builder {
     Slice result;
     uint64_t first;
   };
-  void push(Verb verb, Rank peer, Slice from, Slice into);
+  void push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors = {});
   Slice place(Slice slice) const;
 
   Options options_;

@@ -83,8 +83,15 @@ enum class Collective : uint8_t {
   kAllToAll = 5,
   kGather = 6,
   kScatter = 7,
+  kNeighborAverage = 8,    // gossamer/gossip.h
+  kNeighborAllGather = 9,  // gossamer/gossip.h
 };
-inline constexpr int kCollectiveCount = 8;
+inline constexpr int kCollectiveCount = 8;  // of those among all ranks, which come first
+
+// Whether a graph says who exchanges with whom.
+constexpr bool has_graph(Collective collective) {
+  return collective == Collective::kNeighborAverage || collective == Collective::kNeighborAllGather;
+}
 
 // Whether it combines elements, so that a Reduction means something.
 constexpr bool reduces(Collective collective) {
@@ -98,10 +105,11 @@ constexpr bool has_root(Collective collective) {
          collective == Collective::kGather || collective == Collective::kScatter;
 }
 
-// Whether its larger buffer holds one share of `count` elements per rank, in rank order.
+// Whether its larger buffer holds one share of `count` elements per rank, in rank order; of a
+// neighbor all-gather, per source.
 constexpr bool is_in_shares(Collective collective) {
   return collective != Collective::kAllReduce && collective != Collective::kBroadcast &&
-         collective != Collective::kReduce;
+         collective != Collective::kReduce && collective != Collective::kNeighborAverage;
 }
 
 // Bytes of one element. 0 for a value that is no DataType.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "gossamer/gossip.h"
 #include "src/call_buffers.h"
 #include "src/communicator_impl.h"
 #include "src/group.h"
@@ -35,7 +36,7 @@ CollectiveCall reducing(Collective collective, const void* input, void* output, 
 Status Communicator::Impl::check_shape(const Call& call) const {
   const uint64_t element = size_of(call.type);
   if (element == 0) return invalid("the element type is none of gossamer::DataType");
-  if (static_cast<int>(call.collective) >= kCollectiveCount) {
+  if (static_cast<int>(call.collective) >= kCollectiveCount && !has_graph(call.collective)) {
     return invalid("the collective is none of gossamer::Collective");
   }
   if (static_cast<int>(call.op) >= kReduceOpCount) {
@@ -77,11 +78,39 @@ void Communicator::Impl::place(bool in_place, Call* call) const {
                        : in_place && buffers_of(*call, rank, size).in_place;
 }
 
+// Of a collective that has a graph: which round's matrix.
+Status Communicator::Impl::find_round(const CollectiveCall& asked, PlanKey* key) const {
+  if (!has_graph(asked.collective)) return Status::ok();
+  if (asked.graph == nullptr || asked.graph->identity() == 0) {
+    return invalid(
+        fmt::format("{} needs a graph; make_graph() makes one", name_of(asked.collective)));
+  }
+  const Graph& graph = *asked.graph;
+  if (graph.size() != size) {
+    return invalid(fmt::format("graph {} has {} ranks and this communicator {}; make it for {}",
+                               graph.name(), graph.size(), size, size));
+  }
+  const bool is_float = asked.type == DataType::kFloat32 || asked.type == DataType::kFloat64 ||
+                        is_narrow_float(asked.type);
+  if (asked.collective == Collective::kNeighborAverage && !is_float) {
+    return invalid(
+        fmt::format("weights are fractions, so {} averages no {}; convert to a float "
+                    "type first",
+                    name_of(asked.collective), name_of(asked.type)));
+  }
+  key->call.graph = graph.identity();
+  key->call.round = graph.position(asked.round);
+  key->mixing = graph.mixing(key->call.round);
+  key->call.mixing = key->mixing.get();
+  return Status::ok();
+}
+
 Status Communicator::Impl::check(const CollectiveCall& asked, PlanKey* key) const {
   if (revoked()) return invalid(kRevoked);
   Call& call = key->call;
   call = call_of(asked);
   Status sound = check_shape(call);
+  if (sound) sound = find_round(asked, key);
   if (!sound) return sound;
   if (call.op == ReduceOp::kUser && asked.reduction.function == nullptr) {
     return invalid("ReduceOp::kUser needs a function; use Reduction::user(function, context)");
@@ -142,9 +171,14 @@ Result<PersistentCollective> Communicator::plan(const CollectiveCall& call) {
 Result<Communicator::Choice> Communicator::explain(Collective collective, uint64_t count,
                                                    DataType type, Reduction reduction,
                                                    bool in_place, Rank root) {
+  return explain({collective, nullptr, nullptr, count, type, reduction, root}, in_place);
+}
+
+Result<Communicator::Choice> Communicator::explain(const CollectiveCall& call, bool in_place) {
   PlanKey key;
-  key.call = impl_->call_of({collective, nullptr, nullptr, count, type, reduction, root});
-  const Status sound = impl_->check_shape(key.call);
+  key.call = impl_->call_of(call);
+  Status sound = impl_->check_shape(key.call);
+  if (sound) sound = impl_->find_round(call, &key);
   if (!sound) return sound;
   impl_->place(in_place, &key.call);
   return impl_->explain(key);

@@ -41,11 +41,13 @@ inline constexpr const char* kSharedAndTcp = "shm+tcp";
 
 struct PlanKey {
   Call call;
+  std::shared_ptr<const Mixing> mixing = nullptr;  // keeps what call.mixing points to
 
   friend bool operator==(const PlanKey& a, const PlanKey& b) {
     return a.call.count == b.call.count && a.call.collective == b.call.collective &&
            a.call.type == b.call.type && a.call.op == b.call.op &&
-           a.call.in_place == b.call.in_place && a.call.root == b.call.root;
+           a.call.in_place == b.call.in_place && a.call.root == b.call.root &&
+           a.call.graph == b.call.graph && a.call.round == b.call.round;
   }
 };
 
@@ -55,7 +57,8 @@ struct PlanKeyHash {
                        static_cast<uint64_t>(key.call.type) << 8 |
                        static_cast<uint64_t>(key.call.op) << 1 | (key.call.in_place ? 1 : 0);
     const auto root = static_cast<uint64_t>(key.call.root) << 24;
-    return std::hash<uint64_t>{}(key.call.count * 0x9E3779B97F4A7C15ULL ^ small ^ root);
+    const uint64_t graph = (key.call.graph + key.call.round) * 0xC2B2AE3D27D4EB4FULL;
+    return std::hash<uint64_t>{}(key.call.count * 0x9E3779B97F4A7C15ULL ^ small ^ root ^ graph);
   }
 };
 
@@ -176,6 +179,7 @@ class Communicator::Impl {
                         Rank peer) const;
   Status check_shape(const Call& call) const;
   Call call_of(const CollectiveCall& asked) const;
+  Status find_round(const CollectiveCall& asked, PlanKey* key) const;
   void place(bool in_place, Call* call) const;
   // Validates a call and makes its key.
   Status check(const CollectiveCall& asked, PlanKey* key) const;

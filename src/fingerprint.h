@@ -6,6 +6,10 @@
 // must not mix. The communicator itself needs no bits: links belong to one communicator and
 // authenticate for it.
 //
+// A collective that has a graph tells of its 36 last bits otherwise, and less of each:
+//   graph 12 | round 10 | length of the count 6 | its first digits 8
+// (of the graph's identity, of the round the last bits), and its plan's hash is of all of it.
+//
 // Collective 15 is a message from one rank to another outside any collective
 // (src/point_to_point.h): `sequence` counts those of its pair and direction, `plan` the collectives
 // that came before it.
@@ -39,7 +43,8 @@ bool is_letter(Fingerprint fingerprint);
 // Whether `letter` was sent before its sender began the collective that `call` belongs to.
 bool is_before(Fingerprint letter, Fingerprint call);
 
-uint8_t hash_plan(const char* algorithm, uint32_t pieces, Rank root);
+// Of what a message does not tell of the call as well.
+uint8_t hash_plan(const char* algorithm, uint32_t pieces, const Call& call);
 
 // "reduce of 100 float32 (sum), root 2, call 7".
 std::string describe(const Call& call, uint64_t sequence);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "gossamer/mixing.h"
 #include "src/call_buffers.h"
 #include "src/communicator_impl.h"
 #include "src/fingerprint.h"
@@ -39,9 +40,12 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::plan_for(const PlanKey& key) {
 Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) const {
   Call call = key.call;
   call.eager_bytes = eager_bytes_;
-  // Shares lie in rank order, so the positions of a collective of shares are the ranks themselves;
-  // where ranks of a host do not adjoin, only algorithms that do not ask for hosts fit.
-  const bool in_shares = is_in_shares(call.collective);
+  // What is proved is what runs: weights as they are computed with.
+  const Mixing rounded = call.mixing != nullptr ? call.mixing->in_float() : Mixing(0);
+  if (call.mixing != nullptr && call.type != DataType::kFloat64) call.mixing = &rounded;
+  // A graph and shares are in rank order, so the positions of a collective of shares are the ranks
+  // themselves; where ranks of a host do not adjoin, only algorithms that do not ask for hosts fit.
+  const bool in_shares = is_in_shares(call.collective) || has_graph(call.collective);
   const bool reordered = renumbered_ && !in_shares;
   const std::span<const Rank> hosts =
       renumbered_ && in_shares ? std::span<const Rank>() : std::span<const Rank>(machine_.host_of);
@@ -53,6 +57,7 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
   flat.size = size;
   flat.root = call.root;
   flat.count = call.count;
+  flat.mixing = call.mixing;
   const std::vector<Candidate> all = candidates(call, machine_, algorithm_);
   const auto chosen = std::find_if(all.begin(), all.end(), [&](const Candidate& c) {
     return c.why_not.empty() && (!hosts.empty() || c.algorithm->accepts(flat));
@@ -77,7 +82,7 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
                         reordered ? std::span<const Rank>(order_) : std::span<const Rank>());
   plan->choice = {best.algorithm->name, transport_name_, best.pieces, best.predicted_us};
   plan->fingerprint =
-      make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces, key.call.root), 0);
+      make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces, key.call), 0);
   const CallBuffers buffers = buffers_of(key.call, rank, size);
   plan->output_offset_bytes = buffers.output_first * size_of(call.type);
   if (call.op == ReduceOp::kPreMulSum) plan->scaled_count = buffers.input_count;

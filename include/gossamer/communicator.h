@@ -53,6 +53,8 @@ struct GOSSAMER_API UniqueId {
   void close() const;
 };
 
+class Graph;
+
 // A collective as data: what the named calls of Communicator are made of.
 struct CollectiveCall {
   Collective collective = Collective::kAllReduce;
@@ -62,6 +64,9 @@ struct CollectiveCall {
   DataType type = DataType::kFloat32;
   Reduction reduction = ReduceOp::kSum;  // of those that reduce
   Rank root = 0;                         // of those that have one
+  // Of those that have a graph (gossamer/gossip.h), which need not outlive the call.
+  const Graph* graph = nullptr;
+  uint64_t round = 0;
 };
 
 struct Operation;
@@ -378,6 +383,7 @@ class GOSSAMER_API Communicator {
   };
   Result<Choice> explain(Collective collective, uint64_t count, DataType type, Reduction reduction,
                          bool in_place, Rank root = 0);
+  Result<Choice> explain(const CollectiveCall& call, bool in_place);  // its buffers do not matter
 
   // Since creation, this rank: what a schedule promises, counted by the engine, and what came of
   // it, counted by the transports. Never waits: while another thread drives an operation, `traffic`

@@ -33,9 +33,10 @@ extern "C" {
 #define GOSSAMER_VERSION_CODE (GOSSAMER_MAJOR * 10000 + GOSSAMER_MINOR * 100 + GOSSAMER_PATCH)
 #define GOSSAMER_UNIQUE_ID_BYTES 128
 
-typedef struct gossamerComm* gossamerComm_t; /* one rank's seat in a group */
-typedef struct gossamerWork* gossamerWork_t; /* a running operation */
-typedef struct gossamerPlan* gossamerPlan_t; /* a persistent collective, bound to its buffers */
+typedef struct gossamerComm* gossamerComm_t;   /* one rank's seat in a group */
+typedef struct gossamerWork* gossamerWork_t;   /* a running operation */
+typedef struct gossamerPlan* gossamerPlan_t;   /* a persistent collective, bound to its buffers */
+typedef struct gossamerGraph* gossamerGraph_t; /* who averages with whom, round by round */
 typedef struct gossamerStream*
     gossamerStream_t; /* work on host memory, in order, beside the caller */
 
@@ -383,6 +384,54 @@ GOSSAMER_API gossamerResult_t gossamerTest(gossamerPlan_t plan, int* done);
 GOSSAMER_API gossamerResult_t gossamerWait(gossamerPlan_t plan, int timeout_ms);
 /* Waits for the plan if it runs, then frees it. Also after its communicator was destroyed. */
 GOSSAMER_API gossamerResult_t gossamerPlanFree(gossamerPlan_t plan);
+
+/* Gossip: each call mixes a rank's values with those of a few neighbors (gossamer/gossip.h).
+ *
+ * A graph by name, as "ring" or "base:k=2"; from pairs of ranks a0 b0 a1 b1 ..., with Metropolis
+ * weights; or from nranks * nranks weights, row by row: what each rank gives to each rank's value.
+ * Checked: rows and columns sum to 1, all ranks are connected. `seed` is that of random graphs; all
+ * ranks make the same. A graph need not outlive the calls that it was used in. */
+GOSSAMER_API gossamerResult_t gossamerGraphCreate(gossamerGraph_t* graph, const char* name,
+                                                  int nranks, uint64_t seed);
+GOSSAMER_API gossamerResult_t gossamerGraphCreateEdges(gossamerGraph_t* graph, int nranks,
+                                                       const int* ranks, size_t edge_count);
+GOSSAMER_API gossamerResult_t gossamerGraphCreateWeights(gossamerGraph_t* graph, int nranks,
+                                                         const double* weights);
+GOSSAMER_API gossamerResult_t gossamerGraphDestroy(gossamerGraph_t graph);
+/* Rounds repeat after so many; 0: they are random. */
+GOSSAMER_API gossamerResult_t gossamerGraphPeriod(gossamerGraph_t graph, uint64_t* period);
+/* How many ranks' values `rank` takes in a round, and whose, ascending; `sources` may be NULL. */
+GOSSAMER_API gossamerResult_t gossamerGraphSources(gossamerGraph_t graph, uint64_t round, int rank,
+                                                   int* count, int* sources);
+
+/* buff[i] = sum over ranks j of the weight that this rank gives to j's value times j's buff[i].
+ * Floats only. All ranks give the same graph, and the same round but for whole periods. */
+GOSSAMER_API gossamerResult_t gossamerNeighborAverage(void* buff, size_t count,
+                                                      gossamerDataType_t datatype,
+                                                      gossamerGraph_t graph, uint64_t round,
+                                                      gossamerComm_t comm);
+/* The same into another buffer; started; and bound to its buffers. */
+GOSSAMER_API gossamerResult_t gossamerNeighborAverageInto(const void* sendbuff, void* recvbuff,
+                                                          size_t count, gossamerDataType_t datatype,
+                                                          gossamerGraph_t graph, uint64_t round,
+                                                          gossamerComm_t comm);
+GOSSAMER_API gossamerResult_t gossamerNeighborAverageStart(
+    const void* sendbuff, void* recvbuff, size_t count, gossamerDataType_t datatype,
+    gossamerGraph_t graph, uint64_t round, gossamerComm_t comm, gossamerWork_t* work);
+GOSSAMER_API gossamerResult_t gossamerNeighborAverageInit(const void* sendbuff, void* recvbuff,
+                                                          size_t count, gossamerDataType_t datatype,
+                                                          gossamerGraph_t graph, uint64_t round,
+                                                          gossamerComm_t comm,
+                                                          gossamerPlan_t* plan);
+/* recvbuff[k * count + i] = the k-th source's sendbuff[i]; never in place. */
+GOSSAMER_API gossamerResult_t gossamerNeighborAllGather(const void* sendbuff, void* recvbuff,
+                                                        size_t count, gossamerDataType_t datatype,
+                                                        gossamerGraph_t graph, uint64_t round,
+                                                        gossamerComm_t comm);
+/* Two ranks alone: recvbuff[i] = the mean of both ranks' sendbuff[i]. In place when equal. */
+GOSSAMER_API gossamerResult_t gossamerPairGossip(const void* sendbuff, void* recvbuff, size_t count,
+                                                 gossamerDataType_t datatype, int peer,
+                                                 gossamerComm_t comm);
 
 /* Tells the transports that collectives will use this memory again and again, so that they register
  * it now and keep it registered. Local: ranks need not do the same. Deregister before freeing the

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "gossamer/gossip.h"
 #include "gossamer/transport.h"
 #include "perf/commands.h"
 #include "perf/table.h"
@@ -26,6 +27,9 @@ struct Flags {
   std::string algorithm;
   std::string transport = "shm";
   std::string between = "auto";
+  std::string graph = "one_peer_exponential";
+  uint64_t round = 0;
+  uint64_t seed = 1;
   int ranks = 4;
   int root = 0;
   int hosts = 1;
@@ -75,6 +79,18 @@ uint64_t eager_bytes(const Flags& f) {
   return f.ranks > 1 ? least : 0;
 }
 
+// Of a collective that has one: its round's matrix, which the call points to.
+Status read_graph(const Flags& f, Call* call, std::shared_ptr<const Mixing>* mixing) {
+  if (!has_graph(call->collective)) return Status::ok();
+  const auto graph = make_graph(f.graph, f.ranks, f.seed);
+  if (!graph) return graph.status();
+  call->graph = (*graph)->identity();
+  call->round = (*graph)->position(f.round);
+  *mixing = (*graph)->mixing(call->round);
+  call->mixing = mixing->get();
+  return Status::ok();
+}
+
 Machine machine_for(const Flags& f) {
   std::vector<std::string> host_per_rank;
   host_per_rank.reserve(static_cast<size_t>(f.ranks));
@@ -107,6 +123,8 @@ Status check_transport(const std::string& flag, const std::string& name) {
 int explain(Flags f) {
   Result<Call> call = read_call(f);
   if (!call) return complain(call.status(), kExitUsage);
+  std::shared_ptr<const Mixing> mixing;
+  if (Status read = read_graph(f, &*call, &mixing); !read) return complain(read, kExitUsage);
   const std::string why = choose_between(&f);
   for (const auto& [flag, name] :
        {std::pair("--transport", f.transport), std::pair("--between", f.between)}) {
@@ -119,12 +137,14 @@ int explain(Flags f) {
   call->eager_bytes = eager_bytes(f);
   const std::vector<Candidate> all = candidates(*call, machine, f.algorithm);
   const uint64_t parts = shares_of(call->collective, f.ranks);
-  fmt::print("{} of {} ({} {}, {}{}) among {} ranks on {} host{} with {} cores, {} inside a host\n",
-             name_of(call->collective), bytes_text(call->count * parts * size_of(call->type)),
-             call->count, name_of(call->type),
-             reduces(call->collective) ? name_of(call->op) : "no reduction",
-             f.in_place ? ", in place" : "", f.ranks, f.hosts, f.hosts == 1 ? "" : "s",
-             machine.cores_per_host, f.transport);
+  fmt::print(
+      "{} of {} ({} {}, {}{}) among {} ranks on {} host{} with {} cores, {} inside a host\n",
+      name_of(call->collective), bytes_text(call->count * parts * size_of(call->type)), call->count,
+      name_of(call->type), reduces(call->collective) ? name_of(call->op) : "no reduction",
+      (has_graph(call->collective) ? fmt::format(", round {} of graph {}", call->round, f.graph)
+                                   : "") +
+          (f.in_place ? ", in place" : ""),
+      f.ranks, f.hosts, f.hosts == 1 ? "" : "s", machine.cores_per_host, f.transport);
   if (f.hosts > 1) fmt::print("{} between hosts: {}\n", f.between, why);
   fmt::print("{:>10}  {:<28}{:>7}{:>14}\n", "", "algorithm", "pieces", "predicted us");
   bool chosen = false;
@@ -161,6 +181,9 @@ void add_explain_command(CLI::App& app, int* exit_code) {
   command->add_option("--between", f.between, "between hosts: tcp, verbs, ucx, or auto as on this")
       ->capture_default_str();
   command->add_option("--algorithm", f.algorithm, "as if this one were asked for");
+  command->add_option("--graph", f.graph, "of a neighbor collective")->capture_default_str();
+  command->add_option("--round", f.round, "of the graph")->capture_default_str();
+  command->add_option("--seed", f.seed, "of a random graph")->capture_default_str();
   command->add_flag("--in-place", f.in_place, "input and output are the same memory");
   command->callback([flags, exit_code] { *exit_code = explain(*flags); });
 }

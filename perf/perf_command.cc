@@ -65,7 +65,8 @@ Status read_names(const Flags& f, PerfOptions* o) {
     o->collectives = {*c};
   } else {
     return bad("'" + f.collective + "' is no collective; there are " +
-               known_names<Collective>(kCollectiveCount) + ", sendrecv, hypercube and all");
+               known_names<Collective>(kCollectiveCount) +
+               ", neighbor_average, neighbor_all_gather, sendrecv, hypercube and all");
   }
   if (f.type == "all") {
     o->types.clear();
@@ -129,6 +130,25 @@ Status read_exchange(const Flags& f, PerfOptions* o) {
   return Status::ok();
 }
 
+Status read_graph(const Flags& f, PerfOptions* o) {
+  const bool needed = !o->collectives.empty() && has_graph(o->collectives.front());
+  if (!needed && (!o->graph.empty() || o->round != -1))
+    return bad("--graph and --round go with neighbor_average and neighbor_all_gather");
+  if (!needed) return Status::ok();
+  if (o->graph.empty()) o->graph = "one_peer_exponential";
+  if (o->round < -1) return bad("--round cannot be negative");
+  if (o->persistent)
+    return bad(f.collective + " is timed as calls, one per round; leave --persistent out");
+  if (f.op != "sum") return bad(f.collective + " has weights and no reduction; leave --op out");
+  if (f.direction == "in" && o->collectives.front() == Collective::kNeighborAllGather)
+    return bad("neighbor_all_gather is never in place; leave --place in out");
+  for (const DataType type : o->types) {
+    if (is_narrow_float(type) || type == DataType::kFloat32 || type == DataType::kFloat64) continue;
+    return bad(f.collective + " is timed with floats, not " + std::string(name_of(type)));
+  }
+  return Status::ok();
+}
+
 Status read_rest(const Flags& f, PerfOptions* o) {
   if (f.direction != "both" && f.direction != "in" && f.direction != "out")
     return bad("--place wants in, out or both");
@@ -164,7 +184,7 @@ Status read_rest(const Flags& f, PerfOptions* o) {
 
 Result<PerfOptions> read(const Flags& flags) {
   PerfOptions options = flags.rest;
-  for (const auto part : {read_names, read_sizes, read_rest, read_exchange}) {
+  for (const auto part : {read_names, read_sizes, read_rest, read_exchange, read_graph}) {
     if (Status s = part(flags, &options); !s) return s;
   }
   return options;
@@ -208,7 +228,8 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   Flags& f = *flags;
   command
       ->add_option("collective", f.collective,
-                   known_names<Collective>(kCollectiveCount) + ", sendrecv, hypercube or all")
+                   known_names<Collective>(kCollectiveCount) +
+                       ", neighbor_average, neighbor_all_gather, sendrecv, hypercube or all")
       ->required();
   command->add_option("-b,--minbytes", f.begin, "first size: 8, 1K, 64M, 1G")
       ->capture_default_str();
@@ -230,6 +251,10 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   command->add_option("--algorithm", f.rest.algorithm, "this one instead of the cheapest");
   command->add_option("--transport", f.rest.transport, "auto, shm, verbs, ucx or tcp")
       ->capture_default_str();
+  command->add_option("--graph", f.rest.graph,
+                      "of a neighbor collective: ring, base:k=2; gossamer graph list tells all");
+  command->add_option("--round", f.rest.round, "of the graph, all the time (default: in turn)");
+  command->add_option("--seed", f.rest.seed, "of a random graph")->capture_default_str();
   command->add_option("--place", f.direction, "in, out or both")->capture_default_str();
   command->add_option("--memory", f.memory, "host, or registered: from the library's allocator")
       ->capture_default_str();

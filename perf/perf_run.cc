@@ -12,6 +12,7 @@
 #include "perf/commands.h"
 #include "perf/communicator_group.h"
 #include "perf/exchange_run.h"
+#include "perf/neighbor_run.h"
 #include "perf/pattern.h"
 #include "perf/persistent_run.h"
 #include "perf/plot.h"
@@ -194,6 +195,9 @@ void print_counters(const Communicator::Counters& c) {
 void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
   fmt::print("# gossamer {}: {} ranks on {} host{} ({}), {} cores\n", GOSSAMER_VERSION, ranks,
              where.hosts, where.hosts == 1 ? "" : "s", where.host, where.cores);
+  if (!o.graph.empty())
+    fmt::print("# graph {}, {}\n", o.graph,
+               o.round < 0 ? "its rounds one after another" : fmt::format("round {}", o.round));
   fmt::print("# {}transport {}, algorithm {}, {} buffers, {}\n",
              o.persistent ? "persistent collectives, " : "", o.transport,
              o.algorithm.empty() ? "by price" : o.algorithm,
@@ -294,14 +298,18 @@ Status measure_collectives(Runner* runner, const PerfOptions& o, Rank size, Resu
 
 Status measure_all(Communicator& communicator, Group& group, const PerfOptions& o,
                    Results* results) {
+  const auto row = [&](const std::vector<Cell>& cells) { results->row(cells); };
+  if (!o.collectives.empty() && has_graph(o.collectives.front())) {
+    results->header(std::string(name_of(o.collectives.front())));
+    return measure_neighbors(communicator, group, o, row);
+  }
   if (o.exchange.empty()) {
     Runner runner(communicator, group, o);
     if (Status s = runner.allocate(); !s) return s;
     return measure_collectives(&runner, o, communicator.size(), results);
   }
   results->header(o.exchange);
-  return measure_exchange(communicator, group, o,
-                          [&](const std::vector<Cell>& cells) { results->row(cells); });
+  return measure_exchange(communicator, group, o, row);
 }
 
 Status write_files(const PerfOptions& o, const std::vector<Cell>& cells, const std::string& title) {

@@ -1,0 +1,238 @@
+#include "perf/neighbor_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "gossamer/gossip.h"
+#include "perf/pattern.h"
+#include "perf/region.h"
+#include "src/reduce.h"
+
+namespace gossamer {
+namespace {
+
+double decode(DataType type, const std::byte* from) {
+  if (is_narrow_float(type)) return static_cast<double>(widen_one(type, from));
+  if (type == DataType::kFloat64) {
+    double value = 0;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  float value = 0;
+  std::memcpy(&value, from, sizeof value);
+  return static_cast<double>(value);
+}
+
+// What rounding may change of a weighted sum, relative to it.
+double tolerance_of(DataType type) {
+  switch (type) {
+    case DataType::kFloat64:
+      return 0x1p-48;
+    case DataType::kFloat32:
+      return 0x1p-20;
+    case DataType::kFloat16:
+      return 0x1p-10;
+    case DataType::kBfloat16:
+      return 0x1p-7;
+    case DataType::kFloat8E4M3:
+      return 0x1p-3;
+    default:
+      return 0x1p-2;
+  }
+}
+
+class Neighbors {
+ public:
+  Neighbors(Communicator& communicator, Group& group, const PerfOptions& options,
+            const Graph& graph)
+      : communicator_(communicator), group_(group), options_(options), graph_(graph) {
+    for (uint64_t t = 0; t < std::max<uint64_t>(graph.period(), 1); ++t) {
+      shares_ = std::max<uint64_t>(shares_, static_cast<uint64_t>(graph.mixing(t)->sources_max()));
+    }
+  }
+
+  Status allocate() {
+    const uint64_t longest = options_.sizes.back() + 8 * shares_;
+    if (Status s = input_.allocate(longest, options_.registered); !s) return s;
+    return output_.allocate(longest, options_.registered);
+  }
+
+  Result<Cell> run(Collective collective, DataType type, uint64_t bytes, bool in_place) {
+    const uint64_t parts = collective == Collective::kNeighborAverage ? 1 : shares_;
+    Cell cell;
+    cell.collective = collective;
+    cell.ranks = group_.size();
+    cell.type = type;
+    cell.in_place = in_place;
+    cell.checked = options_.check;
+    cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
+    cell.bytes = cell.count * parts * size_of(type);
+    const auto choice = communicator_.explain(call_of(cell, first_round()), in_place);
+    if (!choice) return choice.status();
+    cell.algorithm = choice->algorithm;
+    if (choice->pieces > 1) cell.algorithm += " x" + std::to_string(choice->pieces);
+    cell.transport = choice->transport;
+    cell.predicted_us = choice->predicted_us;
+    if (Status s = time(&cell); !s) return s;
+    return cell;
+  }
+
+ private:
+  uint64_t first_round() const { return static_cast<uint64_t>(std::max(0, options_.round)); }
+
+  CollectiveCall call_of(const Cell& cell, uint64_t round) const {
+    return {.collective = cell.collective,
+            .input = cell.in_place ? output_.data() : input_.data(),
+            .output = output_.data(),
+            .count = cell.count,
+            .type = cell.type,
+            .graph = &graph_,
+            .round = round};
+  }
+
+  // Small whole numbers, exact in every type, that repeat after kPeriod elements.
+  double value(Rank rank, uint64_t index) const {
+    const uint64_t salted = index * 0x9E3779B97F4A7C15U + salt_ * 0xC2B2AE3D27D4EB4FU +
+                            static_cast<uint64_t>(rank) * 0x165667B19E3779F9U;
+    return static_cast<double>((salted ^ (salted >> 31)) * 0xBF58476D1CE4E5B9U >> 61);
+  }
+
+  void fill(const Cell& cell) {
+    const uint64_t element = size_of(cell.type);
+    std::memset(output_.data(), 0xA5, cell.bytes);  // what no operation would leave
+    std::byte* const mine = cell.in_place ? output_.data() : input_.data();
+    const uint64_t tile = std::min(Pattern::kPeriod, cell.count) * element;
+    for (uint64_t i = 0; i * element < tile; ++i) {
+      encode(cell.type, value(group_.rank(), i), mine + i * element);
+    }
+    const uint64_t bytes = cell.count * element;
+    for (uint64_t done = tile; done < bytes; done += tile) {
+      std::memcpy(mine + done, mine, std::min(tile, bytes - done));
+    }
+  }
+
+  // Changes the first element from operation to operation, so that a result left over shows. In
+  // place each operation changes its input by itself.
+  void stamp(const Cell& cell, int operation) {
+    if (cell.in_place) return;
+    encode(cell.type, value(group_.rank(), Pattern::kPeriod + static_cast<uint64_t>(operation)),
+           input_.data());
+  }
+
+  // Of the last operation, which was number `operation` of its group.
+  uint64_t wrong(const Cell& cell, int operation) const {
+    const std::shared_ptr<const Mixing> mixing = graph_.mixing(last_round_);
+    const uint64_t bytes = cell.count * size_of(cell.type);
+    if (cell.collective == Collective::kNeighborAverage) {
+      const auto row = mixing->row(group_.rank());
+      return wrong_in(cell, output_.data(), operation, {row.begin(), row.end()});
+    }
+    uint64_t wrong = 0;
+    const std::byte* share = output_.data();
+    for (const Rank source : mixing->sources(group_.rank())) {
+      wrong += wrong_in(cell, share, operation, {{source, 1}});
+      share += bytes;
+    }
+    return wrong;
+  }
+
+  uint64_t wrong_in(const Cell& cell, const std::byte* have, int operation,
+                    const std::vector<Weight>& row) const {
+    const auto expected = [&](uint64_t index) {
+      double sum = 0;
+      for (const Weight& w : row) sum += w.value * value(w.rank, index);
+      return sum;
+    };
+    std::vector<double> tile(std::min(Pattern::kPeriod, cell.count));
+    for (uint64_t i = 0; i < tile.size(); ++i) tile[i] = expected(i);
+    const double relative = tolerance_of(cell.type);
+    uint64_t wrong = 0;
+    for (uint64_t i = 0; i < cell.count; ++i) {
+      const bool stamped = i == 0 && !cell.in_place;
+      const double right = stamped ? expected(Pattern::kPeriod + static_cast<uint64_t>(operation))
+                                   : tile[i % tile.size()];
+      const double got = decode(cell.type, have + i * size_of(cell.type));
+      wrong += std::abs(got - right) <= relative * right ? 0 : 1;
+    }
+    return wrong;
+  }
+
+  Status time(Cell* cell) {
+    Measured measured;
+    measured.prepare = [&](int group) {
+      salt_ = static_cast<uint64_t>(group + 2);
+      fill(*cell);
+    };
+    measured.run = [&](int index) {
+      stamp(*cell, index);
+      last_round_ = options_.round >= 0 ? first_round() : next_round_++;
+      return communicator_.run(call_of(*cell, last_round_));
+    };
+    // In place, what many operations leave is their product.
+    measured.inspect = [&](int operations) -> uint64_t {
+      if (!options_.check || (cell->in_place && operations > 1)) return 0;
+      return wrong(*cell, operations - 1);
+    };
+    const Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    const Result<Timing> timing = measure(group_, pace, measured);
+    if (!timing) return timing.status();
+    cell->timing = *timing;
+    if (!options_.check || !cell->in_place) return Status::ok();
+    return check_once(cell, measured);
+  }
+
+  // One operation on fresh data, every element checked.
+  Status check_once(Cell* cell, const Measured& measured) {
+    measured.prepare(-1);
+    if (Status s = group_.barrier(); !s) return s;
+    if (Status s = measured.run(0); !s) return s;
+    std::vector<double> wrong;
+    if (Status s = group_.gather(static_cast<double>(measured.inspect(1)), &wrong); !s) return s;
+    for (const double w : wrong) cell->timing.wrong += static_cast<uint64_t>(w);
+    return Status::ok();
+  }
+
+  Communicator& communicator_;
+  Group& group_;
+  const PerfOptions& options_;
+  const Graph& graph_;
+  uint64_t shares_ = 1;  // most sources of a rank
+  uint64_t salt_ = 0;
+  uint64_t next_round_ = 0;
+  uint64_t last_round_ = 0;
+  Region input_;
+  Region output_;
+};
+
+}  // namespace
+
+Status measure_neighbors(Communicator& communicator, Group& group, const PerfOptions& options,
+                         const std::function<void(const std::vector<Cell>&)>& row) {
+  const Collective collective = options.collectives.front();
+  const auto graph = make_graph(options.graph, communicator.size(), options.seed);
+  if (!graph) return graph.status();
+  Neighbors neighbors(communicator, group, options, **graph);
+  if (Status s = neighbors.allocate(); !s) return s;
+  for (const DataType type : options.types) {
+    uint64_t last_bytes = 0;
+    for (const uint64_t bytes : options.sizes) {
+      std::vector<Cell> cells;
+      for (const bool in_place : {false, true}) {
+        if (!(in_place ? options.in_place : options.out_of_place)) continue;
+        if (in_place && collective != Collective::kNeighborAverage) continue;  // it never is
+        Result<Cell> cell = neighbors.run(collective, type, bytes, in_place);
+        if (!cell) return cell.status();
+        if (cell->bytes == last_bytes) break;
+        cells.push_back(*std::move(cell));
+      }
+      if (cells.empty()) continue;
+      last_bytes = cells[0].bytes;
+      row(cells);
+    }
+  }
+  return Status::ok();
+}
+
+}  // namespace gossamer

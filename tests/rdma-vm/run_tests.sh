@@ -38,7 +38,8 @@ in_turn='
   exit $failed'
 commands=("./verbs_test --gtest_brief=1"
   "./verbs_ports_test --gtest_brief=1 --gtest_filter='*AllReducesGoOn*:*ThatReads*'"
-  "./rdma_test --gtest_brief=1 --gtest_filter='*/verbs'")
+  "./rdma_test --gtest_brief=1 --gtest_filter='*/verbs'"
+  "./neighbors_test --gtest_brief=1 --gtest_filter='*/verbs'")
 if [ $all -eq 1 ]; then
   perf="GOSSAMER_IB_SPREAD=rank ./gossamer perf"
   commands=("./verbs_test --gtest_brief=1"

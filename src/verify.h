@@ -19,6 +19,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -67,7 +68,11 @@ struct SweepCase {
   bool in_place;
   Verdict verdict;
 };
+// Algorithms that need a graph are proved with each of the matrices that `mixings` gives for a
+// size; without it, not at all.
+using Mixings = std::function<std::vector<std::shared_ptr<const Mixing>>(Rank size)>;
 uint64_t verify_sweep(const std::vector<const Algorithm*>& which, Rank size_min, Rank size_max,
-                      const std::function<bool(const SweepCase&)>& report);
+                      const std::function<bool(const SweepCase&)>& report,
+                      const Mixings& mixings = {});
 
 }  // namespace gossamer

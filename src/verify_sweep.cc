@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -58,6 +59,7 @@ std::vector<Rank> roots_for(const Algorithm& algorithm, Rank size) {
 std::vector<std::vector<Rank>> layouts_for(const Algorithm& algorithm, Rank size) {
   Shape shape;
   shape.size = size;
+  if (has_graph(algorithm.collective)) return {{}};
   if (size == 1 || algorithm.accepts(shape)) return {{}};
   std::vector<std::vector<Rank>> patterns = {{8}, {size / 2}, {1, 2, 3, 4}};
   if (size <= 16) patterns.insert(patterns.end(), {{2}, {3}, {size - 1}, {1, size - 1}});
@@ -89,7 +91,7 @@ std::vector<Variant> variants_for(const Algorithm& algorithm) {
                                    {kFloat, ReduceOp::kAvg, 1, true, 0},
                                    {kFloat, ReduceOp::kAvg, 3, false, 0},
                                    {kFloat, ReduceOp::kSum, 3, true, 0}};
-  if (reduces(algorithm.collective)) {
+  if (reduces(algorithm.collective) || algorithm.collective == Collective::kNeighborAverage) {
     variants.push_back({kFloat, ReduceOp::kSum, 1, true, 1 << 20});
   }
   if (algorithm.rounds_once) {
@@ -102,11 +104,12 @@ std::vector<Variant> variants_for(const Algorithm& algorithm) {
 }
 
 SweepCase prove_one(const Algorithm& algorithm, Rank size, const std::vector<Rank>& hosts,
-                    uint64_t count, Rank root, const Variant& variant) {
+                    uint64_t count, Rank root, const Variant& variant, const Mixing* mixing) {
   Call call;
+  call.mixing = mixing;
   call.collective = algorithm.collective;
   call.type = variant.type;
-  call.op = variant.op;
+  call.op = has_graph(algorithm.collective) ? ReduceOp::kSum : variant.op;
   call.count = count;
   call.root = root;
   call.in_place = variant.in_place;
@@ -128,17 +131,32 @@ struct Task {
   std::promise<std::vector<SweepCase>> done;
 };
 
-std::vector<SweepCase> prove_all(const Task& task, const std::atomic<bool>& stop) {
+std::vector<SweepCase> prove_all(const Task& task, const Mixing* mixing,
+                                 const std::atomic<bool>& stop) {
   std::vector<SweepCase> cases;
   for (const std::vector<Rank>& hosts : layouts_for(*task.algorithm, task.size)) {
     for (uint64_t count : awkward_counts(task.size)) {
       for (Rank root : roots_for(*task.algorithm, task.size)) {
         for (const Variant& variant : variants_for(*task.algorithm)) {
           if (stop) return cases;
-          cases.push_back(prove_one(*task.algorithm, task.size, hosts, count, root, variant));
+          cases.push_back(
+              prove_one(*task.algorithm, task.size, hosts, count, root, variant, mixing));
         }
       }
     }
+  }
+  return cases;
+}
+
+std::vector<SweepCase> prove_all(const Task& task, const Mixings& mixings,
+                                 const std::atomic<bool>& stop) {
+  if (!has_graph(task.algorithm->collective)) return prove_all(task, nullptr, stop);
+  std::vector<SweepCase> cases;
+  if (!mixings) return cases;
+  for (const std::shared_ptr<const Mixing>& mixing : mixings(task.size)) {
+    std::vector<SweepCase> more = prove_all(task, mixing.get(), stop);
+    cases.insert(cases.end(), std::make_move_iterator(more.begin()),
+                 std::make_move_iterator(more.end()));
   }
   return cases;
 }
@@ -159,7 +177,7 @@ uint64_t report_in_order(std::vector<Task>* tasks,
 }  // namespace
 
 uint64_t verify_sweep(const std::vector<const Algorithm*>& which, Rank size_min, Rank size_max,
-                      const std::function<bool(const SweepCase&)>& report) {
+                      const std::function<bool(const SweepCase&)>& report, const Mixings& mixings) {
   std::vector<Task> tasks;
   for (const Algorithm* algorithm : which) {
     for (Rank size : sizes_between(std::max<Rank>(1, size_min), size_max)) {
@@ -170,7 +188,7 @@ uint64_t verify_sweep(const std::vector<const Algorithm*>& which, Rank size_min,
   std::atomic<bool> stop = false;
   const auto work = [&] {
     for (size_t i = next++; i < tasks.size(); i = next++) {
-      tasks[i].done.set_value(prove_all(tasks[i], stop));
+      tasks[i].done.set_value(prove_all(tasks[i], mixings, stop));
     }
   };
   std::vector<std::thread> workers;

@@ -11,6 +11,7 @@
 #include "algorithms/tree.h"
 #include "src/plan.h"
 #include "src/verify.h"
+#include "tests/some_mixing.h"
 
 namespace gossamer {
 namespace {
@@ -55,12 +56,13 @@ TEST_P(EveryAlgorithm, E1_GivesEveryRankTheRightValueForAwkwardSizesAndCounts) {
   const std::pair<Rank, Rank> sizes[] = {{1, 24}, {31, 33}, {47, 47}, {63, 64}};
   uint64_t cases = 0;
   for (const auto& [first, last] : sizes) {
-    cases += verify_sweep({GetParam()}, first, last, [](const SweepCase& c) {
+    const auto proved = [](const SweepCase& c) {
       EXPECT_TRUE(c.verdict.proved())
           << "N " << c.size << ", count " << c.count << ", root " << c.root << ", pieces "
           << c.pieces << (c.in_place ? ", in place: " : ": ") << c.verdict.reason;
       return c.verdict.proved();
-    });
+    };
+    cases += verify_sweep({GetParam()}, first, last, proved, some_mixings);
   }
   EXPECT_GE(cases, 30U * 6 * 4);  // sizes x counts x variants; only some sizes make equal hosts
 }
@@ -71,9 +73,13 @@ TEST_P(EveryAlgorithm, E1_GivesEveryRankTheRightValueForLargeCounts) {
     for (Rank r = 0; r < size; ++r) hosts.push_back(r / 4);
     for (uint64_t elements : {1000U, 1'000'007U}) {
       for (uint32_t pieces : {1U, 7U}) {
-        Shape shape{.size = size, .count = elements, .hosts = hosts};
+        const Mixing* const mixing = mixing_for(GetParam()->collective, size);
+        Shape shape{.size = size, .count = elements, .hosts = hosts, .mixing = mixing};
         if (!GetParam()->accepts(shape)) continue;
-        const Call call{.collective = GetParam()->collective, .count = elements, .root = size / 3};
+        const Call call{.collective = GetParam()->collective,
+                        .count = elements,
+                        .root = size / 3,
+                        .mixing = mixing};
         const Verdict v = verify(*GetParam(), call, size, hosts, pieces, 4);
         EXPECT_TRUE(v.proved()) << "N " << size << ", count " << elements << ": " << v.reason;
       }
@@ -85,9 +91,16 @@ TEST_P(EveryAlgorithm, E1_HoldsAbove64RanksWithRandomWeights) {
   for (Rank size : {65, 96, 128, 131}) {
     std::vector<Rank> hosts;
     for (Rank r = 0; r < size; ++r) hosts.push_back(r / 8);
-    if (!GetParam()->accepts({.size = size, .count = 301, .hosts = hosts})) continue;
-    const Call call{
-        .collective = GetParam()->collective, .op = ReduceOp::kAvg, .count = 301, .root = size / 3};
+    const Mixing* const mixing = mixing_for(GetParam()->collective, size);
+    if (!GetParam()->accepts({.size = size, .count = 301, .hosts = hosts, .mixing = mixing})) {
+      continue;
+    }
+    const bool reduces_all = reduces(GetParam()->collective);
+    const Call call{.collective = GetParam()->collective,
+                    .op = reduces_all ? ReduceOp::kAvg : ReduceOp::kSum,
+                    .count = 301,
+                    .root = size / 3,
+                    .mixing = mixing};
     const Verdict v = verify(*GetParam(), call, size, hosts, 2, 2);
     EXPECT_TRUE(v.proved()) << "N " << size << ": " << v.reason;
   }
@@ -99,8 +112,10 @@ TEST_P(EveryAlgorithm, SendsTheSameMessagesInPlaceAndEagerOrNot) {
     std::vector<Rank> hosts;
     for (Rank r = 0; r < size; ++r) hosts.push_back(r / 3);
     for (Rank rank = 0; rank < size; ++rank) {
-      Call call{.collective = GetParam()->collective, .count = 100, .root = size / 2};
-      Shape shape{.size = size, .count = 100, .hosts = hosts};
+      const Mixing* const mixing = mixing_for(GetParam()->collective, size);
+      Call call{
+          .collective = GetParam()->collective, .count = 100, .root = size / 2, .mixing = mixing};
+      Shape shape{.size = size, .count = 100, .hosts = hosts, .mixing = mixing};
       if (!GetParam()->accepts(shape)) continue;
       const auto messages = [&] {
         std::vector<std::tuple<bool, Rank, uint64_t>> all;

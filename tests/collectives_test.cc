@@ -87,7 +87,7 @@ TEST_F(Refused, CountsThatOverflowWithAllShares) {
 }
 
 TEST_F(Refused, UnknownCollectivesTypesAndOperations) {
-  expect_refused(comm.run({static_cast<Collective>(8), x.data(), y.data(), 1, kFloat}),
+  expect_refused(comm.run({static_cast<Collective>(12), x.data(), y.data(), 1, kFloat}),
                  {"collective"});
   expect_refused(comm.broadcast(x.data(), y.data(), 1, static_cast<DataType>(12), 0), {"type"});
   expect_refused(comm.reduce(x.data(), y.data(), 1, kFloat, static_cast<ReduceOp>(9), 0),

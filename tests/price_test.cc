@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "src/price_walk.h"
+#include "tests/some_mixing.h"
 
 namespace gossamer {
 namespace {
@@ -183,8 +184,11 @@ TEST(Price, GrowsWithBytes) {
     m.other_host = {.latency_us = 20, .overhead_us = 1, .wire_us_per_byte = 1e-3};
     double last = 0;
     for (uint64_t count = 64; count <= (1U << 22); count *= 4) {
-      const double us =
-          price(*algorithm, {.collective = algorithm->collective, .count = count}, 1, m);
+      const double us = price(*algorithm,
+                              {.collective = algorithm->collective,
+                               .count = count,
+                               .mixing = mixing_for(algorithm->collective, 8)},
+                              1, m);
       EXPECT_GT(us, last) << algorithm->name << " " << count;
       EXPECT_TRUE(std::isfinite(us));
       last = us;

@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "src/plan.h"
+#include "tests/some_mixing.h"
 
 namespace gossamer {
 namespace {
@@ -34,6 +36,7 @@ Proof proof_of(const Algorithm& algorithm, const Call& call, Rank size) {
 // Schedules as step lists and edge lists: easy to break.
 struct Draft {
   std::vector<Step> steps;
+  std::vector<Factors> factors;
   std::vector<std::pair<uint32_t, uint32_t>> edges;
   uint64_t scratch_count = 0;
   uint64_t wide_count = 0;
@@ -41,7 +44,11 @@ struct Draft {
 
   Draft() = default;
   explicit Draft(const Schedule& s)
-      : steps(s.steps), scratch_count(s.scratch_count), wide_count(s.wide_count), lanes(s.lanes) {
+      : steps(s.steps),
+        factors(s.factors),
+        scratch_count(s.scratch_count),
+        wide_count(s.wide_count),
+        lanes(s.lanes) {
     for (uint32_t i = 0; i < s.steps.size(); ++i) {
       for (uint32_t after : s.dependents_of(i)) edges.emplace_back(i, after);
     }
@@ -50,6 +57,7 @@ struct Draft {
   Schedule schedule() const {
     Schedule s;
     s.steps = steps;
+    s.factors = factors;
     s.scratch_count = scratch_count;
     s.wide_count = wide_count;
     s.lanes = lanes;
@@ -82,6 +90,7 @@ struct Draft {
       after -= after > index ? 1 : 0;
     }
     steps.erase(steps.begin() + index);
+    if (!factors.empty()) factors.erase(factors.begin() + index);
   }
 
   // Whether edges other than `without` lead from its begin to its end.
@@ -332,8 +341,24 @@ class Mutation : public testing::TestWithParam<const Algorithm*> {
     if (step.verb == Verb::kCopy) change("fold", [](Step& s) { s.verb = Verb::kReduce; });
   }
 
+  void alter_factors(const Draft& draft, Rank rank, uint32_t i) {
+    if (draft.factors.empty() || draft.factors[i] == Factors{}) return;
+    const auto change = [&](const char* what, const std::function<void(Factors&)>& alter) {
+      Draft mutant = draft;
+      alter(mutant.factors[i]);
+      expect_rejected(mutant, rank, std::string(what) + " of step " + std::to_string(i));
+    };
+    change("own weight up", [](Factors& f) { f.from = std::nextafter(f.from, 2.0); });
+    change("no own weight", [](Factors& f) { f.from = 0; });
+    if (draft.steps[i].verb != Verb::kRecvReduce) return;
+    change("weight down", [](Factors& f) { f.wire = std::nextafter(f.wire, 0.0); });
+    change("no weight", [](Factors& f) { f.wire = 0; });
+    change("weights of a plain sum", [](Factors& f) { f = {}; });
+  }
+
   void mutate(const Draft& draft, Rank rank) {
     for (uint32_t i = 0; i < draft.steps.size(); ++i) {
+      alter_factors(draft, rank, i);
       Draft mutant = draft;
       mutant.remove(i);
       expect_rejected(mutant, rank, "delete step " + std::to_string(i));
@@ -354,7 +379,7 @@ class Mutation : public testing::TestWithParam<const Algorithm*> {
   void mutate_all(const Call& call, Rank size, uint32_t pieces) {
     std::vector<Rank> hosts;
     for (Rank r = 0; r < size; ++r) hosts.push_back(r / 2);
-    Shape shape{.size = size, .count = call.count, .hosts = hosts};
+    Shape shape{.size = size, .count = call.count, .hosts = hosts, .mixing = call.mixing};
     if (!GetParam()->accepts(shape)) return;
     proof_ = proof_of(*GetParam(), call, size);
     schedules_ = build(*GetParam(), call, size, hosts, pieces);
@@ -378,7 +403,8 @@ TEST_P(Mutation, EveryMutantIsRejected) {
                         .op = op,
                         .count = static_cast<uint64_t>(2 * size + 1),
                         .in_place = in_place,
-                        .root = in_place ? size - 1 : size / 2};
+                        .root = in_place ? size - 1 : size / 2,
+                        .mixing = mixing_for(GetParam()->collective, size)};
         mutate_all(call, size, 1);
         mutate_all(call, size, 2);
         if (!GetParam()->rounds_once) continue;

@@ -43,7 +43,7 @@ class GOSSAMER_API Graph {
   Graph& operator=(const Graph&) = delete;
 
   virtual Rank size() const = 0;
-  // Rounds repeat after so many; 0: each is drawn anew from the seed.
+  // Rounds repeat after so many; 0: each is drawn anew from the seed, and planned anew.
   virtual uint64_t period() const = 0;
   // Who averages with whom in this round. Allocates nothing where rounds repeat.
   virtual std::shared_ptr<const Mixing> mixing(uint64_t round) const = 0;

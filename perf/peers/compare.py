@@ -470,4 +470,5 @@ def main():
     return comparison.report()
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

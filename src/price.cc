@@ -101,6 +101,10 @@ Candidate cheapest(const Algorithm& algorithm, const Call& call, const Machine& 
       break;
     }
   }
+  // One exchange, which transports fold as it arrives: it runs whole at the price of its pieces,
+  // which would only add messages. 8 ranks at 1 Gbit/s, 16 MiB: 256 pieces take 1.04 times as long
+  // as a plain exchange, one takes 1.01.
+  if (has_graph(call.collective)) best.pieces = 1;
   return best;
 }
 

@@ -129,7 +129,7 @@ TEST_P(NeighborsOver, EveryRankGetsItsRowOfTheMatrix) {
   });
 }
 
-TEST_P(NeighborsOver, LargeBuffersAreCutAndStayRight) {
+TEST_P(NeighborsOver, LargeBuffersStayRight) {
   RankGroup group(4, GetParam());
   group.each([&](Communicator& comm) {
     const auto graph = graph_of("one_peer_exponential", 4);

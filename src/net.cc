@@ -38,22 +38,25 @@ Result<PortRange> parse_port_range(const std::string& text) {
   return PortRange{static_cast<uint16_t>(*first), static_cast<uint16_t>(*last)};
 }
 
-// A listening socket on exactly this address, or the errno that prevents it.
+// A socket that receives on exactly this address, or the errno that prevents it. `type` is
+// SOCK_STREAM or SOCK_DGRAM.
 struct Listening {
   int socket = -1;
   int error = 0;
 };
 
-Listening try_listen(const SocketAddress& address) {
-  const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+Listening try_listen(const SocketAddress& address, int type) {
+  const int fd = ::socket(address.storage.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
     return {-1, errno};
   }
+  const bool stream = type == SOCK_STREAM;
   const int on = 1;
-  // Connections of an earlier run may linger in TIME_WAIT; they must not block this one.
-  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  // Connections of an earlier run may linger in TIME_WAIT; they must not block this one. Two UDP
+  // sockets that both say so would share the port.
+  if (stream) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   if (::bind(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0 ||
-      ::listen(fd, SOMAXCONN) != 0) {
+      (stream && ::listen(fd, SOMAXCONN) != 0)) {
     const int error = errno;
     ::close(fd);
     return {-1, error};
@@ -61,13 +64,18 @@ Listening try_listen(const SocketAddress& address) {
   return {fd, 0};
 }
 
-Status listen_failed(const SocketAddress& address, int error) {
+// What names the holder of a port.
+const char* port_lister(int type) {
+  return type == SOCK_STREAM ? "ss -ltnp" : "ss -lunp";
+}
+
+Status listen_failed(const SocketAddress& address, int type, int error) {
   if (error == EADDRINUSE) {
     return Status::error(
         Code::kSystem,
         fmt::format("port {} is in use on {}: choose another, or stop the program that holds it "
-                    "(`ss -ltnp` names it)",
-                    address.port(), address.to_string()));
+                    "(`{}` names it)",
+                    address.port(), address.to_string(), port_lister(type)));
   }
   return Status::error(Code::kSystem, fmt::format("cannot listen on {}: {}", address.to_string(),
                                                   system_text(error)));
@@ -133,6 +141,37 @@ Result<SocketAddress> lookup(const std::string& host, uint16_t port, int flags) 
   address.length = best->ai_addrlen;
   address.set_port(port);
   return address;
+}
+
+Result<int> listen_in(SocketAddress address, const std::string& port_range, int type) {
+  if (port_range.empty()) {
+    const Listening made = try_listen(address, type);
+    return made.socket >= 0 ? Result<int>(made.socket) : listen_failed(address, type, made.error);
+  }
+  auto range = parse_port_range(port_range);
+  if (!range) {
+    return range.status();
+  }
+  const uint32_t count = static_cast<uint32_t>(range->last - range->first) + 1;
+  // Ranks of one host start at different ports, or each would try all that others hold.
+  static std::atomic<uint32_t> turn{0};
+  const uint32_t start = static_cast<uint32_t>(::getpid()) * 7 + turn.fetch_add(1);
+  for (uint32_t i = 0; i < count; ++i) {
+    address.set_port(static_cast<uint16_t>(range->first + (start + i) % count));
+    const Listening made = try_listen(address, type);
+    if (made.socket >= 0) {
+      return made.socket;
+    }
+    // A port that needs privileges is as unusable as one in use.
+    if (made.error != EADDRINUSE && made.error != EACCES) {
+      return listen_failed(address, type, made.error);
+    }
+  }
+  return Status::error(
+      Code::kSystem,
+      fmt::format("no port of {}-{} is free on this host: widen GOSSAMER_PORT_RANGE or stop what "
+                  "holds them (`{}` names it)",
+                  range->first, range->last, port_lister(type)));
 }
 
 }  // namespace
@@ -214,34 +253,11 @@ Result<SocketAddress> SocketAddress::resolve(const std::string& host, uint16_t p
 }
 
 Result<int> listen_on(SocketAddress address, const std::string& port_range) {
-  if (port_range.empty()) {
-    const Listening made = try_listen(address);
-    return made.socket >= 0 ? Result<int>(made.socket) : listen_failed(address, made.error);
-  }
-  auto range = parse_port_range(port_range);
-  if (!range) {
-    return range.status();
-  }
-  const uint32_t count = static_cast<uint32_t>(range->last - range->first) + 1;
-  // Ranks of one host start at different ports, or each would try all that others hold.
-  static std::atomic<uint32_t> turn{0};
-  const uint32_t start = static_cast<uint32_t>(::getpid()) * 7 + turn.fetch_add(1);
-  for (uint32_t i = 0; i < count; ++i) {
-    address.set_port(static_cast<uint16_t>(range->first + (start + i) % count));
-    const Listening made = try_listen(address);
-    if (made.socket >= 0) {
-      return made.socket;
-    }
-    // A port that needs privileges is as unusable as one in use.
-    if (made.error != EADDRINUSE && made.error != EACCES) {
-      return listen_failed(address, made.error);
-    }
-  }
-  return Status::error(
-      Code::kSystem,
-      fmt::format("no port of {}-{} is free on this host: widen GOSSAMER_PORT_RANGE or stop what "
-                  "holds them (`ss -ltnp` names it)",
-                  range->first, range->last));
+  return listen_in(address, port_range, SOCK_STREAM);
+}
+
+Result<int> bind_datagrams(SocketAddress address, const std::string& port_range) {
+  return listen_in(address, port_range, SOCK_DGRAM);
 }
 
 Result<SocketAddress> local_address(int socket) {

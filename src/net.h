@@ -45,6 +45,8 @@ Result<std::vector<Interface>> choose_interfaces(const std::string& pattern);
 // ("first-last", empty: any).
 //   kSystem  no free port in the range
 Result<int> listen_on(SocketAddress address, const std::string& port_range);
+// The same for datagrams: a UDP socket bound there.
+Result<int> bind_datagrams(SocketAddress address, const std::string& port_range);
 Result<SocketAddress> local_address(int socket);
 // Whether one of this host's interfaces has it, so that one can listen there.
 bool is_local_address(SocketAddress address);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "gossamer/communicator.h"
+#include "gossamer/gossip.h"
 #include "gossamer/schedule.h"
 #include "tests/exact_calls.h"
 
@@ -149,8 +150,28 @@ void check_collective(Communicator& comm, Collective collective) {
 
 TEST(Hosts, EveryAlgorithmAmongInterleavedHosts) {
   for (const Algorithm* algorithm : algorithms()) {
+    if (has_graph(algorithm->collective)) continue;  // AveragesWithNeighborsAmongThem
     on_hosts("abcab", algorithm->name,
              [&](Communicator& comm) { check_collective(comm, algorithm->collective); });
+  }
+}
+
+// A graph's ranks are the callers', however they are numbered inside.
+TEST(Hosts, AveragesWithNeighborsAmongThem) {
+  for (const std::string hosts : {"aabb", "abcab", "abba"}) {
+    on_hosts(hosts, "", [&](Communicator& comm) {
+      const auto graph = make_graph("one_peer_exponential", comm.size());
+      ASSERT_TRUE(graph) << graph.status().to_string();
+      for (uint64_t round = 0; round < 4; ++round) {
+        const auto ahead = static_cast<Rank>(1 << round % (*graph)->period());
+        const Rank from = (comm.rank() + comm.size() - ahead) % comm.size();
+        std::vector<double> values(5000, 1 << comm.rank()), mixed(values.size());
+        ASSERT_TRUE(neighbor_average(comm, values.data(), mixed.data(), values.size(),
+                                     DataType::kFloat64, **graph, round));
+        const double half = ((1 << comm.rank()) + (1 << from)) / 2.0;
+        EXPECT_EQ(mixed, std::vector<double>(values.size(), half)) << hosts << ", round " << round;
+      }
+    });
   }
 }
 

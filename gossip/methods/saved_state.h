@@ -1,0 +1,61 @@
+// What a method's save() writes and its load() takes, checked before anything of it is believed.
+//
+//   Format     magic 8, version 4, method 4, body bytes 8, the body, a hash 8 of all before it;
+//              numbers in the machine's own byte order (the magic of another one does not match)
+//   Checks     a reader is opened on bytes that are whole and of the method asked for; it never
+//              reads beyond the body, and finish() tells whether it was read to its end.
+//   Threads    Pure values.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "gossamer/status.h"
+
+namespace gossamer {
+
+enum class MethodKind : uint32_t {
+  kDecentralizedSgd = 1,
+  kPushSum = 2,
+  kRunningPushSum = 3,
+  kLocalSgd = 4,
+  kDiLoCo = 5,
+  kChoco = 6,
+};
+
+class StateWriter {
+ public:
+  StateWriter(MethodKind kind, size_t body_bytes);
+  void number(uint64_t value);
+  void real(double value);
+  void bytes(std::span<const std::byte> bytes);
+  std::vector<std::byte> finish();
+
+ private:
+  std::vector<std::byte> out_;
+};
+
+class StateReader {
+ public:
+  //   kInvalidArgument  not a saved method, another method's, another version's, cut off, damaged
+  static Result<StateReader> open(MethodKind kind, std::span<const std::byte> saved);
+
+  // 0, or nothing, beyond the end.
+  uint64_t number();
+  double real();
+  std::span<const std::byte> bytes(uint64_t count);
+  // A number that must be this method's own; `what` names it in the sentence of finish().
+  void expect(uint64_t own, const char* what);
+  //   kInvalidArgument  an expectation failed, or the body is longer or shorter than what was read
+  Status finish() const;
+
+ private:
+  explicit StateReader(std::span<const std::byte> body) : body_(body) {}
+  std::span<const std::byte> body_;
+  Status failure_;
+};
+
+}  // namespace gossamer

@@ -1,0 +1,135 @@
+// Decentralized training, one call per iteration: a local gradient step and some communication with
+// few neighbors, instead of an exact average over all ranks.
+//
+//   auto graph = gossamer::make_graph("one_peer_exponential", comm.size());
+//   auto method = gossamer::DecentralizedSgd::create({.count = n});
+//   for (;;) {
+//     ...                                             // g = gradient at x, on this rank's data
+//     if (Status s = method.value()->step(comm, **graph, x, g, 0.1); !s) ...
+//   }
+//
+// In the rules below i is this rank, j another, W the mixing matrix of the graph's round, w_ij what
+// i gives to j's value, and g the rate.
+//
+// Common to all methods:
+//
+// Shapes     x, z and gradients hold `count` elements of `type` each, in buffers of their own.
+//            `gradient` may be null: then nothing is added. It may be any update that an optimizer
+//            computed; what is subtracted is rate times it.
+// Threads    One thread at a time per method. step() is a collective of its communicator: every
+//            rank calls it in the same order with the others. It blocks, within groups and on
+//            streams too, no longer than the communicator's deadline.
+// Ownership  Buffers are lent for the call. A method owns its state and holds no communicator.
+// Memory     Allocated by create() and the first steps: once every round of a graph has been seen,
+//            and where rounds repeat, step() allocates nothing.
+// Errors     Bad input is refused before anything is sent or written (kInvalidArgument): a null
+//            value buffer, buffers that overlap, a rate that is not finite, a graph of another
+//            size, or whose sums or symmetry are not what the method needs (the message names
+//            graph, round and ranks). Others are those of the collectives that are used (kMismatch,
+//            kPeerLost, kTimeout, kAborted); then values and state are unspecified: load() what
+//            was saved, on all ranks.
+// Saving     save() returns this rank's state, load() takes it back into a method made with the
+//            same options; values themselves are the caller's to keep. load() refuses, and changes
+//            nothing, what save() did not write, what was cut off or damaged, and what was saved
+//            with other options (kInvalidArgument).
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "gossamer/gossip.h"
+
+namespace gossamer {
+
+// D-PSGD: values are averaged with neighbors in every iteration.
+//
+//   kAdaptThenCombine    x_i <- sum_j w_ij (x_j - g gradient_j)
+//   kAdaptWhileCombine   x_i <- sum_j w_ij x_j - g gradient_i, which needs the gradient only when
+//                        the messages have arrived: see begin()
+//
+// Sends      x, count elements, to each neighbor of the round.
+// Needs      Rows and columns that sum to 1; symmetric or not.
+// Keeps      The mean of x, but for the gradients. With a constant rate and gradients that differ
+//            among ranks at the optimum it stays away from it by a distance proportional to the
+//            rate.
+// Source     Lian, Zhang, Zhang, Hsieh, Zhang and Liu, "Can decentralized algorithms outperform
+//            centralized algorithms?", NeurIPS 2017. The orders: Sayed, "Adaptation, learning, and
+//            optimization over networks", 2014.
+class GOSSAMER_API DecentralizedSgd {
+ public:
+  enum class Order : uint8_t { kAdaptThenCombine = 0, kAdaptWhileCombine = 1 };
+  struct Options {
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // any float
+    Order order = Order::kAdaptThenCombine;
+  };
+  static Result<std::unique_ptr<DecentralizedSgd>> create(const Options& options);
+  ~DecentralizedSgd();  // waits for what begin() began, within its deadline
+
+  // Of kAdaptWhileCombine: begins to average x, which may be read but not written until step(),
+  // called with the same x, ends it. Compute the gradient meanwhile. Without begin() the step
+  // averages by itself. The communicator must live until then.
+  //   kInvalidArgument  another order; it was called already
+  Status begin(Communicator& comm, const Graph& graph, const void* x);
+  Status step(Communicator& comm, const Graph& graph, void* x, const void* gradient, double rate);
+
+  uint64_t round() const { return round_; }  // iterations so far
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit DecentralizedSgd(const Options& options) : options_(options) {}
+  Options options_;
+  uint64_t round_ = 0;
+  uint64_t admitted_ = 0;
+  bool begun_ = false;
+  std::vector<std::byte> mixed_;  // before work_, which may still write it
+  Work work_;
+};
+
+// Push-sum, or stochastic gradient push: for directed graphs, where a rank knows whom it sends to
+// and not who sends to it.
+//
+//   x_i <- x_i - g gradient_i;  x_i <- sum_j w_ij x_j;  w_i <- sum_j w_ij w_j;  z_i = x_i / w_i
+//
+// Sends      x and the weight w, count + 1 elements in one message, to each target of the round:
+//            neither is ever taken without the other.
+// Needs      Columns that sum to 1.
+// Keeps      The sums over ranks of x, but for the gradients, and of w, which is the number of
+//            ranks, each to the rounding of `type`. Messages are the communicator's: none is lost
+//            or taken twice. Where they may be, see RunningPushSum.
+// Source     Kempe, Dobra and Gehrke, "Gossip-based computation of aggregate information", FOCS
+//            2003; Assran, Loizou, Ballas and Rabbat, "Stochastic gradient push for distributed
+//            deep learning", ICML 2019.
+class GOSSAMER_API PushSum {
+ public:
+  struct Options {
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // or kFloat64
+  };
+  static Result<std::unique_ptr<PushSum>> create(const Options& options);
+
+  // z is the start value in the first call, and what was returned, unchanged, in later ones:
+  // gradients are taken at it. It stays what it was where the rank's weight is 0.
+  Status step(Communicator& comm, const Graph& graph, void* z, const void* gradient, double rate);
+
+  double weight() const;  // w; 1 before the first step
+  uint64_t round() const { return round_; }
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit PushSum(const Options& options);
+  void set_out(const void* z);
+  Options options_;
+  std::vector<std::byte> state_;  // x, then w
+  uint64_t round_ = 0;
+  uint64_t admitted_ = 0;
+  bool started_ = false;
+};
+
+}  // namespace gossamer

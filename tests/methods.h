@@ -1,0 +1,81 @@
+// What tests of gossip methods share: values that differ among ranks, the same numbers for all of
+// them as a dense matrix, and refusals.
+//
+// Threads    Any.
+
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gossamer/gossip_methods.h"
+
+namespace gossamer {
+
+inline std::unique_ptr<Graph> graph_of(const std::string& text, Rank size, uint64_t seed = 1) {
+  Result<std::unique_ptr<Graph>> made = make_graph(text, size, seed);
+  EXPECT_TRUE(made.is_ok()) << made.status().to_string();
+  return std::move(made).value();
+}
+
+// Row r is rank r's vector: n rows of `width` Gaussian numbers.
+inline std::vector<double> gaussian_rows(Rank n, size_t width, uint64_t seed) {
+  std::mt19937_64 generator(seed);
+  std::normal_distribution<double> normal;
+  std::vector<double> rows(static_cast<size_t>(n) * width);
+  for (double& value : rows) value = normal(generator);
+  return rows;
+}
+
+inline std::vector<double> row_of(const std::vector<double>& rows, Rank r, size_t width) {
+  const auto from = rows.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(r) * width);
+  return {from, from + static_cast<ptrdiff_t>(width)};
+}
+
+inline std::vector<double> mean_of(const std::vector<double>& rows, size_t width) {
+  const size_t n = rows.size() / width;
+  std::vector<double> mean(width, 0);
+  for (size_t i = 0; i < rows.size(); ++i) mean[i % width] += rows[i] / static_cast<double>(n);
+  return mean;
+}
+
+// Distance of the rows from `center`, all together.
+inline double distance(const std::vector<double>& rows, const std::vector<double>& center) {
+  double sum = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const double d = rows[i] - center[i % center.size()];
+    sum += d * d;
+  }
+  return std::sqrt(sum);
+}
+
+inline void expect_refused(const Status& status, const std::string& part) {
+  EXPECT_EQ(status.code(), Code::kInvalidArgument) << status.to_string();
+  EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+}
+
+// load() of `other`, made as the one that saved these bytes was, refuses whatever was done to them.
+template <class Method>
+void expect_damage_noticed(Method& other, const std::vector<std::byte>& saved) {
+  const std::vector<std::byte> before = other.save();
+  expect_refused(other.load({}), "no saved state");
+  for (size_t length = 1; length < saved.size(); length += 1 + saved.size() / 50) {
+    EXPECT_EQ(other.load(std::span(saved).first(length)).code(), Code::kInvalidArgument) << length;
+  }
+  for (size_t at = 0; at < saved.size(); at += 1 + saved.size() / 100) {
+    std::vector<std::byte> damaged = saved;
+    damaged[at] ^= std::byte{4};
+    EXPECT_EQ(other.load(damaged).code(), Code::kInvalidArgument) << "byte " << at;
+  }
+  EXPECT_EQ(other.save(), before) << "a refused load() changed something";
+  const Status loaded = other.load(saved);
+  EXPECT_TRUE(loaded.is_ok()) << loaded.to_string();
+  EXPECT_EQ(other.save(), saved);
+}
+
+}  // namespace gossamer

@@ -84,7 +84,7 @@ Result<StateReader> StateReader::open(MethodKind kind, std::span<const std::byte
 
 std::span<const std::byte> StateReader::bytes(uint64_t count) {
   if (count > body_.size()) {
-    if (failure_) failure_ = invalid("the saved state ends too early");
+    refuse("the saved state ends too early");
     return {};
   }
   const std::span<const std::byte> taken = body_.first(count);
@@ -104,9 +104,12 @@ double StateReader::real() {
 
 void StateReader::expect(uint64_t own, const char* what) {
   const uint64_t saved = number();
-  if (!failure_ || saved == own) return;
-  failure_ =
-      invalid(fmt::format("the state was saved with {} {}, this method has {}", what, saved, own));
+  if (saved == own) return;
+  refuse(fmt::format("the state was saved with {} {}, this method has {}", what, saved, own));
+}
+
+void StateReader::refuse(std::string why) {
+  if (failure_) failure_ = invalid(std::move(why));
 }
 
 Status StateReader::finish() const {

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "gossamer/status.h"
@@ -49,6 +50,8 @@ class StateReader {
   std::span<const std::byte> bytes(uint64_t count);
   // A number that must be this method's own; `what` names it in the sentence of finish().
   void expect(uint64_t own, const char* what);
+  // For what the reader cannot know to be wrong; finish() returns the first one's sentence.
+  void refuse(std::string why);
   //   kInvalidArgument  an expectation failed, or the body is longer or shorter than what was read
   Status finish() const;
 

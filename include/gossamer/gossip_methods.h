@@ -132,4 +132,78 @@ class GOSSAMER_API PushSum {
   bool started_ = false;
 };
 
+// Push-sum that survives lost, late, repeated and reordered messages: what travels on an edge is
+// the sum of all that was ever pushed over it, so that the next message makes up for any before it.
+//
+//   push    x_i <- x_i - g gradient_i; for each target j of the round: sums_ij += w_ji (x_i, w_i);
+//           (x_i, w_i) <- w_ii (x_i, w_i)
+//   take    (x_i, w_i) += the sums of the packet - those last taken from that rank; packets that
+//           are not newer are left
+//   value   z_i = x_i / w_i
+//
+// step() does all three over a communicator. Elsewhere, over datagrams or between groups, carry
+// packet() by any means to the rank it is for, and hand it to take() there.
+//
+// Sends      (2 + count) * 8 bytes to each target: version, sum of weights, sums of x, all 64 bits
+//            wide, whatever `type` is: sums grow, and in 32 bits lose what is small beside them.
+//            In the machine's byte order.
+// Memory     A packet per rank that is pushed to and per rank that is taken from, made at the
+//            first, and one per source of a round for step().
+// Needs      Columns that sum to 1.
+// Keeps      Sums over ranks of x and w, and of what was pushed and not yet taken.
+// Source     Hadjicostis, Vaidya and Dominguez-Garcia, "Robust distributed average consensus via
+//            exchange of running sums", IEEE Transactions on Automatic Control 61, 2016.
+class GOSSAMER_API RunningPushSum {
+ public:
+  struct Options {
+    Rank rank = -1;
+    Rank size = 0;
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // of z and gradients; or kFloat64
+  };
+  static Result<std::unique_ptr<RunningPushSum>> create(const Options& options);
+
+  // As PushSum::step(); pushes, sends, receives from this round's sources, takes. The
+  // communicator's rank and size are those of the options.
+  //   kMismatch  what a source sent is no packet of such a method
+  Status step(Communicator& comm, const Graph& graph, void* z, const void* gradient, double rate);
+
+  // The start value, with weight 1; step() does it by itself. Once.
+  Status start(const void* z);
+  // Before start(): kInvalidArgument, of push(), take() and value().
+  Status push(const Graph& graph, const void* gradient, double rate);
+  // What `to` should take; valid until the next push() or load(). Empty if nothing was ever pushed
+  // to it.
+  std::span<const std::byte> packet(Rank to) const;
+  // Returns whether it was newer than all that were taken from this rank.
+  //   kInvalidArgument  `from` is no other rank; a packet of another length; sums of weights that
+  //                     are not finite or fall. Nothing is taken then
+  Result<bool> take(Rank from, std::span<const std::byte> packet);
+  // z, left as it is while the weight is 0.
+  Status value(void* z) const;
+
+  double weight() const { return mass_.empty() ? 1 : mass_[0]; }
+  // Weight ever pushed to a rank, and taken from one: the difference is under way, or, if a rank is
+  // gone, gone with it.
+  double pushed(Rank to) const;
+  double taken(Rank from) const;
+  uint64_t round() const { return round_; }  // pushes so far
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit RunningPushSum(const Options& options);
+  Status check_graph_of(const Graph& graph);
+  Options options_;
+  // Sums of one edge: the version's bits, weight, x. mass_ is weight, x, and empty before start().
+  using Sums = std::vector<double>;
+  std::vector<double> mass_;
+  std::vector<Sums> out_;  // by rank; empty where never used
+  std::vector<Sums> in_;
+  std::vector<Sums> arriving_;  // of step(), by source
+  std::vector<Work> works_;     // after what they write
+  uint64_t round_ = 0;
+  uint64_t admitted_ = 0;
+};
+
 }  // namespace gossamer

@@ -206,4 +206,84 @@ class GOSSAMER_API RunningPushSum {
   uint64_t admitted_ = 0;
 };
 
+// Local SGD: gradient steps alone, and an average in every `interval`-th of them.
+//
+//   x_i <- x_i - g gradient_i; then, if the number of steps is a multiple of the interval,
+//   x_i <- sum_j w_ij x_j, or x_i <- the mean of x over all ranks
+//
+// Sends      Nothing in most steps; in the others x to each neighbor of the graph's round, which
+//            advances by one per average, or, without a graph, what an all-reduce sends.
+// Needs      Rows and columns that sum to 1.
+// Keeps      The mean of x, but for the gradients.
+// Source     Stich, "Local SGD converges fast and communicates little", ICLR 2019.
+class GOSSAMER_API LocalSgd {
+ public:
+  struct Options {
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // any float
+    uint64_t interval = 1;               // steps from one average to the next
+  };
+  //   kInvalidArgument  an interval of 0, and as everywhere
+  static Result<std::unique_ptr<LocalSgd>> create(const Options& options);
+
+  Status step(Communicator& comm, const Graph& graph, void* x, const void* gradient, double rate);
+  // Averages over all ranks, who all get the same bits.
+  Status step(Communicator& comm, void* x, const void* gradient, double rate);
+
+  uint64_t steps() const { return steps_; }
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit LocalSgd(const Options& options) : options_(options) {}
+  Options options_;
+  uint64_t steps_ = 0;
+  uint64_t admitted_ = 0;
+};
+
+// DiLoCo: local steps by any optimizer, and in every `interval`-th step an outer step with Nesterov
+// momentum, in which the way that the ranks have gone on average is the gradient.
+//
+//   d <- the mean over ranks of (p - x_i);  u <- m u + d;  p <- p - v (d + m u);  x_i <- p
+//
+// with p the point where the last outer step ended, m the outer momentum, v the outer rate. With
+// m = 0 and v = 1 it is local SGD.
+//
+// Sends      What an all-reduce of count elements sends, every `interval` steps. All ranks get the
+//            same bits, so p and u are the same everywhere.
+// Memory     Three vectors: p, u, d.
+// Source     Douillard, Feng, Rusu, Chhaparia, Donchev, Kuncoro, Ranzato, Szlam and Shen, "DiLoCo:
+//            distributed low-communication training of language models", 2023.
+class GOSSAMER_API DiLoCo {
+ public:
+  struct Options {
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // or kFloat64
+    uint64_t interval = 500;
+    double outer_rate = 0.7;
+    double outer_momentum = 0.9;
+  };
+  //   kInvalidArgument  an interval of 0; an outer rate that is not positive; a momentum outside
+  //                     [0, 1)
+  static Result<std::unique_ptr<DiLoCo>> create(const Options& options);
+
+  // Once, before the first step, on all ranks: x becomes the mean of what the ranks bring, and the
+  // point that the first outer step starts from.
+  Status begin(Communicator& comm, void* x);
+  // x is what the local optimizer has made of it, minus rate times the gradient where one is given.
+  Status step(Communicator& comm, void* x, const void* gradient, double rate);
+
+  uint64_t steps() const { return steps_; }
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit DiLoCo(const Options& options) : options_(options) {}
+  Options options_;
+  std::vector<std::byte> point_;     // p; empty before begin()
+  std::vector<std::byte> momentum_;  // u
+  std::vector<std::byte> way_;       // d
+  uint64_t steps_ = 0;
+};
+
 }  // namespace gossamer

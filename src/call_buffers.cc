@@ -3,6 +3,16 @@
 #include "gossamer/mixing.h"
 
 namespace gossamer {
+namespace {
+
+// Asked for in every call, and so without Mixing::sources(), which makes a list.
+uint64_t source_count(const Mixing& mixing, Rank rank) {
+  uint64_t count = 0;
+  for (const Weight& w : mixing.row(rank)) count += w.rank != rank ? 1 : 0;
+  return count;
+}
+
+}  // namespace
 
 CallBuffers buffers_of(const Call& call, Rank rank, Rank size) {
   const bool is_root = rank == call.root;
@@ -47,8 +57,7 @@ CallBuffers buffers_of(const Call& call, Rank rank, Rank size) {
       b.in_place = call.in_place;
       break;
     case Collective::kNeighborAllGather:
-      b.output_count =
-          call.mixing == nullptr ? all : call.count * call.mixing->sources(rank).size();
+      b.output_count = call.mixing == nullptr ? all : call.count * source_count(*call.mixing, rank);
       break;
   }
   if (!b.in_place) b.input_first = b.output_first = 0;

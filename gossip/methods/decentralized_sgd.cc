@@ -53,7 +53,9 @@ Status DecentralizedSgd::step(Communicator& comm, const Graph& graph, void* x, c
   const void* mixed = x;
   if (begun_) {
     begun_ = false;
-    if (Status done = work_.wait(); !done) return done;
+    const Status done = work_.wait();
+    work_ = Work();  // it may not outlive the communicator
+    if (!done) return done;
     mixed = mixed_.data();
   } else {
     if (options_.order == Order::kAdaptThenCombine) {

@@ -169,7 +169,6 @@ Status RunningPushSum::step(Communicator& comm, const Graph& graph, void* z, con
   const std::shared_ptr<const Mixing> mixing = graph.mixing(round_);
   if (Status pushed = push(graph, gradient, rate); !pushed) return pushed;
   const uint64_t numbers = kBefore + options_.count;
-  works_.clear();
   size_t sources = 0;
   for (const Weight& w : mixing->row(options_.rank)) {
     if (w.rank == options_.rank) continue;
@@ -186,6 +185,7 @@ Status RunningPushSum::step(Communicator& comm, const Graph& graph, void* z, con
     Status done = work.wait();
     if (all && !done) all = std::move(done);
   }
+  works_.clear();  // none may outlive the communicator
   if (!all) return all;
   sources = 0;
   for (const Weight& w : mixing->row(options_.rank)) {

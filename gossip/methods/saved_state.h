@@ -25,6 +25,7 @@ enum class MethodKind : uint32_t {
   kLocalSgd = 4,
   kDiLoCo = 5,
   kChoco = 6,
+  kPairwiseSgd = 7,
 };
 
 class StateWriter {

@@ -353,4 +353,81 @@ class GOSSAMER_API ChocoSgd {
 //                     that is not in (0, 1]
 GOSSAMER_API Result<double> choco_rate(const Graph& graph, double delta);
 
+// AD-PSGD: averages of two ranks at a time, with no round that all take part in. step() never waits
+// for another rank, so a slow one slows nobody down.
+//
+// An exchange on the edge between i and j: i sends y = x_i; j answers with z = x_j, and
+//   x_j <- x_j + (y - z) / 2 when it answers;  x_i <- x_i + (z - y) / 2 when the answer comes
+// whatever either has added to its values meanwhile. The two changes are opposite, so an exchange
+// moves the mean by nothing once both have made theirs, and it is (x_i + x_j) / 2 on both where
+// nothing was added. Nobody holds a lock, and no rank waits for one that waits. Exchanges of an
+// edge are numbered: a request that comes again is answered with the same values and changes
+// nothing, of two that cross the higher rank's is dropped by both.
+//
+// step() takes what has arrived, answers, adds the gradient, and asks a random neighbor unless it
+// owes an answer. finish() ends all exchanges. Elsewhere, over datagrams, carry request() to the
+// peer, hand what comes to take(), carry reply() back, and do so again where nothing came.
+//
+// Sends      16 + count elements' bytes in a request, and as much in an answer; per step one
+// request
+//            at most.
+// Memory     Three packets per neighbor.
+// Needs      A graph whose rounds are all the same, symmetric; its weights do not matter. A
+//            communicator that nothing else uses from the first step() to finish(): split() makes
+//            one. A neighbor that sends nothing for as long as its timeout is lost.
+// Keeps      The mean of x, but for the gradients and exchanges that are under way.
+// Source     Lian, Zhang, Zhang and Liu, "Asynchronous decentralized parallel stochastic gradient
+//            descent", ICML 2018; it averages under locks, in a bipartite graph.
+class GOSSAMER_API PairwiseSgd {
+ public:
+  struct Options {
+    Rank rank = -1;
+    Rank size = 0;
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // or kFloat64
+    uint64_t seed = 1;                   // of who is asked
+  };
+  static Result<std::unique_ptr<PairwiseSgd>> create(const Options& options);
+  // Before the communicator is destroyed. Unless finish() was the last call, abort() the
+  // communicator first: what neighbors have not sent is waited for, within its deadline.
+  ~PairwiseSgd();
+
+  // The gradient may have been taken at any earlier x.
+  Status step(Communicator& comm, const Graph& graph, void* x, const void* gradient, double rate);
+  // All ranks call it, after as many steps as each likes; returns when no exchange is under way.
+  // step() may follow.
+  Status finish(Communicator& comm, const Graph& graph, void* x);
+
+  // Begins an exchange with `peer`, if none that this rank began with it is open: what to send it.
+  // Else the same as before, for one that may have been lost. Valid until the next request to it.
+  //   kInvalidArgument  it is no other rank
+  Result<std::span<const std::byte>> request(Rank peer, const void* x);
+  // What has come from `from`. Returns what to send back, which is empty where nothing is.
+  //   kInvalidArgument  no other rank; not a packet of such a method. Nothing is changed then
+  Result<std::span<const std::byte>> take(Rank from, std::span<const std::byte> packet, void* x);
+  // Whether this rank waits for an answer of that one.
+  bool open(Rank peer) const;
+
+  uint64_t exchanges() const { return exchanges_; }  // that this rank has finished
+  uint64_t steps() const { return steps_; }
+  // The numbers of steps and, per edge, of exchanges; values are the caller's.
+  //   kInvalidArgument  an exchange is open: finish() first
+  Result<std::vector<std::byte>> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  struct Edge;
+  explicit PairwiseSgd(const Options& options);
+  Status check_graph_of(const Communicator& comm, const Graph& graph);
+  Status check_peer(Rank peer) const;
+  Status serve(Communicator& comm, std::span<const Rank> neighbors, void* x, bool* moved);
+  Status serve_one(Communicator& comm, Rank peer, void* x, bool* moved);
+  Status serve_until(Communicator& comm, std::span<const Rank> neighbors, void* x, bool ended);
+  Options options_;
+  std::vector<Edge> edges_;  // by rank
+  uint64_t steps_ = 0;
+  uint64_t exchanges_ = 0;
+  uint64_t admitted_ = 0;
+};
+
 }  // namespace gossamer

@@ -85,7 +85,7 @@ Status ChocoSgd::check_graph_of(const Communicator& comm, const Graph& graph) {
 Status ChocoSgd::meet(Communicator& comm, const Graph& graph, const std::vector<Rank>& sources) {
   const uint64_t mine = hash_of(compressor_->name(), options_.consensus_rate);
   std::vector<uint64_t> theirs(sources.size());
-  const Status done =
+  Status done =
       start_neighbor_all_gather(comm, &mine, theirs.data(), 1, DataType::kUint64, graph, 0).wait();
   if (!done) return done;
   for (size_t k = 0; k < sources.size(); ++k) {
@@ -106,9 +106,9 @@ Status ChocoSgd::exchange(Communicator& comm, const Graph& graph, void* x) {
   const bool wide = options_.type == DataType::kFloat64;
   (wide ? subtract<double> : subtract<float>)(difference_, x, copy_);
   compressor_->encode(difference_, code_);
-  const Status done = start_neighbor_all_gather(comm, code_.data(), arrived_.data(), code_.size(),
-                                                DataType::kUint8, graph, 0)
-                          .wait();
+  Status done = start_neighbor_all_gather(comm, code_.data(), arrived_.data(), code_.size(),
+                                          DataType::kUint8, graph, 0)
+                    .wait();
   if (!done) return done;
   const Rank self = comm.rank();
   const std::shared_ptr<const Mixing> mixing = graph.mixing(0);
@@ -119,7 +119,7 @@ Status ChocoSgd::exchange(Communicator& comm, const Graph& graph, void* x) {
   size_t source = 0;
   for (const Weight& w : mixing->row(self)) {
     if (w.rank == self) continue;
-    const Status sound = compressor_->check(code_of(source++), options_.count);
+    Status sound = compressor_->check(code_of(source++), options_.count);
     if (sound) continue;
     return Status::error(
         Code::kMismatch,

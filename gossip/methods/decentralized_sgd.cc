@@ -53,7 +53,7 @@ Status DecentralizedSgd::step(Communicator& comm, const Graph& graph, void* x, c
   const void* mixed = x;
   if (begun_) {
     begun_ = false;
-    const Status done = work_.wait();
+    Status done = work_.wait();
     work_ = Work();  // it may not outlive the communicator
     if (!done) return done;
     mixed = mixed_.data();
@@ -61,7 +61,7 @@ Status DecentralizedSgd::step(Communicator& comm, const Graph& graph, void* x, c
     if (options_.order == Order::kAdaptThenCombine) {
       add_scaled(type, x, x, gradient, count, -rate);
     }
-    const Status done = start_neighbor_average(comm, x, x, count, type, graph, round_).wait();
+    Status done = start_neighbor_average(comm, x, x, count, type, graph, round_).wait();
     if (!done) return done;
   }
   if (options_.order == Order::kAdaptWhileCombine) {

@@ -50,8 +50,7 @@ Status DiLoCo::begin(Communicator& comm, void* x) {
   if (!point_.empty()) return invalid("begin() comes once, before the first step");
   if (Status sound = check_buffer(x, "value"); !sound) return sound;
   const uint64_t bytes = options_.count * size_of(options_.type);
-  const Status done =
-      comm.start_all_reduce(x, x, options_.count, options_.type, ReduceOp::kAvg).wait();
+  Status done = comm.start_all_reduce(x, x, options_.count, options_.type, ReduceOp::kAvg).wait();
   if (!done) return done;
   momentum_.assign(bytes, std::byte{0});
   way_.resize(bytes);

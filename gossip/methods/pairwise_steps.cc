@@ -130,7 +130,7 @@ Status PairwiseSgd::serve_until(Communicator& comm, std::span<const Rank> neighb
     if (awaited == nullptr) return Status::ok();
     if (moved) continue;
     // Its own deadline ends it where the neighbor is gone.
-    const Status waited = awaited->receive.wait(kListen);
+    Status waited = awaited->receive.wait(kListen);
     if (!waited && waited.code() != Code::kTimeout) return waited;
     if (!waited && !comm.status()) return comm.status();
   }

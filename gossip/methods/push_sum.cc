@@ -57,8 +57,7 @@ Status PushSum::step(Communicator& comm, const Graph& graph, void* z, const void
   if (!started_) set_out(z);
   std::byte* const x = state_.data();
   add_scaled(type, x, x, gradient, options_.count, -rate);
-  const Status done =
-      start_neighbor_average(comm, x, x, options_.count + 1, type, graph, round_).wait();
+  Status done = start_neighbor_average(comm, x, x, options_.count + 1, type, graph, round_).wait();
   if (!done) return done;
   ++round_;
   // Less than that and the quotient is noise; a rank that has given everything away keeps its z.

@@ -103,6 +103,7 @@ void ShmTransport::revoke(Link* link) noexcept {
          coarse_now() - since < patience) {
     sched_yield();
   }
+  after_their_load(*link);
 }
 
 }  // namespace gossamer::shm

@@ -89,6 +89,7 @@ bool ShmTransport::cell_free(Link* link, uint32_t cells) noexcept {
 void ShmTransport::release_consumed(Link* link) noexcept {
   const uint32_t consumed = link->peer_consumed->load(std::memory_order_acquire);
   if (consumed - link->consumed_seen > link->head - link->consumed_seen) return;  // nonsense
+  after_their_load(*link);
   while (link->released != consumed) {
     int16_t& slot = link->slot_of_cell[link->released++ & (kCells - 1)];
     if (slot == -1) continue;
@@ -108,6 +109,7 @@ void ShmTransport::publish(Link* link, CellKind kind, const Message& message,
   link->slot_of_cell[link->head & (kCells - 1)] = slot;
   if (slot != -1) ++link->slots_held;
   ++link->head;
+  before_our_store(*link);
   cell.sequence.store(link->head, std::memory_order_release);
   wake(link);
 }
@@ -291,6 +293,7 @@ void ShmTransport::deliver(Link* link, const Sink& sink, CellKind kind, const st
 void ShmTransport::count_consumed(Link* link) noexcept {
   if (link->counted == link->tail) return;
   link->counted = link->tail;
+  before_our_store(*link);
   link->ours()->consumed.store(link->tail, std::memory_order_release);
   wake(link);
 }
@@ -304,6 +307,7 @@ bool ShmTransport::visit(Link* link) noexcept {
 
 // False: it has failed meanwhile and need not have waited for us.
 bool ShmTransport::end_visit(Link* link) noexcept {
+  before_our_store(*link);
   link->ours()->visiting.store(0, std::memory_order_release);
   return link->theirs()->revoked.load() == 0;
 }
@@ -317,6 +321,7 @@ Code ShmTransport::pull(Link* link, bool* complete, Fault* fault) noexcept {
       count_consumed(link);
       return Code::kOk;
     }
+    after_their_load(*link);
     if (cell.announced) control_.poll();
     uint64_t message = 0;
     uint64_t run = 0;

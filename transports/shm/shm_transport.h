@@ -12,6 +12,7 @@
 #include "gossamer/transport.h"
 #include "src/window.h"
 #include "transports/shm/control.h"
+#include "transports/shm/happens_before.h"
 #include "transports/shm/link.h"
 #include "transports/shm/staging.h"
 
@@ -79,6 +80,13 @@ class ShmTransport final : public Transport, private ControlEvents {
   // shm.cc
   enum class Pushed : uint8_t { kDone, kLent, kPartial };
   void activate(Link* link);
+  // Around what orders the two ends of a link.
+  void before_our_store(const Link& link) const noexcept {
+    before_store(config_.session, config_.rank, link.peer);
+  }
+  void after_their_load(const Link& link) const noexcept {
+    after_load(config_.session, link.peer, config_.rank);
+  }
   void copied(uint64_t bytes) noexcept {
     ++traffic_.copies;
     traffic_.bytes_copied += bytes;

@@ -81,7 +81,6 @@ TEST(NcclC15Abort, DuringInit) {
   many_times([] {
     ncclUniqueId id;
     NCCL_OK(ncclGetUniqueId(&id));
-    std::atomic<ncclComm_t> handle{nullptr};
     ncclComm_t comm = nullptr;  // written before the call waits, read by the other thread
     std::thread joining([&] {
       ncclResult_t result = ncclSuccess;

@@ -65,7 +65,7 @@ std::vector<Sequence> by_communicator(std::vector<Job> jobs) {
 }
 
 void take_back(const Job& job) {
-  if (job.made != nullptr && close_seat(job.comm, job.life)) *job.made = nullptr;
+  if (job.made != nullptr && close_seat(job.comm, job.life)) hand_out(nullptr, job.made);
 }
 
 // Runs them and says in the communicator's state what they came to.

@@ -99,14 +99,14 @@ ncclResult_t init_rank(const char* call, ncclComm_t* comm, int nranks,
                        std::span<const ncclUniqueId> ids, int rank, const ncclConfig_t* given) {
   if (comm == nullptr) return no(call, "the pointer for the communicator is NULL");
   start_once();
-  *comm = nullptr;
+  hand_out(nullptr, comm);
   if (nranks < 1) return no(call, fmt::format("{} ranks; a group has at least 1", nranks));
   if (rank < 0 || rank >= nranks) {
     return no(call, fmt::format("rank {} is outside [0, {})", rank, nranks));
   }
   const Result<Config> config = read_config(given, {});
   if (!config) return no(call, config.status().message());
-  *comm = open_seat(rank, nranks, *config);
+  hand_out(open_seat(rank, nranks, *config), comm);
   std::vector<UniqueId> natives;
   std::transform(ids.begin(), ids.end(), std::back_inserter(natives), native_id);
   return submit(job_of(comm, std::move(natives)));
@@ -126,7 +126,7 @@ ncclResult_t init_all(ncclComm_t* comms, int count, const int* devices) {
   config->blocking = true;
   std::vector<Job> jobs;
   for (int i = 0; i < count; ++i) {
-    comms[i] = open_seat(i, count, *config);
+    hand_out(open_seat(i, count, *config), &comms[i]);
     jobs.push_back(job_of(&comms[i], {*id}));
   }
   std::vector<uint64_t> lives;
@@ -136,7 +136,7 @@ ncclResult_t init_all(ncclComm_t* comms, int count, const int* devices) {
   if (result == ncclSuccess) return result;
   for (int i = 0; i < count; ++i) {  // all or none
     if (comms[i] != nullptr) close_seat(comms[i], lives[static_cast<size_t>(i)]);
-    comms[i] = nullptr;
+    hand_out(nullptr, &comms[i]);
   }
   return result;
 }

@@ -81,6 +81,11 @@ namespace gossamer::nccl {
 
 // A fresh seat, in use, being set up.
 ncclComm_t open_seat(Rank rank, Rank size, const Config& config);
+// Gives the caller its handle. Another thread may look for it meanwhile, to abort: it finds a whole
+// one.
+inline void hand_out(ncclComm_t seat, ncclComm_t* handle) {
+  std::atomic_ref(*handle).store(seat, std::memory_order_release);
+}
 // Hands over what set-up has made; from now on collectives may be called.
 void occupy(ncclComm_t seat, std::unique_ptr<Communicator> made);
 // Around what changes an occupied seat (split, finalize): nothing else may be called meanwhile.

@@ -44,7 +44,7 @@ Job job_of(ncclComm_t parent, uint64_t life, const Config& config, ncclComm_t* c
     const Rank size = (*made)->size();
     ncclComm_t seat = open_seat(rank, size, config);
     occupy(seat, std::move(made).value());
-    *child = seat;
+    hand_out(seat, child);
     return ncclSuccess;
   };
   return job;
@@ -62,7 +62,7 @@ ncclResult_t split(ncclComm_t comm, int color, int key, ncclComm_t* child,
   }
   const Result<Config> config = read_config(given, comm->config);
   if (!config) return no(comm, kCall, config.status().message());
-  *child = nullptr;
+  hand_out(nullptr, child);
   Communicator::SplitOptions options;
   options.name = config->name;
   options.cancelled = &comm->cancelled;
@@ -95,7 +95,7 @@ ncclResult_t shrink(ncclComm_t comm, const int* excluded, int count, ncclComm_t*
   }
   const Result<Config> config = read_config(given, comm->config);
   if (!config) return no(comm, kCall, config.status().message());
-  *child = nullptr;
+  hand_out(nullptr, child);
   Communicator::ShrinkOptions options;
   options.abort = flags == NCCL_SHRINK_ABORT;
   options.name = config->name;

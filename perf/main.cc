@@ -19,6 +19,7 @@ static int run(int argc, char** argv) {
   gossamer::add_explain_command(app, &exit_code);
   gossamer::add_doctor_command(app, &exit_code);
   gossamer::add_graph_command(app, &exit_code);
+  gossamer::add_straggler_command(app, &exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,11 +1,7 @@
 // gossamer perf: times collectives, among N processes it starts itself or in the job that launched
 // it.
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <climits>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -149,10 +145,20 @@ Status read_graph(const Flags& f, PerfOptions* o) {
   return Status::ok();
 }
 
+Status read_swap(const Flags& f, const PerfOptions& o) {
+  if (o.exchange != kSendRecv &&
+      (o.collectives.empty() || o.collectives.front() != Collective::kNeighborAverage))
+    return bad("--swap goes with sendrecv and neighbor_average");
+  return f.direction == "in" ? bad("--swap is out of place; leave --place in out") : Status::ok();
+}
+
 Status read_rest(const Flags& f, PerfOptions* o) {
   if (f.direction != "both" && f.direction != "in" && f.direction != "out")
     return bad("--place wants in, out or both");
-  o->in_place = f.direction != "out";
+  if (o->swap) {
+    if (Status s = read_swap(f, *o); !s) return s;
+  }
+  o->in_place = f.direction != "out" && !o->swap;
   o->out_of_place = f.direction != "in";
   if (f.memory != "host" && f.memory != "registered")
     return bad("--memory wants host or registered");
@@ -188,18 +194,6 @@ Result<PerfOptions> read(const Flags& flags) {
     if (Status s = part(flags, &options); !s) return s;
   }
   return options;
-}
-
-// This program's file and what the user typed after its name, word for word.
-std::vector<std::string> own_command_line() {
-  char path[PATH_MAX] = "";
-  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-  std::vector<std::string> words;
-  std::ifstream file("/proc/self/cmdline", std::ios::binary);
-  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
-  if (words.empty()) words.emplace_back();
-  words[0] = length > 0 ? std::string(path, static_cast<size_t>(length)) : "/proc/self/exe";
-  return words;
 }
 
 int perf(const Flags& flags) {
@@ -256,6 +250,9 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   command->add_option("--round", f.rest.round, "of the graph, all the time (default: in turn)");
   command->add_option("--seed", f.rest.seed, "of a random graph")->capture_default_str();
   command->add_option("--place", f.direction, "in, out or both")->capture_default_str();
+  command->add_flag("--swap", f.rest.swap,
+                    "sendrecv, neighbor_average: each takes what the one before has left, so that "
+                    "no cache holds it already");
   command->add_option("--memory", f.memory, "host, or registered: from the library's allocator")
       ->capture_default_str();
   command->add_flag("--registered", f.registered, "the same as --memory registered");

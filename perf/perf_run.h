@@ -19,6 +19,7 @@ struct PerfOptions {
   Rank root = 0;                // of the collectives that have one; -1: every rank in turn
   bool out_of_place = true;
   bool in_place = true;
+  bool swap = false;  // each operation takes what the one before has left: two buffers in turn
   bool check = true;
   bool registered = false;  // buffers from allocate_memory()
   bool persistent = false;  // collectives bound to their buffers once per cell

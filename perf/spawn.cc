@@ -6,11 +6,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 namespace gossamer {
 namespace {
@@ -176,6 +178,17 @@ Result<int> spawn_ranks(const Spawn& spawn) {
   sigprocmask(SIG_SETMASK, &before, nullptr);
   if (!started) return started;
   return code;
+}
+
+std::vector<std::string> own_command_line() {
+  char path[PATH_MAX] = "";
+  const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+  std::vector<std::string> words;
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
+  if (words.empty()) words.emplace_back();
+  words[0] = length > 0 ? std::string(path, static_cast<size_t>(length)) : "/proc/self/exe";
+  return words;
 }
 
 }  // namespace gossamer

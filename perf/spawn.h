@@ -27,4 +27,7 @@ struct Spawn {
 //   kSystem  could not start them
 Result<int> spawn_ranks(const Spawn& spawn);
 
+// This program's file and what the user typed after its name, word for word.
+std::vector<std::string> own_command_line();
+
 }  // namespace gossamer

@@ -83,7 +83,19 @@ TEST_F(GossipCommand, PerfTimesAndChecksAverages) {
   EXPECT_EQ(gathered.code, 0) << gathered.text;
 }
 
+TEST_F(GossipCommand, PerfPassesOnWhatArrived) {
+  for (const char* op : {"sendrecv", "neighbor_average --graph ring"}) {
+    const Outcome timed =
+        run(std::string("perf ") + op + " --swap --ranks 3 -b 8 -e 64K -f 64 --seconds 0.05");
+    EXPECT_EQ(timed.code, 0) << timed.text;
+    EXPECT_TRUE(timed.says("# 0 wrong elements in 3 measurements")) << timed.text;
+  }
+}
+
 TEST_F(GossipCommand, PerfRefusesWhatMakesNoSense) {
+  EXPECT_TRUE(run("perf all_reduce --swap").says("--swap goes with sendrecv"));
+  EXPECT_TRUE(run("perf sendrecv --swap --place in").says("--swap is out of place"));
+  EXPECT_TRUE(run("perf neighbor_average --swap --place in").says("--swap is out of place"));
   EXPECT_TRUE(run("perf neighbor_average -d int32").says("floats"));
   EXPECT_TRUE(run("perf neighbor_average -o max").says("no reduction"));
   EXPECT_TRUE(run("perf neighbor_average --persistent").says("--persistent"));
@@ -92,6 +104,23 @@ TEST_F(GossipCommand, PerfRefusesWhatMakesNoSense) {
   const Outcome unfit = run("perf neighbor_average --graph hypercube --ranks 3 -e 8");
   EXPECT_NE(unfit.code, 0);
   EXPECT_TRUE(unfit.says("power of two")) << unfit.text;
+}
+
+// What is printed of rates depends on the machine; that all rows are there and that no average
+// moved the mean does not.
+TEST_F(GossipCommand, StragglerComparesWaysToAverage) {
+  const Outcome told =
+      run("straggler --ranks 3 -b 4K --compute-ms 1 --slow 4 --seconds 0.1 --transport shm");
+  EXPECT_EQ(told.code, 0) << told.text;
+  for (const char* method : {"compute alone", "all_reduce", "neighbor_average", "pairwise"}) {
+    const size_t at = told.text.find(method);
+    ASSERT_NE(at, std::string::npos) << told.text;
+    const std::string line = told.text.substr(at, told.text.find('\n', at) - at);
+    EXPECT_LT(std::stod(line.substr(line.rfind(' '))), 1e-6) << line;
+  }
+  EXPECT_TRUE(run("straggler --slow 0.5").says("--slow must be at least 1"));
+  EXPECT_TRUE(run("straggler -b 1").says("less than one float"));
+  EXPECT_TRUE(run("straggler --ranks 3 --graph hypercube").says("power of two"));
 }
 
 TEST_F(GossipCommand, ExplainPricesAStepBelowAnAllReduce) {

@@ -47,15 +47,17 @@ class Exchange {
   }
 
  private:
-  Status call(const Cell& cell) {
+  Status call(const Cell& cell, int index) {
     const uint64_t share = cell.count * size_of(cell.type);
     const Rank size = group_.size();
     const Rank rank = group_.rank();
     if (ring_) {
+      const bool back = options_.swap && index % 2 == 1;
+      Region& from = back ? output_ : input_;
+      Region& to = back ? input_ : output_;
       Status s = group_start();
-      if (s) s = communicator_.send(input_.data(), cell.count, cell.type, (rank + 1) % size);
-      if (s)
-        s = communicator_.recv(output_.data(), cell.count, cell.type, (rank + size - 1) % size);
+      if (s) s = communicator_.send(from.data(), cell.count, cell.type, (rank + 1) % size);
+      if (s) s = communicator_.recv(to.data(), cell.count, cell.type, (rank + size - 1) % size);
       const Status ended = group_end();
       return s ? ended : s;
     }
@@ -123,12 +125,15 @@ class Exchange {
           cell->in_place ? output_.data() + static_cast<uint64_t>(rank) * share : input_.data();
       fill(mine, rank, share, salt);
     };
-    measured.run = [&](int) { return call(*cell); };
-    measured.inspect = [&](int) -> uint64_t {
+    measured.run = [&](int index) { return call(*cell, index); };
+    measured.inspect = [&](int operations) -> uint64_t {
       if (!options_.check) return 0;
       const Rank size = group_.size();
       if (ring_) {
-        return wrong_bytes(output_.data(), (rank + size - 1) % size, share, salt) /
+        // Swapped, what arrived is passed on: it comes from as far as there were operations.
+        const Rank way = options_.swap ? static_cast<Rank>(operations % size) : 1;
+        const Region& last = options_.swap && operations % 2 == 0 ? input_ : output_;
+        return wrong_bytes(last.data(), (rank + size - way) % size, share, salt) /
                size_of(cell->type);
       }
       uint64_t wrong = 0;

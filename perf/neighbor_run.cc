@@ -82,10 +82,14 @@ class Neighbors {
  private:
   uint64_t first_round() const { return static_cast<uint64_t>(std::max(0, options_.round)); }
 
-  CollectiveCall call_of(const Cell& cell, uint64_t round) const {
+  // Whether an operation's input is what another has left: then only the first is checked.
+  bool goes_on(const Cell& cell) const { return cell.in_place || options_.swap; }
+
+  // `back`: from the output to the input.
+  CollectiveCall call_of(const Cell& cell, uint64_t round, bool back = false) const {
     return {.collective = cell.collective,
-            .input = cell.in_place ? output_.data() : input_.data(),
-            .output = output_.data(),
+            .input = cell.in_place || back ? output_.data() : input_.data(),
+            .output = back ? input_.data() : output_.data(),
             .count = cell.count,
             .type = cell.type,
             .graph = &graph_,
@@ -116,7 +120,7 @@ class Neighbors {
   // Changes the first element from operation to operation, so that a result left over shows. In
   // place each operation changes its input by itself.
   void stamp(const Cell& cell, int operation) {
-    if (cell.in_place) return;
+    if (goes_on(cell)) return;
     encode(cell.type, value(group_.rank(), Pattern::kPeriod + static_cast<uint64_t>(operation)),
            input_.data());
   }
@@ -150,7 +154,7 @@ class Neighbors {
     const double relative = tolerance_of(cell.type);
     uint64_t wrong = 0;
     for (uint64_t i = 0; i < cell.count; ++i) {
-      const bool stamped = i == 0 && !cell.in_place;
+      const bool stamped = i == 0 && !goes_on(cell);
       const double right = stamped ? expected(Pattern::kPeriod + static_cast<uint64_t>(operation))
                                    : tile[i % tile.size()];
       const double got = decode(cell.type, have + i * size_of(cell.type));
@@ -168,18 +172,19 @@ class Neighbors {
     measured.run = [&](int index) {
       stamp(*cell, index);
       last_round_ = options_.round >= 0 ? first_round() : next_round_++;
-      return communicator_.run(call_of(*cell, last_round_));
+      const bool back = options_.swap && index % 2 == 1;
+      return communicator_.run(call_of(*cell, last_round_, back));
     };
-    // In place, what many operations leave is their product.
+    // What many operations that go on from each other leave is their product.
     measured.inspect = [&](int operations) -> uint64_t {
-      if (!options_.check || (cell->in_place && operations > 1)) return 0;
+      if (!options_.check || (goes_on(*cell) && operations > 1)) return 0;
       return wrong(*cell, operations - 1);
     };
     const Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
     const Result<Timing> timing = measure(group_, pace, measured);
     if (!timing) return timing.status();
     cell->timing = *timing;
-    if (!options_.check || !cell->in_place) return Status::ok();
+    if (!options_.check || !goes_on(*cell)) return Status::ok();
     return check_once(cell, measured);
   }
 

@@ -3,9 +3,11 @@
 
 In each cell (setting, ranks, size) all of them run in turn, several rounds, and a figure is the
 median of the rounds' medians: `sendrecv`, in which every rank sends the buffer to the next and
-receives another from the one before, out of place; `neighbor_average` over one_peer_exponential in
-round 0, which exchanges the same messages and averages; and all_reduce by the ring algorithm, in
-place. Every element is checked. Settings as in compare.py: shm, tcp (loopback), and shaped: a
+receives another from the one before; `neighbor_average` over one_peer_exponential in round 0, which
+exchanges the same messages and averages; and all_reduce by the ring algorithm, in place. Out of
+place, two buffers take turns (--swap), as in training: what is sent was written since it was sent
+last. Were it not, an exchange would read again what its cache holds of the peer's memory, which no
+average can do whose values change. Settings as in compare.py: shm, tcp (loopback), and shaped: a
 network namespace per rank, each sending at 1 Gbit/s (needs root).
 """
 import argparse
@@ -19,9 +21,9 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import compare  # noqa: E402
 
 CONTESTANTS = {
-    "exchange": ["sendrecv", "--place", "out"],
+    "exchange": ["sendrecv", "--swap"],
     "average": ["neighbor_average", "--graph", "one_peer_exponential", "--round", "0",
-                "--place", "out"],
+                "--swap"],
     "average in place": ["neighbor_average", "--graph", "one_peer_exponential", "--round", "0",
                          "--place", "in"],
     "ring": ["all_reduce", "--algorithm", "ring", "--place", "in"],

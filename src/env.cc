@@ -29,7 +29,7 @@ constexpr std::array kVariables{
                 "interfaces to use: eth (prefix), =eth0 (exact), ^docker,lo (all but); by comma"},
     EnvVariable{"GOSSAMER_SOCKET_FAMILY", "both, IPv4 first",
                 "addresses to use: AF_INET (IPv4) or AF_INET6"},
-    EnvVariable{"GOSSAMER_PORT_RANGE", "any", "TCP ports to listen on: first-last"},
+    EnvVariable{"GOSSAMER_PORT_RANGE", "any", "TCP ports to listen on, and UDP ports of members: first-last"},
     EnvVariable{"GOSSAMER_IB_HCA", "all that are up",
                 "RDMA ports to use: mlx5 (prefix), =mlx5_0:1 (exact), ^mlx5_2 (all but); by comma"},
     EnvVariable{"GOSSAMER_IB_GID_INDEX", "by kind: RoCE v2 over IPv4 first",

@@ -19,58 +19,14 @@
 #include <vector>
 
 #include "perf/table.h"
+#include "tests/gossamer_command.h"
 
 namespace gossamer {
 namespace {
 
 using namespace std::chrono_literals;
 
-struct Outcome {
-  int code = -1;
-  std::string out;
-  std::string err;
-};
-
-class Command : public ::testing::Test {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/gossamer-command-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
-
-  static std::string read(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-
-  // Starts it in a process group of its own.
-  pid_t start(const std::string& arguments) const {
-    const std::string line = std::string("exec ") + GOSSAMER_COMMAND + " " + arguments + " >" +
-                             path("out") + " 2>" + path("err");
-    const pid_t pid = fork();
-    if (pid == 0) {
-      setpgid(0, 0);
-      execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
-      _exit(127);
-    }
-    return pid;
-  }
-
-  Outcome finish(pid_t pid) const {
-    int how = 0;
-    waitpid(pid, &how, 0);
-    return {WIFEXITED(how) ? WEXITSTATUS(how) : 128 + WTERMSIG(how), read(path("out")),
-            read(path("err"))};
-  }
-
-  Outcome run(const std::string& arguments) const { return finish(start(arguments)); }
-
-  std::string folder_;
-};
+using PerfCommand = CommandTest;
 
 size_t lines_of(const std::string& text) {
   return static_cast<size_t>(std::ranges::count(text, '\n'));
@@ -84,7 +40,7 @@ std::vector<pid_t> children_of(pid_t parent) {
   return children;
 }
 
-TEST_F(Command, WrongUsageIsOneSentenceAndExitCodeTwo) {
+TEST_F(PerfCommand, WrongUsageIsOneSentenceAndExitCodeTwo) {
   for (const char* wrong : {"",
                             "frobnicate",
                             "perf",
@@ -121,13 +77,13 @@ TEST_F(Command, WrongUsageIsOneSentenceAndExitCodeTwo) {
   }
 }
 
-TEST_F(Command, AnUnknownTransportFailsWithTheNamesThereAre) {
+TEST_F(PerfCommand, AnUnknownTransportFailsWithTheNamesThereAre) {
   const Outcome outcome = run("perf all_reduce --ranks 2 --transport pigeon");
   EXPECT_NE(outcome.code, 0);
   EXPECT_NE(outcome.err.find("pigeon"), std::string::npos) << outcome.err;
 }
 
-TEST_F(Command, TimesAndChecksEveryCollective) {
+TEST_F(PerfCommand, TimesAndChecksEveryCollective) {
   const Outcome outcome =
       run("perf all --ranks 3 -b 8 -e 100K -f 16 -c 1 --seconds 0.01 --csv " + path("a.csv") +
           " --json " + path("a.json") + " --plot " + path("a.svg"));
@@ -150,14 +106,14 @@ TEST_F(Command, TimesAndChecksEveryCollective) {
   EXPECT_EQ(read(path("a.png")).substr(1, 3), "PNG");
 }
 
-TEST_F(Command, ChecksEveryTypeAndReduction) {
+TEST_F(PerfCommand, ChecksEveryTypeAndReduction) {
   const Outcome outcome = run("perf all_reduce --ranks 3 -b 3000 -e 3000 -d all -o all -n 3 -w 0");
   EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   EXPECT_NE(outcome.out.find("# 0 wrong elements in 144 measurements"), std::string::npos)
       << outcome.out;
 }
 
-TEST_F(Command, TakesEveryRankAsRootInTurn) {
+TEST_F(PerfCommand, TakesEveryRankAsRootInTurn) {
   const Outcome outcome = run("perf scatter --ranks 3 -b 300 -e 300 -n 3 -w 0 -r all --place out");
   EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   EXPECT_NE(outcome.out.find("# 0 wrong elements in 3 measurements"), std::string::npos)
@@ -167,7 +123,7 @@ TEST_F(Command, TakesEveryRankAsRootInTurn) {
   EXPECT_NE(outside.err.find("--root 3 is none of the 3 ranks"), std::string::npos) << outside.err;
 }
 
-TEST_F(Command, RunsOverTcpAndFromTheLibrarysAllocator) {
+TEST_F(PerfCommand, RunsOverTcpAndFromTheLibrarysAllocator) {
   for (const char* flags : {"--transport tcp", "--transport shm --memory registered"}) {
     const Outcome outcome =
         run(std::string("perf all_reduce --ranks 2 -b 64K -e 64K -n 4 ") + flags);
@@ -175,7 +131,7 @@ TEST_F(Command, RunsOverTcpAndFromTheLibrarysAllocator) {
   }
 }
 
-TEST_F(Command, JoinsTheJobItWasLaunchedIn) {
+TEST_F(PerfCommand, JoinsTheJobItWasLaunchedIn) {
   const std::string meeting = "file://" + path("meeting");
   setenv("GOSSAMER_SIZE", "2", 1);
   setenv("GOSSAMER_RENDEZVOUS", meeting.c_str(), 1);
@@ -195,7 +151,7 @@ TEST_F(Command, JoinsTheJobItWasLaunchedIn) {
   EXPECT_NE(outcome.out.find("2 ranks"), std::string::npos) << outcome.out;
 }
 
-TEST_F(Command, EndsSoonWhenARankIsKilled) {
+TEST_F(PerfCommand, EndsSoonWhenARankIsKilled) {
   const pid_t pid = start("perf all_reduce --ranks 3 -b 1M -e 1M -n 1000000");
   std::vector<pid_t> ranks;
   for (int i = 0; i < 1000 && ranks.size() < 3; ++i) {
@@ -213,7 +169,7 @@ TEST_F(Command, EndsSoonWhenARankIsKilled) {
   for (const pid_t rank : ranks) EXPECT_NE(kill(rank, 0), 0) << "rank still runs";
 }
 
-TEST_F(Command, PassesAnInterruptOnToItsRanks) {
+TEST_F(PerfCommand, PassesAnInterruptOnToItsRanks) {
   const pid_t pid = start("perf all_reduce --ranks 2 -b 1M -e 1M -n 1000000");
   std::vector<pid_t> ranks;
   for (int i = 0; i < 1000 && ranks.size() < 2; ++i) {
@@ -227,7 +183,7 @@ TEST_F(Command, PassesAnInterruptOnToItsRanks) {
   for (const pid_t rank : ranks) EXPECT_NE(kill(rank, 0), 0) << "rank still runs";
 }
 
-TEST_F(Command, ExplainMarksExactlyOneCandidate) {
+TEST_F(PerfCommand, ExplainMarksExactlyOneCandidate) {
   const Outcome outcome = run("explain --op all_reduce --bytes 1M --ranks 8 --hosts 2");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   size_t chosen = 0;
@@ -241,14 +197,14 @@ TEST_F(Command, ExplainMarksExactlyOneCandidate) {
   EXPECT_NE(asked.out.find("chosen ->  ring"), std::string::npos) << asked.out;
 }
 
-TEST_F(Command, VerifyProvesAndCounts) {
+TEST_F(PerfCommand, VerifyProvesAndCounts) {
   const Outcome outcome = run("verify --all --max-ranks 5");
   EXPECT_EQ(outcome.code, 0) << outcome.out << outcome.err;
   EXPECT_NE(outcome.out.find("ring"), std::string::npos);
   EXPECT_NE(outcome.out.find(" schedules proved"), std::string::npos) << outcome.out;
 }
 
-TEST_F(Command, DoctorHasAFixForWhateverHurts) {
+TEST_F(PerfCommand, DoctorHasAFixForWhateverHurts) {
   setenv("GOSSAMER_TRANSPROT", "tcp", 1);
   const Outcome outcome = run("doctor");
   unsetenv("GOSSAMER_TRANSPROT");

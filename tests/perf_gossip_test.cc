@@ -2,52 +2,20 @@
 // ctest: RUN_SERIAL TRUE
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
+
+#include "tests/gossamer_command.h"
 
 namespace gossamer {
 namespace {
 
-struct Outcome {
-  int code = -1;
-  std::string text;  // both streams
-
-  bool says(const std::string& part) const { return text.find(part) != std::string::npos; }
-};
-
-class GossipCommand : public testing::Test {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/gossamer-command-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
-  static std::string read(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  Outcome run(const std::string& arguments) const {
-    const std::string line =
-        std::string(GOSSAMER_COMMAND) + " " + arguments + " >" + path("out") + " 2>&1";
-    const int status = std::system(line.c_str());  // NOLINT(cert-env33-c)
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read(path("out"))};
-  }
-
- private:
-  std::string folder_;
-};
+using GossipCommand = CommandTest;
 
 TEST_F(GossipCommand, GraphPrintsItsNumbersAndDrawsItself) {
   const Outcome ring = run("graph ring --ranks 8 --svg " + path("ring.svg"));
-  EXPECT_EQ(ring.code, 0) << ring.text;
-  EXPECT_TRUE(ring.says("0.195262") && ring.says("64 at worst")) << ring.text;
+  EXPECT_EQ(ring.code, 0) << ring.text();
+  EXPECT_TRUE(ring.says("0.195262") && ring.says("64 at worst")) << ring.text();
   const std::string svg = read(path("ring.svg"));
   EXPECT_TRUE(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
   size_t lines = 0;
@@ -56,14 +24,14 @@ TEST_F(GossipCommand, GraphPrintsItsNumbersAndDrawsItself) {
   }
   EXPECT_EQ(lines, 8U);
   const Outcome base = run("graph base:k=1 --ranks 25");
-  EXPECT_TRUE(base.says("exact mean after so many rounds           9")) << base.text;
+  EXPECT_TRUE(base.says("exact mean after so many rounds           9")) << base.text();
   EXPECT_TRUE(run("graph list").says("one_peer_exponential"));
 }
 
 TEST_F(GossipCommand, GraphRefusesWhatItCannotDraw) {
   const Outcome unknown = run("graph rink");
   EXPECT_EQ(unknown.code, 2);
-  EXPECT_TRUE(unknown.says("there are ring, torus")) << unknown.text;
+  EXPECT_TRUE(unknown.says("there are ring, torus")) << unknown.text();
   EXPECT_EQ(run("graph hypercube --ranks 12").code, 2);
   EXPECT_EQ(run("graph ring --svg /no/such/folder/x.svg").code, 1);
 }
@@ -74,21 +42,21 @@ TEST_F(GossipCommand, PerfTimesAndChecksAverages) {
         run("perf neighbor_average --graph base:k=1 --ranks 3 -b 8 -e 64K -f 64 --seconds 0.05 "
             "--csv " +
             path("csv") + " -d " + type);
-    EXPECT_EQ(timed.code, 0) << timed.text;
-    EXPECT_TRUE(timed.says("# 0 wrong elements in 6 measurements")) << timed.text;
+    EXPECT_EQ(timed.code, 0) << timed.text();
+    EXPECT_TRUE(timed.says("# 0 wrong elements in 6 measurements")) << timed.text();
     EXPECT_NE(read(path("csv")).find("neighbor_average,3,8,"), std::string::npos);
   }
   const Outcome gathered =
       run("perf neighbor_all_gather --graph star --ranks 3 -b 8 -e 8K -f 32 --seconds 0.05");
-  EXPECT_EQ(gathered.code, 0) << gathered.text;
+  EXPECT_EQ(gathered.code, 0) << gathered.text();
 }
 
 TEST_F(GossipCommand, PerfPassesOnWhatArrived) {
   for (const char* op : {"sendrecv", "neighbor_average --graph ring"}) {
     const Outcome timed =
         run(std::string("perf ") + op + " --swap --ranks 3 -b 8 -e 64K -f 64 --seconds 0.05");
-    EXPECT_EQ(timed.code, 0) << timed.text;
-    EXPECT_TRUE(timed.says("# 0 wrong elements in 3 measurements")) << timed.text;
+    EXPECT_EQ(timed.code, 0) << timed.text();
+    EXPECT_TRUE(timed.says("# 0 wrong elements in 3 measurements")) << timed.text();
   }
 }
 
@@ -103,7 +71,7 @@ TEST_F(GossipCommand, PerfRefusesWhatMakesNoSense) {
   EXPECT_TRUE(run("perf all_reduce --graph ring").says("--graph"));
   const Outcome unfit = run("perf neighbor_average --graph hypercube --ranks 3 -e 8");
   EXPECT_NE(unfit.code, 0);
-  EXPECT_TRUE(unfit.says("power of two")) << unfit.text;
+  EXPECT_TRUE(unfit.says("power of two")) << unfit.text();
 }
 
 // What is printed of rates depends on the machine; that all rows are there and that no average
@@ -111,11 +79,11 @@ TEST_F(GossipCommand, PerfRefusesWhatMakesNoSense) {
 TEST_F(GossipCommand, StragglerComparesWaysToAverage) {
   const Outcome told =
       run("straggler --ranks 3 -b 4K --compute-ms 1 --slow 4 --seconds 0.1 --transport shm");
-  EXPECT_EQ(told.code, 0) << told.text;
+  EXPECT_EQ(told.code, 0) << told.text();
   for (const char* method : {"compute alone", "all_reduce", "neighbor_average", "pairwise"}) {
-    const size_t at = told.text.find(method);
-    ASSERT_NE(at, std::string::npos) << told.text;
-    const std::string line = told.text.substr(at, told.text.find('\n', at) - at);
+    const size_t at = told.text().find(method);
+    ASSERT_NE(at, std::string::npos) << told.text();
+    const std::string line = told.text().substr(at, told.text().find('\n', at) - at);
     EXPECT_LT(std::stod(line.substr(line.rfind(' '))), 1e-6) << line;
   }
   EXPECT_TRUE(run("straggler --slow 0.5").says("--slow must be at least 1"));
@@ -126,10 +94,10 @@ TEST_F(GossipCommand, StragglerComparesWaysToAverage) {
 TEST_F(GossipCommand, ExplainPricesAStepBelowAnAllReduce) {
   const auto price = [&](const std::string& op) {
     const Outcome told = run("explain --op " + op + " --ranks 8 --hosts 8 --bytes 64M --cores 2");
-    EXPECT_EQ(told.code, 0) << told.text;
-    const size_t at = told.text.find("chosen ->");
-    EXPECT_NE(at, std::string::npos) << told.text;
-    const std::string line = told.text.substr(at, told.text.find('\n', at) - at);
+    EXPECT_EQ(told.code, 0) << told.text();
+    const size_t at = told.text().find("chosen ->");
+    EXPECT_NE(at, std::string::npos) << told.text();
+    const std::string line = told.text().substr(at, told.text().find('\n', at) - at);
     return std::stod(line.substr(line.rfind(' ')));
   };
   const double step = price("neighbor_average --graph one_peer_exponential");

@@ -54,6 +54,47 @@ inline double distance(const std::vector<double>& rows, const std::vector<double
   return std::sqrt(sum);
 }
 
+// Rank j sends to j + 1, and even ranks to j + 3 too: out-degrees differ, in-degrees as well.
+inline std::unique_ptr<Graph> directed_graph(Rank n) {
+  std::vector<double> w(static_cast<size_t>(n) * static_cast<size_t>(n), 0);
+  for (Rank j = 0; j < n; ++j) {
+    const auto give = [&](Rank to, double share) {
+      w[static_cast<size_t>(to % n) * static_cast<size_t>(n) + static_cast<size_t>(j)] += share;
+    };
+    const double share = j % 2 == 0 ? 1.0 / 3 : 0.5;
+    give(j, share);
+    give(j + 1, share);
+    if (j % 2 == 0) give(j + 3, share);
+  }
+  Result<std::unique_ptr<Graph>> made = make_graph(n, w, Stochastic::kColumn);
+  EXPECT_TRUE(made.is_ok()) << made.status().to_string();
+  return std::move(made).value();
+}
+
+// Rank r's loss is half the curvature times the squared distance from its own target.
+struct Quadratics {
+  Rank n;
+  size_t width;
+  std::vector<double> targets = gaussian_rows(n, width, 5);
+  double curvature(Rank r) const { return 0.5 + static_cast<double>(r * 7 % n) / (2 * n); }
+  void gradient(Rank r, const double* x, double* g) const {
+    for (size_t k = 0; k < width; ++k) {
+      g[k] = curvature(r) * (x[k] - targets[static_cast<size_t>(r) * width + k]);
+    }
+  }
+  std::vector<double> optimum() const {
+    std::vector<double> best(width, 0);
+    double sum = 0;
+    for (Rank r = 0; r < n; ++r) sum += curvature(r);
+    for (Rank r = 0; r < n; ++r) {
+      for (size_t k = 0; k < width; ++k) {
+        best[k] += curvature(r) / sum * targets[static_cast<size_t>(r) * width + k];
+      }
+    }
+    return best;
+  }
+};
+
 inline void expect_refused(const Status& status, const std::string& part) {
   EXPECT_EQ(status.code(), Code::kInvalidArgument) << status.to_string();
   EXPECT_NE(status.message().find(part), std::string::npos) << status.message();

@@ -13,30 +13,6 @@ namespace {
 
 using Order = DecentralizedSgd::Order;
 
-// Rank r's loss is half the curvature times the squared distance from its own target.
-struct Quadratics {
-  Rank n;
-  size_t width;
-  std::vector<double> targets = gaussian_rows(n, width, 5);
-  double curvature(Rank r) const { return 0.5 + static_cast<double>(r * 7 % n) / (2 * n); }
-  void gradient(Rank r, const double* x, double* g) const {
-    for (size_t k = 0; k < width; ++k) {
-      g[k] = curvature(r) * (x[k] - targets[static_cast<size_t>(r) * width + k]);
-    }
-  }
-  std::vector<double> optimum() const {
-    std::vector<double> best(width, 0);
-    double sum = 0;
-    for (Rank r = 0; r < n; ++r) sum += curvature(r);
-    for (Rank r = 0; r < n; ++r) {
-      for (size_t k = 0; k < width; ++k) {
-        best[k] += curvature(r) / sum * targets[static_cast<size_t>(r) * width + k];
-      }
-    }
-    return best;
-  }
-};
-
 // One iteration of all ranks at once, by the definition.
 void dense_step(const Quadratics& task, Order order, const Mixing& mixing, double rate,
                 std::vector<double>* x) {

@@ -9,27 +9,10 @@
 namespace gossamer {
 namespace {
 
-// Rank j sends to j + 1, and even ranks to j + 3 too: out-degrees differ, in-degrees as well.
-std::unique_ptr<Graph> directed(Rank n) {
-  std::vector<double> w(static_cast<size_t>(n) * static_cast<size_t>(n), 0);
-  for (Rank j = 0; j < n; ++j) {
-    const auto give = [&](Rank to, double share) {
-      w[static_cast<size_t>(to % n) * static_cast<size_t>(n) + static_cast<size_t>(j)] += share;
-    };
-    const double share = j % 2 == 0 ? 1.0 / 3 : 0.5;
-    give(j, share);
-    give(j + 1, share);
-    if (j % 2 == 0) give(j + 3, share);
-  }
-  Result<std::unique_ptr<Graph>> made = make_graph(n, w, Stochastic::kColumn);
-  EXPECT_TRUE(made.is_ok()) << made.status().to_string();
-  return std::move(made).value();
-}
-
 TEST(PushSum, StepsAreThoseOfTheDenseMatrix) {
   const Rank n = 5;
   const size_t width = 21;
-  const auto graph = directed(n);
+  const auto graph = directed_graph(n);
   EXPECT_FALSE(check_graph(*graph, Stochastic::kDouble, false).is_ok());
   const std::vector<double> targets = gaussian_rows(n, width, 3);
   for (const char* transport : {"loopback", "shm"}) {
@@ -74,7 +57,7 @@ TEST(PushSum, StepsAreThoseOfTheDenseMatrix) {
 TEST(PushSum, ReachesTheMeanOfADirectedGraphInFloatAndDouble) {
   const Rank n = 6;
   const size_t width = 50;
-  const auto graph = directed(n);
+  const auto graph = directed_graph(n);
   const std::vector<double> start = gaussian_rows(n, width, 8);
   const std::vector<double> mean = mean_of(start, width);
   RankGroup group(n);
@@ -118,7 +101,7 @@ TEST(PushSum, OneMessageCarriesValuesAndWeight) {
 }
 
 TEST(PushSum, SavedMassGoesOn) {
-  const auto graph = directed(4);
+  const auto graph = directed_graph(4);
   RankGroup group(4);
   group.each([&](Communicator& comm) {
     const PushSum::Options options{.count = 7, .type = DataType::kFloat64};
@@ -150,9 +133,9 @@ TEST(PushSum, BadInputIsRefusedBeforeAnythingIsSent) {
     const uint64_t sent = comm.counters().messages_sent;
     expect_refused((*method)->step(comm, **row_sums, z.data(), nullptr, 0), "column");
     expect_refused((*method)->step(comm, **row_sums, nullptr, nullptr, 0), "null");
-    expect_refused((*method)->step(comm, *directed(4), z.data(), nullptr, 0), "4 ranks");
+    expect_refused((*method)->step(comm, *directed_graph(4), z.data(), nullptr, 0), "4 ranks");
     EXPECT_EQ(comm.counters().messages_sent, sent);
-    EXPECT_TRUE((*method)->step(comm, *directed(3), z.data(), nullptr, 0));
+    EXPECT_TRUE((*method)->step(comm, *directed_graph(3), z.data(), nullptr, 0));
   });
 }
 

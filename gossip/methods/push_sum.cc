@@ -1,15 +1,11 @@
 // Push-sum: numerator and weight travel in one vector, so no rank can take one without the other.
 
-#include <fmt/format.h>
-
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "gossamer/gossip_methods.h"
 #include "gossip/methods/checks.h"
+#include "gossip/methods/mass.h"
 #include "gossip/methods/saved_state.h"
-#include "src/reduce.h"
 
 namespace gossamer {
 
@@ -22,28 +18,7 @@ PushSum::PushSum(const Options& options)
     : options_(options), state_((options.count + 1) * size_of(options.type)) {}
 
 double PushSum::weight() const {
-  const std::byte* const last = state_.data() + options_.count * size_of(options_.type);
-  double wide = 1;
-  float narrow = 1;
-  if (!started_) return 1;
-  if (options_.type == DataType::kFloat64) {
-    std::memcpy(&wide, last, sizeof wide);
-    return wide;
-  }
-  std::memcpy(&narrow, last, sizeof narrow);
-  return static_cast<double>(narrow);
-}
-
-void PushSum::set_out(const void* z) {
-  const uint64_t element = size_of(options_.type);
-  const uint64_t bytes = options_.count * element;
-  std::memcpy(state_.data(), z, bytes);
-  const double wide = 1;
-  const float narrow = 1;
-  const void* const one = options_.type == DataType::kFloat64 ? static_cast<const void*>(&wide)
-                                                              : static_cast<const void*>(&narrow);
-  std::memcpy(state_.data() + bytes, one, element);
-  started_ = true;
+  return started_ ? weight_of(options_.type, state_.data(), options_.count) : 1;
 }
 
 Status PushSum::step(Communicator& comm, const Graph& graph, void* z, const void* gradient,
@@ -54,18 +29,14 @@ Status PushSum::step(Communicator& comm, const Graph& graph, void* z, const void
   if (Status sound = admit(&admitted_, comm, graph, Stochastic::kColumn, false); !sound) {
     return sound;
   }
-  if (!started_) set_out(z);
   std::byte* const x = state_.data();
+  if (!started_) start_mass(type, x, z, options_.count);
+  started_ = true;
   add_scaled(type, x, x, gradient, options_.count, -rate);
   Status done = start_neighbor_average(comm, x, x, options_.count + 1, type, graph, round_).wait();
   if (!done) return done;
   ++round_;
-  // Less than that and the quotient is noise; a rank that has given everything away keeps its z.
-  const double least = type == DataType::kFloat64
-                           ? std::numeric_limits<double>::min()
-                           : static_cast<double>(std::numeric_limits<float>::min());
-  const double w = weight();
-  if (w >= least) divide_kernel(type)(static_cast<std::byte*>(z), x, options_.count, w);
+  value_of(type, x, z, options_.count);
   return Status::ok();
 }
 

@@ -26,6 +26,14 @@ enum class MethodKind : uint32_t {
   kDiLoCo = 5,
   kChoco = 6,
   kPairwiseSgd = 7,
+  kOverlapPushSum = 8,
+  kGradientTracking = 9,
+  kExactDiffusion = 10,
+  kExtra = 11,
+  kQuasiGlobalMomentum = 12,
+  kRelaySum = 13,
+  kMoshpitAverage = 14,
+  kEpidemicPush = 15,
 };
 
 class StateWriter {

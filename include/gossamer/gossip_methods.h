@@ -125,7 +125,6 @@ class GOSSAMER_API PushSum {
 
  private:
   explicit PushSum(const Options& options);
-  void set_out(const void* z);
   Options options_;
   std::vector<std::byte> state_;  // x, then w
   uint64_t round_ = 0;

@@ -85,6 +85,11 @@ std::vector<double> simulate_decay(const Graph& graph, double least, uint64_t ro
   return decay;
 }
 
+double least_eigenvalue(const Mixing& mixing) {
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(dense(mixing), Eigen::EigenvaluesOnly);
+  return solver.eigenvalues().minCoeff();
+}
+
 GraphFacts analyse(const Graph& graph) {
   GraphFacts facts;
   facts.symmetric = facts.doubly_stochastic = true;

@@ -31,6 +31,9 @@ inline constexpr Rank kSpectrumRanksMax = 1024;
 // Of a graph that repeats, one period is looked at; of another, the first rounds.
 GraphFacts analyse(const Graph& graph);
 
+// Of a symmetric matrix of at most kSpectrumRanksMax ranks.
+double least_eigenvalue(const Mixing& mixing);
+
 // Distances from the mean after 0, 1, 2, ... rounds, relative to the first, from Gaussian values;
 // ends when `least` is reached, or after `rounds`.
 std::vector<double> simulate_decay(const Graph& graph, double least, uint64_t rounds,

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "gossip/analysis.h"
 #include "src/reduce.h"
 
 namespace gossamer {
@@ -12,6 +14,28 @@ namespace {
 
 Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
+}
+
+// Whether all eigenvalues are above `bound`, which rounding may not decide.
+Status check_spectrum(const Graph& graph, double bound, const char* remedy) {
+  constexpr double kRounding = 1e-9;
+  const std::shared_ptr<const Mixing> mixing = graph.mixing(0);
+  double kept = 1;
+  for (Rank i = 0; i < mixing->size(); ++i) kept = std::min(kept, mixing->weight(i, i));
+  // Gershgorin: none is below 2 w_ii - 1 for all i.
+  if (2 * kept - 1 > bound + kRounding) return Status::ok();
+  if (graph.size() > kSpectrumRanksMax) {
+    return invalid(
+        fmt::format("graph {} may have an eigenvalue of {:.4f}, and of more than {} "
+                    "ranks they are not computed; {}",
+                    graph.name(), 2 * kept - 1, kSpectrumRanksMax, remedy));
+  }
+  const double least = least_eigenvalue(*mixing);
+  if (least > bound + kRounding) return Status::ok();
+  return invalid(
+      fmt::format("the least eigenvalue of graph {} is {:.4f} and must be above {:.4f}, "
+                  "or values grow without bound; {}",
+                  graph.name(), least, bound, remedy));
 }
 
 }  // namespace
@@ -70,6 +94,31 @@ Status admit(uint64_t* admitted, const Communicator& comm, const Graph& graph, S
   }
   if (*admitted == graph.identity()) return Status::ok();
   if (Status sound = check_graph(graph, sums, symmetric); !sound) return sound;
+  *admitted = graph.identity();
+  return Status::ok();
+}
+
+Status check_gradient_step(const void* x, const void* gradient, double rate, uint64_t bytes) {
+  if (Status sound = check_buffer(gradient, "gradient"); !sound) return sound;
+  return check_step(x, gradient, rate, bytes);
+}
+
+Status admit_static(uint64_t* admitted, const Communicator& comm, const Graph& graph,
+                    uint64_t belongs_to, double eigenvalue_above, const char* remedy) {
+  if (belongs_to != 0 && belongs_to != graph.identity()) {
+    return invalid(
+        fmt::format("graph {} is not the one of the last step; call reset() on all "
+                    "ranks where it changes",
+                    graph.name()));
+  }
+  uint64_t sums = *admitted;
+  if (Status sound = admit(&sums, comm, graph, Stochastic::kDouble, true); !sound) return sound;
+  if (*admitted == graph.identity()) return Status::ok();
+  if (graph.period() != 1) {
+    return invalid(
+        fmt::format("graph {} has rounds that differ; this method needs one matrix", graph.name()));
+  }
+  if (Status sound = check_spectrum(graph, eigenvalue_above, remedy); !sound) return sound;
   *admitted = graph.identity();
   return Status::ok();
 }

@@ -28,6 +28,14 @@ Status check_step(const void* x, const void* gradient, double rate, uint64_t byt
 Status admit(uint64_t* admitted, const Communicator& comm, const Graph& graph, Stochastic sums,
              bool symmetric);
 
+// x and a gradient, of methods that cannot do without one.
+Status check_gradient_step(const void* x, const void* gradient, double rate, uint64_t bytes);
+// As admit(), of methods whose state belongs to one symmetric matrix: all rounds are the same, the
+// graph is that of identity `belongs_to`, where that is not 0, and its least eigenvalue is above
+// `eigenvalue_above`; `remedy` says what to do where it is not.
+Status admit_static(uint64_t* admitted, const Communicator& comm, const Graph& graph,
+                    uint64_t belongs_to, double eigenvalue_above, const char* remedy);
+
 // target[i] = x[i] + scale * g[i]; target[i] = x[i] where g is null. target may be x.
 void add_scaled(DataType type, void* target, const void* x, const void* g, uint64_t count,
                 double scale);

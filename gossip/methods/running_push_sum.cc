@@ -11,6 +11,7 @@
 #include "gossamer/gossip_methods.h"
 #include "gossip/methods/checks.h"
 #include "gossip/methods/saved_state.h"
+#include "gossip/methods/wait_all.h"
 
 namespace gossamer {
 namespace {
@@ -180,13 +181,7 @@ Status RunningPushSum::step(Communicator& comm, const Graph& graph, void* z, con
     const Sums& sums = out_[static_cast<size_t>(to)];
     works_.push_back(comm.start_send(sums.data(), numbers, DataType::kFloat64, to));
   }
-  Status all;
-  for (Work& work : works_) {
-    Status done = work.wait();
-    if (all && !done) all = std::move(done);
-  }
-  works_.clear();  // none may outlive the communicator
-  if (!all) return all;
+  if (Status done = wait_all(&works_); !done) return done;
   sources = 0;
   for (const Weight& w : mixing->row(options_.rank)) {
     if (w.rank == options_.rank) continue;

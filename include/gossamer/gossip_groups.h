@@ -1,0 +1,76 @@
+// Averages by relays, in groups, and with peers drawn at random.
+//
+// Shapes, Threads, Ownership, Memory, Errors and Saving are those of gossamer/gossip_methods.h, and
+// so are the names in the rules.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "gossamer/gossip.h"
+
+namespace gossamer {
+
+// A tree among the edges of any rounds of a graph, taken both ways, with Metropolis weights. Its
+// root is the middle of a longest way through the graph, as far as two searches find one, so that
+// the tree is not much deeper than need be. A tree stays what it is.
+//   kInvalidArgument  rounds do not repeat; the edges do not connect the ranks
+GOSSAMER_API Result<std::unique_ptr<Graph>> spanning_tree(const Graph& graph);
+
+// RelaySum and RelaySGD: on a tree every value gets to every rank along the one way there is, so
+// each rank averages the values of all, those of a rank d edges away as they were d - 1 steps ago.
+//
+//   x_i <- x_i - g gradient_i;  m(i -> j) = x_i + the sum of m(k -> i) of the last step, over all
+//   neighbors k but j, sent to each neighbor j;  x_i <- (x_i + the sum of m(j -> i)) / n_i
+//
+// with n_i the number of values in that sum, counted like the values: they are all ranks' once as
+// many steps were made as the tree has edges from end to end. Where values stay the same the mean
+// is exact then, and with gradients at a constant rate the optimum is reached whatever data the
+// ranks have.
+//
+// Sends      count + 1 elements to each neighbor.
+// Memory     Two messages per neighbor, and one.
+// Needs      A tree, always the same one: spanning_tree() makes one. Its weights do not matter.
+// Keeps      Nothing: means are of values at different times.
+// Source     Vogels, He, Koloskova, Lin, Karimireddy, Stich and Jaggi, "RelaySum for decentralized
+//            deep learning on heterogeneous data", NeurIPS 2021; it divides by the number of ranks
+//            and takes the first values for those that are missing.
+class GOSSAMER_API RelaySum {
+ public:
+  struct Options {
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // or kFloat64
+  };
+  static Result<std::unique_ptr<RelaySum>> create(const Options& options);
+
+  //   kInvalidArgument  the graph is no tree; it, or the rank, is not that of the last step
+  Status step(Communicator& comm, const Graph& tree, void* x, const void* gradient, double rate);
+  // Forgets all messages, as after create(): where a rank is gone, on all the others, with a tree
+  // of those that are left.
+  void reset();
+
+  double heard() const { return heard_; }  // n_i of the last step
+  uint64_t round() const { return round_; }
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit RelaySum(const Options& options) : options_(options) {}
+  Options options_;
+  using Message = std::vector<std::byte>;  // the sum, then the number of values in it
+  std::vector<Message> in_;                // by neighbor, in ascending order
+  std::vector<Message> out_;
+  Message sum_;
+  std::vector<Work> works_;  // during step() only
+  uint64_t round_ = 0;
+  uint64_t admitted_ = 0;
+  uint64_t graph_ = 0;  // identity of the tree that in_ belongs to; 0 before the first step
+  Rank rank_ = -1;      // whose they are
+  double heard_ = 1;
+};
+
+}  // namespace gossamer

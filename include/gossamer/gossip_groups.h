@@ -73,4 +73,57 @@ class GOSSAMER_API RelaySum {
   double heard_ = 1;
 };
 
+// Moshpit averaging: in each step groups of a few ranks average exactly, and the groups change.
+//
+//   kGrid     Ranks are places on a grid of `group` ranks in each direction; those of a step's
+//             group differ in one direction, which changes from step to step. Exact after as many
+//             steps as there are directions where the grid is full, that is, where the number of
+//             ranks is a power of `group`; else the mean is approached, step by step.
+//   kRandom   Groups are drawn anew in each step. Of n ranks in groups of m, (n / m - 1) / (n - 1)
+//             of the variance is left by a step.
+//
+// A rank that is absent keeps its values, and the others of its group average without it.
+//
+// Sends      To each other rank of the group 1 / m of x twice: its share of the sum, and the mean
+// of
+//            that share: 2 (m - 1) / m of x in all.
+// Memory     As much as x; a list of the group in each step.
+// Needs      No graph. The same absent ranks on all ranks of a group.
+// Keeps      The mean of x, but for the gradients. All ranks of a group get the same bits.
+// Source     Ryabinin, Gorbunov, Plokhotnyuk and Pekhimenko, "Moshpit SGD: communication-efficient
+//            decentralized training on heterogeneous unreliable devices", NeurIPS 2021.
+class GOSSAMER_API MoshpitAverage {
+ public:
+  enum class Grouping : uint8_t { kGrid = 0, kRandom = 1 };
+  struct Options {
+    uint64_t count = 0;
+    DataType type = DataType::kFloat32;  // or kFloat64
+    Rank group = 8;                      // most ranks of a group, at least 2
+    Grouping grouping = Grouping::kGrid;
+    uint64_t seed = 1;  // of kRandom; the same on all ranks
+  };
+  static Result<std::unique_ptr<MoshpitAverage>> create(const Options& options);
+
+  // `absent` ranks take no part in this step's averages. They may call it too, and then only adapt
+  // and count the step; where they do not, load() what another rank saved, to be in step again.
+  //   kInvalidArgument  an absent rank that is none of the communicator
+  Status step(Communicator& comm, void* x, const void* gradient, double rate,
+              std::span<const Rank> absent = {});
+
+  // Who averages with `rank` in a round, itself included, ascending.
+  std::vector<Rank> group(Rank rank, Rank size, uint64_t round) const;
+  uint64_t round() const { return round_; }
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  explicit MoshpitAverage(const Options& options) : options_(options) {}
+  Status average(Communicator& comm, std::byte* x);
+  Options options_;
+  std::vector<Rank> members_;  // of this step
+  std::vector<std::byte> arrived_;
+  std::vector<Work> works_;  // during step() only
+  uint64_t round_ = 0;
+};
+
 }  // namespace gossamer

@@ -48,7 +48,9 @@ void print_facts(const Graph& graph, const Flags& f) {
   fmt::print("  {:<42}{}\n", "weights",
              fmt::format("{}, {}", facts.symmetric ? "symmetric" : "directed",
                          facts.doubly_stochastic ? "doubly stochastic: the mean is kept"
-                                                 : "not doubly stochastic: use push-sum"));
+                         : check_sums(*graph.mixing(0), Stochastic::kColumn)
+                             ? "not doubly stochastic: use push-sum"
+                             : "only rows sum to 1: the mean drifts"));
   if (facts.rounds_exact > 0) {
     fmt::print("  {:<42}{}\n", "exact mean after so many rounds", facts.rounds_exact);
   } else if (facts.contraction >= 0) {

@@ -15,6 +15,8 @@
   ENTRY(equi_dyn)               \
   ENTRY(random_matching)        \
   ENTRY(random_regular)         \
+  ENTRY(rotating)               \
+  ENTRY(epidemic)               \
   ENTRY(star)                   \
   ENTRY(complete)               \
   ENTRY(chain)                  \

@@ -8,6 +8,9 @@
 //     if (Status s = method.value()->step(comm, **graph, x, g, 0.1); !s) ...
 //   }
 //
+// More of them are in gossip_overlap.h (push-sum that does not wait), gossip_bias_corrected.h
+// (where ranks have different data) and gossip_groups.h (relays, groups, random peers).
+//
 // In the rules below i is this rank, j another, W the mixing matrix of the graph's round, w_ij what
 // i gives to j's value, and g the rate.
 //

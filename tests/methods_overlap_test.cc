@@ -68,7 +68,7 @@ TEST(OverlapPushSum, E9ReachesTheExactMeanUnderDelaysAndKeepsTheMass) {
       std::vector<double> drained(static_cast<size_t>(n));
       std::vector<double> sums(static_cast<size_t>(n) * kWidth);
       std::atomic<uint64_t> late_steps{0};
-      RankGroup group(n);
+      RankGroup group(n, n == 6 ? "loopback" : "shm");
       group.each([&](Communicator& comm) {
         const auto r = static_cast<size_t>(comm.rank());
         std::mt19937_64 pause(r + 1);
@@ -107,10 +107,10 @@ TEST(OverlapPushSum, E9ReachesTheExactMeanUnderDelaysAndKeepsTheMass) {
   }
 }
 
-TEST(OverlapPushSum, ARankGetsAheadOfASlowOneByTheStalenessAndNoFurther) {
+void expect_ahead_by_the_staleness(const char* transport) {
   constexpr uint64_t kStaleness = 3;
   constexpr uint64_t kSteps = 20;
-  RankGroup group(2);
+  RankGroup group(2, transport);
   const auto graph = graph_of("one_peer_exponential", 2);
   std::atomic<uint64_t> fast{0};  // steps that rank 1 has finished
   std::atomic<bool> failed{false};
@@ -130,6 +130,31 @@ TEST(OverlapPushSum, ARankGetsAheadOfASlowOneByTheStalenessAndNoFurther) {
       if (comm.rank() == 1) ++fast;
     }
     ASSERT_TRUE(method->finish(z.data()));
+  });
+}
+
+TEST(OverlapPushSum, ARankGetsAheadOfASlowOneByTheStalenessAndNoFurther) {
+  for (const char* transport : {"loopback", "shm"}) expect_ahead_by_the_staleness(transport);
+}
+
+// A rank that makes no step holds the other up until its deadline, then neither step() nor the end
+// of the method waits for it.
+TEST(OverlapPushSum, ARankThatStaysAwayIsAnErrorAndNoHang) {
+  RankGroup group(2, "loopback", "", std::chrono::seconds(2));
+  const auto graph = graph_of("one_peer_exponential", 2);
+  group.each([&](Communicator& comm) {
+    if (comm.rank() == 0) return;
+    auto method = overlapping(10, 2);
+    std::vector<double> z(10, 1.0);
+    Status done;
+    int steps = 0;
+    while (done && steps < 10) {
+      done = method->step(comm, *graph, z.data(), nullptr, 0);
+      if (done) ++steps;
+    }
+    EXPECT_EQ(steps, 2);
+    EXPECT_EQ(done.code(), Code::kTimeout) << done.to_string();
+    EXPECT_FALSE(method->finish(z.data()));
   });
 }
 

@@ -20,7 +20,7 @@ namespace {
 
 struct Table {
   std::mutex mutex;
-  std::map<const std::byte*, Window> windows;  // by address
+  std::map<const std::byte*, SharedWindow> windows;  // by address
   uint32_t next_id = 1;
 };
 
@@ -54,10 +54,10 @@ std::string refusal(uint64_t bytes, const char* call, int error) {
 
 std::atomic<uint64_t> WindowView::table_generation{1};
 
-const Window* WindowView::search(const std::byte* data, uint64_t bytes) {
+const SharedWindow* WindowView::search(const std::byte* data, uint64_t bytes) {
   const auto after =
       std::upper_bound(windows_.begin(), windows_.end(), data,
-                       [](const std::byte* p, const Window& w) { return p < w.base; });
+                       [](const std::byte* p, const SharedWindow& w) { return p < w.base; });
   if (after == windows_.begin() || !contains(*(after - 1), data, bytes)) return nullptr;
   last_ = static_cast<size_t>(after - 1 - windows_.begin());
   return &windows_[last_];
@@ -66,12 +66,12 @@ const Window* WindowView::search(const std::byte* data, uint64_t bytes) {
 void WindowView::refresh() {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
-  std::vector<Window> now;
+  std::vector<SharedWindow> now;
   now.reserve(all.windows.size());
   for (const auto& [base, window] : all.windows) now.push_back(window);
-  for (const Window& old : windows_) {
+  for (const SharedWindow& old : windows_) {
     const bool alive = std::any_of(now.begin(), now.end(),
-                                   [&](const Window& window) { return window.id == old.id; });
+                                   [&](const SharedWindow& window) { return window.id == old.id; });
     if (!alive) gone_.push_back(old.id);
   }
   windows_ = std::move(now);
@@ -128,7 +128,7 @@ Result<void*> allocate_memory(uint64_t bytes) {
   }
   Table& all = table();
   const std::lock_guard lock(all.mutex);
-  all.windows[*base] = Window{*base, rounded, all.next_id++, *fd};
+  all.windows[*base] = SharedWindow{*base, rounded, all.next_id++, *fd};
   WindowView::table_generation.fetch_add(1, std::memory_order_release);
   return static_cast<void*>(*base);
 }

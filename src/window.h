@@ -16,7 +16,7 @@
 
 namespace gossamer {
 
-struct Window {
+struct SharedWindow {
   const std::byte* base = nullptr;
   uint64_t bytes = 0;
   uint32_t id = 0;  // never used again within the process
@@ -27,7 +27,7 @@ class WindowView {
  public:
   // The window that contains [data, data + bytes), or null. The result is valid until the next
   // call.
-  const Window* find(const std::byte* data, uint64_t bytes) {
+  const SharedWindow* find(const std::byte* data, uint64_t bytes) {
     if (generation_ != table_generation.load(std::memory_order_acquire)) refresh();
     if (last_ < windows_.size() && contains(windows_[last_], data, bytes)) return &windows_[last_];
     return search(data, bytes);
@@ -39,15 +39,15 @@ class WindowView {
   static std::atomic<uint64_t> table_generation;  // moves when a window comes or goes
 
  private:
-  static bool contains(const Window& w, const std::byte* data, uint64_t bytes) {
+  static bool contains(const SharedWindow& w, const std::byte* data, uint64_t bytes) {
     return data >= w.base && data + bytes <= w.base + w.bytes;
   }
-  const Window* search(const std::byte* data, uint64_t bytes);
+  const SharedWindow* search(const std::byte* data, uint64_t bytes);
   void refresh();
 
   uint64_t generation_ = 0;
   size_t last_ = 0;
-  std::vector<Window> windows_;  // by address
+  std::vector<SharedWindow> windows_;  // by address
   std::vector<uint32_t> gone_;
 };
 

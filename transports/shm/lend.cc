@@ -12,7 +12,7 @@ namespace gossamer::shm {
 // Lends the peer the message where it lies, if that is in a window.
 bool ShmTransport::push_window(Link* link, Link::Outgoing* out) noexcept {
   const Message& message = out->message;
-  const Window* window = windows_.find(message.data, message.bytes);
+  const SharedWindow* window = windows_.find(message.data, message.bytes);
   if (windows_.any_gone()) announce_gone();
   // Shorter ones are complete whether or not somebody posts their receive (Limits::eager_bytes).
   if (window == nullptr || message.bytes <= kBlockBytes || link->lent.full()) return false;

@@ -255,7 +255,7 @@ void ShmTransport::on_gone(Rank peer, const std::string& why) {
 }
 
 // Whether the peer can read `window`; announces it the first time.
-bool ShmTransport::window_announced(Link* link, const Window& window) noexcept {
+bool ShmTransport::window_announced(Link* link, const SharedWindow& window) noexcept {
   auto& known = link->windows_announced;
   const auto at = std::lower_bound(known.begin(), known.end(), window.id);
   if (at != known.end() && *at == window.id) return true;
@@ -289,7 +289,7 @@ void ShmTransport::unpin(std::span<std::byte> span) {
 void ShmTransport::announce_pinned(Link* link) noexcept {
   link->pins_announced = pins_;
   for (const std::span<std::byte> span : pinned_) {
-    const Window* const window = windows_.find(span.data(), span.size());
+    const SharedWindow* const window = windows_.find(span.data(), span.size());
     if (window != nullptr) (void)window_announced(link, *window);
   }
 }

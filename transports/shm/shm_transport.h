@@ -64,7 +64,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   // setup.cc
   Status announce(Link* link);
   bool map_setup(Link* link, const Packet& packet, std::span<int> descriptors);
-  bool window_announced(Link* link, const Window& window) noexcept;
+  bool window_announced(Link* link, const SharedWindow& window) noexcept;
   void announce_pinned(Link* link) noexcept;
   void announce_gone() noexcept;
   Code look_at_control(Fault* fault) noexcept;

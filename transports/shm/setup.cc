@@ -251,6 +251,7 @@ void ShmTransport::on_gone(Rank peer, const std::string& why) {
   if (link.gone) return;
   link.gone = true;
   link.gone_why = why;
+  somebody_gone_ = true;
   if (link.connecting && !link.usable()) --opening_;
 }
 
@@ -320,6 +321,18 @@ Code ShmTransport::look_at_control(Fault* fault) noexcept {
   if (!trouble_) {
     fault->set(trouble_.code(), trouble_.rank(), "%s", trouble_.message().c_str());
     return fault->code;
+  }
+  return Code::kOk;
+}
+
+// A peer that could have said goodbye and is gone without has died, whether it is needed or not.
+Code ShmTransport::find_dead(Fault* fault) noexcept {
+  somebody_gone_ = false;
+  for (Link& link : links_) {
+    if (!link.gone || link.left || !link.usable()) continue;
+    somebody_gone_ = true;
+    const Code code = lost_for_good(&link, fault);
+    if (code != Code::kAgain) return code;
   }
   return Code::kOk;
 }

@@ -424,7 +424,8 @@ Code ShmTransport::poll(std::vector<Token>* done, Fault* fault) noexcept {
   const int64_t now = coarse_now();
   if (opening_ == 0 && now - looked_ < kControlIntervalNs) return Code::kOk;
   looked_ = now;
-  return look_at_control(fault);
+  const Code code = look_at_control(fault);
+  return code == Code::kOk && somebody_gone_ ? find_dead(fault) : code;
 }
 
 void ShmTransport::abandon() noexcept {

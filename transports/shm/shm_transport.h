@@ -71,6 +71,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   Code connect(Link* link) noexcept;
   Code lost(const Link& link, Fault* fault) const noexcept;
   Code lost_for_good(Link* link, Fault* fault) noexcept;
+  Code find_dead(Fault* fault) noexcept;
 
   // lend.cc
   bool push_window(Link* link, Link::Outgoing* out) noexcept;
@@ -133,6 +134,7 @@ class ShmTransport final : public Transport, private ControlEvents {
   int64_t looked_ = 0;
   uint32_t opening_ = 0;
   bool napping_ = false;
+  bool somebody_gone_ = false;  // and it is not known yet whether it said goodbye
   bool slots_travel_ = false;
   uint64_t block_bytes_max_ = kBlockBytes;  // longer messages are staged in slots
   bool failed_ = false;                     // abandoned: nothing is accepted any more

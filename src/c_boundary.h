@@ -12,6 +12,7 @@
 
 #include "gossamer/communicator.h"
 #include "gossamer/gossamer.h"
+#include "gossamer/gossip.h"
 #include "gossamer/stream.h"
 
 struct gossamerComm {
@@ -24,6 +25,10 @@ struct gossamerWork {
 
 struct gossamerPlan {
   gossamer::PersistentCollective collective;
+};
+
+struct gossamerGraph {
+  std::unique_ptr<gossamer::Graph> graph;
 };
 
 struct gossamerStream {
@@ -80,6 +85,7 @@ gossamerResult_t hand_over(Work work, gossamerWork_t* handle);
 inline constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";
 inline constexpr const char* kNoWork = "the work handle is null; a ...Start call makes one";
 inline constexpr const char* kNoPlan = "the plan is null; a call ending in Init makes one";
+inline constexpr const char* kNoGraph = "the graph is null; gossamerGraphCreate* makes one";
 inline constexpr const char* kNoResult = "the pointer for the result is null";
 inline constexpr const char* kNoOp =
     "the operation is none of gossamerRedOp_t; use gossamerAllReducePreMulSum or "

@@ -15,13 +15,7 @@ using gossamer::PersistentCollective;
 using gossamer::Result;
 using namespace gossamer::boundary;  // NOLINT(google-build-using-namespace)
 
-struct gossamerGraph {
-  std::unique_ptr<Graph> graph;
-};
-
 namespace {
-
-constexpr const char* kNoGraph = "the graph is null; gossamerGraphCreate* makes one";
 
 gossamerResult_t hand_over(Result<std::unique_ptr<Graph>> made, gossamerGraph_t* graph) {
   if (!made) return finish(made.status());

@@ -1,5 +1,6 @@
 #include "perf/straggler_run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -7,6 +8,7 @@
 #include <thread>
 
 #include "gossamer/gossip_methods.h"
+#include "gossamer/gossip_window.h"
 
 namespace gossamer {
 namespace {
@@ -58,14 +60,50 @@ class Straggler {
     if (!made) return made.status();
     PairwiseSgd& pairwise = *made.value();
     finish_ = [&] { return pairwise.finish(*apart_, *pairs_, x_.data()); };
-    const Status s = row("pairwise (AD-PSGD)", 0, [&](uint64_t) {
+    Status s = row("pairwise (AD-PSGD)", 0, [&](uint64_t) {
       return pairwise.step(*apart_, *pairs_, x_.data(), nullptr, 0);
     });
+    if (s) s = run_window();
     if (!s) return s;
     return rows_;
   }
 
  private:
+  // Push-sum whose messages wait in a window until their target looks.
+  Status run_window() {
+    mass_.resize(x_.size() + 1);
+    auto made = Window::create(comm_, mass_.data(), mass_.size(), DataType::kFloat32,
+                               {.name = "straggler"});
+    if (!made) return made.status();
+    Window& window = *made.value();
+    std::vector<Weight> sources;
+    for (Rank r = 0; r < comm_.size(); ++r) {
+      if (r != comm_.rank()) sources.push_back({r, 1});
+    }
+    const auto take = [&](double kept) {
+      Status taken = window.collect(mass_.data(), kept, sources);
+      for (size_t i = 0; i < x_.size(); ++i) x_[i] = mass_[i] / mass_.back();
+      return taken;
+    };
+    finish_ = [&] {
+      Status all = window.flush();
+      if (all) all = comm_.barrier();
+      if (all) all = take(1);
+      std::copy_n(mass_.begin(), x_.size(), x_.begin());  // whose mean push-sum keeps
+      return all;
+    };
+    Status s = row("window (push-sum)", 0, [&](uint64_t step) {
+      if (step == 0) {
+        std::copy(x_.begin(), x_.end(), mass_.begin());
+        mass_.back() = 1;
+        if (Status set = window.set(mass_.data()); !set) return set;
+      }
+      if (Status sent = window.accumulate(mass_.data(), *graph_, step); !sent) return sent;
+      return take(graph_->mixing(step)->weight(comm_.rank(), comm_.rank()));
+    });
+    return s ? window.free() : s;
+  }
+
   // A step of the computation: an accelerator's, so that ranks do not compete for cores.
   void compute() const {
     const bool is_slow = comm_.rank() == comm_.size() - 1;
@@ -123,6 +161,7 @@ class Straggler {
   Communicator& comm_;
   const StragglerOptions& options_;
   std::vector<float> x_;
+  std::vector<float> mass_;  // of push-sum: x times the weight, which is the last element
   std::unique_ptr<Graph> graph_;
   std::unique_ptr<Graph> pairs_;
   std::unique_ptr<Communicator> apart_;  // pairwise averages have a communicator of their own

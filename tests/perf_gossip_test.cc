@@ -80,7 +80,8 @@ TEST_F(GossipCommand, StragglerComparesWaysToAverage) {
   const Outcome told =
       run("straggler --ranks 3 -b 4K --compute-ms 1 --slow 4 --seconds 0.1 --transport shm");
   EXPECT_EQ(told.code, 0) << told.text();
-  for (const char* method : {"compute alone", "all_reduce", "neighbor_average", "pairwise"}) {
+  for (const char* method :
+       {"compute alone", "all_reduce", "neighbor_average", "pairwise", "window"}) {
     const size_t at = told.text().find(method);
     ASSERT_NE(at, std::string::npos) << told.text();
     const std::string line = told.text().substr(at, told.text().find('\n', at) - at);

@@ -33,6 +33,7 @@ class Repeated final : public Graph {
   }
 
  private:
+  std::unique_ptr<Graph> copy() const override { return std::make_unique<Repeated>(*this); }
   std::vector<std::shared_ptr<const Mixing>> rounds_;
 };
 
@@ -147,12 +148,10 @@ Result<std::unique_ptr<Graph>> make_graph(Rank size, std::span<const double> wei
 }
 
 Status check_graph(const Graph& graph, Stochastic sums, bool symmetric) {
-  const uint64_t rounds = graph.period() > 0 ? graph.period() : kRandomRoundsChecked;
-  std::vector<Mixing> all;
-  for (uint64_t t = 0; t < rounds; ++t) {
-    all.push_back(*graph.mixing(t));
-    Status sound = check_sums(all.back(), sums);
-    if (sound && symmetric) sound = check_symmetry(all.back());
+  const std::vector<Mixing> all = rounds_to_check(graph);
+  for (size_t t = 0; t < all.size(); ++t) {
+    Status sound = check_sums(all[t], sums);
+    if (sound && symmetric) sound = check_symmetry(all[t]);
     if (!sound) {
       return invalid(fmt::format("graph {}, round {}: {}", graph.name(), t, sound.message()));
     }
@@ -182,6 +181,13 @@ void GraphMaker::introduce(Graph* graph, const std::string& name, uint64_t seed)
   graph->identity_ = hash | 1;
   graph->name_ = name;
   remember_graph(graph->identity_, name);
+}
+
+std::vector<Mixing> rounds_to_check(const Graph& graph) {
+  const uint64_t rounds = graph.period() > 0 ? graph.period() : kRandomRoundsChecked;
+  std::vector<Mixing> all;
+  for (uint64_t t = 0; t < rounds; ++t) all.push_back(*graph.mixing(t));
+  return all;
 }
 
 std::unique_ptr<Graph> repeat_rounds(std::vector<Mixing> rounds) {

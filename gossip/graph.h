@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,10 +33,21 @@ std::span<const GraphFactory* const> graphs();
 // Gives a new graph its name and identity.
 struct GraphMaker {
   static void introduce(Graph* graph, const std::string& name, uint64_t seed);
+  static std::unique_ptr<Graph> copy(const Graph& graph) { return graph.copy(); }
 };
 
 // A graph of listed rounds that repeat; one round: a static graph.
 std::unique_ptr<Graph> repeat_rounds(std::vector<Mixing> rounds);
+
+// Those of a period; the first of a random graph. What is checked before a graph is used.
+std::vector<Mixing> rounds_to_check(const Graph& graph);
+
+// A rank, and another that its value never reaches through these rounds, if there are any.
+struct Unreached {
+  Rank from = 0;
+  Rank to = 0;
+};
+std::optional<Unreached> find_unreached(std::span<const Mixing> rounds);
 
 // Metropolis weights on each edge. Edges are sound (check_edge).
 Mixing metropolis(Rank size, std::span<const Edge> edges);

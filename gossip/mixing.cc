@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gossip/graph.h"
 #include "src/check.h"
 
 namespace gossamer {
@@ -174,7 +175,7 @@ Status check_symmetry(const Mixing& mixing) {
   return Status::ok();
 }
 
-Status check_connected(std::span<const Mixing> rounds) {
+std::optional<Unreached> find_unreached(std::span<const Mixing> rounds) {
   GOSSAMER_CHECK(!rounds.empty());
   const Rank size = rounds.front().size();
   std::vector<std::vector<Rank>> forward(static_cast<size_t>(size));
@@ -194,11 +195,17 @@ Status check_connected(std::span<const Mixing> rounds) {
   for (Rank r = 0; r < size; ++r) {
     const bool there = from_zero[static_cast<size_t>(r)];
     if (there && to_zero[static_cast<size_t>(r)]) continue;
-    return invalid(fmt::format(
-        "the graph is not connected: what rank {} has never reaches rank {}; add an edge",
-        there ? r : 0, there ? 0 : r));
+    return there ? Unreached{r, 0} : Unreached{0, r};
   }
-  return Status::ok();
+  return std::nullopt;
+}
+
+Status check_connected(std::span<const Mixing> rounds) {
+  const std::optional<Unreached> unreached = find_unreached(rounds);
+  if (!unreached) return Status::ok();
+  return invalid(
+      fmt::format("the graph is not connected: what rank {} has never reaches rank {}; add an edge",
+                  unreached->from, unreached->to));
 }
 
 }  // namespace gossamer

@@ -24,6 +24,7 @@ class Epidemic final : public Graph {
   }
 
  private:
+  std::unique_ptr<Graph> copy() const override { return std::make_unique<Epidemic>(*this); }
   // Each draws its peers without a word, the same one never twice.
   Mixing drawn(uint64_t round) const {
     std::vector<std::vector<Rank>> sources(static_cast<size_t>(size_));

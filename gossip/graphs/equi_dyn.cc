@@ -30,6 +30,7 @@ class EquiDyn final : public Graph {
   }
 
  private:
+  std::unique_ptr<Graph> copy() const override { return std::make_unique<EquiDyn>(*this); }
   const Rank size_;
   const uint64_t seed_;
 };

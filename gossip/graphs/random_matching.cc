@@ -24,6 +24,7 @@ class RandomMatching final : public Graph {
   }
 
  private:
+  std::unique_ptr<Graph> copy() const override { return std::make_unique<RandomMatching>(*this); }
   const Rank size_;
   const uint64_t seed_;
 };

@@ -38,6 +38,7 @@ class Rotating final : public Graph {
   }
 
  private:
+  std::unique_ptr<Graph> copy() const override { return std::make_unique<Rotating>(*this); }
   const Rank size_;
   const uint64_t seed_;
   const int rounds_;  // of a sequence

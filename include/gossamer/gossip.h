@@ -39,7 +39,6 @@ namespace gossamer {
 class GOSSAMER_API Graph {
  public:
   virtual ~Graph() = default;
-  Graph(const Graph&) = delete;
   Graph& operator=(const Graph&) = delete;
 
   virtual Rank size() const = 0;
@@ -58,9 +57,11 @@ class GOSSAMER_API Graph {
 
  protected:
   Graph() = default;
+  Graph(const Graph&) = default;
 
  private:
   friend struct GraphMaker;
+  virtual std::unique_ptr<Graph> copy() const = 0;
   std::string name_;
   uint64_t identity_ = 0;
 };
@@ -90,6 +91,32 @@ GOSSAMER_API Result<std::unique_ptr<Graph>> make_graph(Rank size, std::span<cons
 //                     asks, see Stochastic; not connected
 GOSSAMER_API Result<std::unique_ptr<Graph>> make_graph(Rank size, std::span<const double> weights,
                                                        Stochastic sums = Stochastic::kDouble);
+
+// The same graph when ranks are gone: that of the others, numbered in their order here, as
+// Communicator::shrink() numbers them. No round waits for a lost rank, and every round keeps the
+// sums it had:
+//
+//   symmetric            both ends of an edge to a lost rank add its weight to that of their own
+//                        value. No edge is new. Symmetric and doubly stochastic as before
+//   doubly stochastic    and directed: who sent to a lost rank sends on to those that it sent to,
+//                        each with as much as would have come that way. Doubly stochastic as before
+//   columns sum to 1     the sender keeps what it would have sent: the total of push-sum is kept,
+//                        but for what the lost ranks had
+//   rows sum to 1        the receiver gives its own value the weight that a lost one's had
+//
+// Heal what it returns when more ranks are lost. make_graph() draws one anew for the smaller size,
+// which mixes faster where much is lost: a ring is a chain once one is gone.
+//   kInvalidArgument  no rank is lost, one twice, all, or one that is not in the graph; those left
+//                     are not connected: the message names two of them, as numbered in `graph`
+GOSSAMER_API Result<std::unique_ptr<Graph>> heal_graph(const Graph& graph,
+                                                       std::span<const Rank> lost);
+
+// A round while some links are down, in both directions: each end adds what it would have sent to
+// the weight of its own value. Columns keep their sums, and rows do where both directions had the
+// same weight. Both ends have to know it in the same round: where only the receiver does, and fills
+// its row up by itself, the mean drifts. Edges that the round does not have count for nothing.
+//   kInvalidArgument  an edge to itself, or to a rank that is not in the matrix
+GOSSAMER_API Result<Mixing> drop_edges(const Mixing& mixing, std::span<const Edge> down);
 
 // For methods that work on some graphs only: whether every round (of a period; the first 64 of a
 // random graph) has the sums, and is symmetric if that is asked for, and whether all of them

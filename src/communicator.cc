@@ -248,7 +248,9 @@ Status Communicator::Impl::give_up(Code code, const Call& call) {
 Status Communicator::Impl::give_up(Code code, const std::string& what) {
   Fault fault;
   if (code == Code::kAborted) {
-    fault.set(code, rank, "rank %d called %s", rank, revoked() ? "revoke()" : "abort()");
+    if (!lost_by_watch(&fault)) {
+      fault.set(code, rank, "rank %d called %s", rank, revoked() ? "revoke()" : "abort()");
+    }
   } else {
     const Rank awaited = engine_->awaited();
     const std::string where = engine_->position();

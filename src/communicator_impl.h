@@ -30,6 +30,7 @@
 #include "src/point_to_point.h"
 #include "src/price.h"
 #include "src/program.h"
+#include "src/watch.h"
 
 namespace gossamer {
 
@@ -170,6 +171,7 @@ class Communicator::Impl {
                                        const ShrinkOptions& options);
   void revoke();
   bool revoked() const { return revoked_.load(std::memory_order_relaxed); }
+  std::vector<Rank> stuck_ranks() const { return watch_ ? watch_->stuck() : std::vector<Rank>(); }
   Status status() const;
   Result<Choice> explain(const PlanKey& key);
   Counters counters();
@@ -201,6 +203,12 @@ class Communicator::Impl {
   Result<std::vector<Peer>> introduce(const Options& options, Exchange* exchange) const;
   void arrange(const std::vector<Peer>& peers, const std::string& inside,
                const std::string& between, const struct LinkSpeed& speed);
+
+  // watching.cc
+  Status begin_watch();
+  Status join_watch(const std::vector<Peer>& peers, Exchange* exchange);
+  void on_watch(Rank who, WatchEvent event);
+  bool lost_by_watch(Fault* fault) const;
 
   // open_transports.cc
   struct Opened;
@@ -320,8 +328,14 @@ class Communicator::Impl {
   Limits waiting_;       // how to wait: the least patient transport's; spins 0 when ranks
                          // outnumber cores on this host
   bool verify_ = false;  // GOSSAMER_VERIFY=1: prove each plan before it runs
-  int wake_fd_ = -1;     // eventfd: abort() interrupts a sleeping driver
-  int sleep_fd_ = -1;    // epoll over wake_fd_ and the transports
+  struct {
+    bool on = false;
+    std::chrono::milliseconds interval{0};
+    std::chrono::milliseconds stuck_after{0};
+  } watching_;
+  std::unique_ptr<Watch> watch_;  // null: nobody watches
+  int wake_fd_ = -1;              // eventfd: abort() interrupts a sleeping driver
+  int sleep_fd_ = -1;             // epoll over wake_fd_ and the transports
 
   // guarded by driver_
   FutexLock driver_;
@@ -347,6 +361,7 @@ class Communicator::Impl {
   std::atomic<bool> failed_{false};
   std::atomic<bool> abort_{false};
   std::atomic<bool> revoked_{false};
+  std::atomic<Rank> lost_{-1};  // to the watch; the first
   std::atomic<uint64_t> splits_{0};
   std::atomic<bool> napping_{false};     // a driver sleeps that wants to hear of new operations
   std::atomic<int> sleepers_{0};         // who wait for somebody else to drive, or to stop driving

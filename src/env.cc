@@ -58,6 +58,9 @@ constexpr std::array kVariables{
                 "algorithm for every collective that has one of this name"},
     EnvVariable{"GOSSAMER_TIMEOUT_MS", "30000",
                 "deadline to join and of each collective, in milliseconds (also 30s, 2m)"},
+    EnvVariable{"GOSSAMER_MEMBERSHIP", "0",
+                "1: ranks watch each other over UDP, so that one that is stopped or whose host "
+                "vanished is found before a deadline ends"},
     EnvVariable{"GOSSAMER_HOSTID", "boot id, network namespace and user",
                 "text that ranks which share memory have in common"},
     EnvVariable{

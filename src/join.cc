@@ -24,9 +24,30 @@ namespace gossamer {
 namespace {
 
 constexpr std::chrono::milliseconds kTimeoutDefault{30'000};
+constexpr std::chrono::milliseconds kProbeIntervalDefault{1'000};
+constexpr std::chrono::milliseconds kProbeIntervalMin{10};
+constexpr std::chrono::milliseconds kProbeIntervalMax{60'000};
+constexpr std::chrono::milliseconds kStuckAfterDefault{30'000};
 
 Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
+}
+
+Status complete_membership(Communicator::Options* options) {
+  if (!options->membership) {
+    Result<bool> membership = env_bool("GOSSAMER_MEMBERSHIP", false);
+    if (!membership) return membership.status();
+    options->membership = *membership;
+  }
+  if (options->probe_interval.count() == 0) options->probe_interval = kProbeIntervalDefault;
+  if (options->stuck_after.count() == 0) options->stuck_after = kStuckAfterDefault;
+  if (options->probe_interval < kProbeIntervalMin || options->probe_interval > kProbeIntervalMax) {
+    return invalid(fmt::format("a probe interval of {} ms; it is {} to {}, or 0 for {}",
+                               options->probe_interval.count(), kProbeIntervalMin.count(),
+                               kProbeIntervalMax.count(), kProbeIntervalDefault.count()));
+  }
+  if (options->stuck_after.count() < 0) return invalid("stuck_after is negative");
+  return Status::ok();
 }
 
 // Options completed by the environment.
@@ -53,6 +74,7 @@ Result<Communicator::Options> complete(Communicator::Options options) {
     options.transport = env_string("GOSSAMER_TRANSPORT", "auto");
   }
   if (options.algorithm.empty()) options.algorithm = env_string("GOSSAMER_ALGORITHM");
+  if (Status sound = complete_membership(&options); !sound) return sound;
   if (options.transport != "auto" && options.transport != kSharedAndTcp &&
       find_transport(options.transport) == nullptr) {
     std::string known = fmt::format("auto, {}", kSharedAndTcp);
@@ -102,6 +124,7 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::make(const Optio
   impl->timeout_ = options.timeout;
   impl->algorithm_ = options.algorithm;
   impl->wanted_transport_ = options.transport;
+  impl->watching_ = {options.membership, options.probe_interval, options.stuck_after};
   impl->config_.interfaces = env_string("GOSSAMER_SOCKET_IFNAME");
   impl->config_.port_range = env_string("GOSSAMER_PORT_RANGE");
   Result<bool> verify = env_bool("GOSSAMER_VERIFY", false);
@@ -140,6 +163,7 @@ Status Communicator::Impl::form(const Options& options, Exchange* exchange) {
   config_.rank = rank;
   config_.size = size;
   config_.timeout = options.timeout;
+  if (Status watched = begin_watch(); !watched) return watched;
   Result<std::vector<Peer>> peers = introduce(options, exchange);
   if (!peers) return peers.status();
   const Status status = open_transports(options, *peers, config_, exchange);
@@ -149,7 +173,7 @@ Status Communicator::Impl::form(const Options& options, Exchange* exchange) {
   if (!doors) return doors.status();
   door_ = std::move(door.listening);
   doors_ = std::move(doors).value();
-  return Status::ok();
+  return join_watch(*peers, exchange);
 }
 
 Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
@@ -160,6 +184,11 @@ Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
   self.cache_bytes = this_host().cache_bytes;
   self.transport = options.transport;
   self.algorithm = options.algorithm;
+  if (watching_.on) {
+    self.membership = fmt::format("1, every {} ms, stuck after {} ms", watching_.interval.count(),
+                                  watching_.stuck_after.count());
+  }
+  if (watch_) self.watch = watch_->card();
   if (size == 1) return std::vector<Peer>{self};
   Result<std::vector<std::string>> blobs = exchange->all_gather(self.encode());
   if (!blobs) return blobs.status();
@@ -173,6 +202,14 @@ Result<std::vector<Communicator::Impl::Peer>> Communicator::Impl::introduce(
           fmt::format("rank {} has transport '{}' and algorithm '{}', rank {} '{}' and '{}'; set "
                       "GOSSAMER_TRANSPORT and GOSSAMER_ALGORITHM alike on all ranks",
                       rank, self.transport, self.algorithm, r, peer->transport, peer->algorithm),
+          r);
+    }
+    if (peer->membership != self.membership) {
+      return Status::error(
+          Code::kMismatch,
+          fmt::format("rank {} has membership {}, rank {} has {}; set GOSSAMER_MEMBERSHIP and "
+                      "Options::membership alike on all ranks",
+                      rank, self.membership, r, peer->membership),
           r);
     }
     peers.push_back(std::move(peer).value());

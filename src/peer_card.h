@@ -17,13 +17,16 @@ struct Communicator::Impl::Peer {
   std::string cores;  // as usable_core_numbers()
   std::string transport;
   std::string algorithm;
+  std::string membership = "0";  // whether ranks are watched, and how
+  std::string watch;             // Watch::card(); empty: not watched
 
   std::string encode() const {
-    return fmt::format("{}\n{}\n{}\n{}\n{}", cores, cache_bytes, transport, algorithm, host);
+    return fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", cores, cache_bytes, transport, algorithm,
+                       membership, watch, host);
   }
   static Result<Peer> decode(const std::string& blob, Rank from) {
     Peer peer;
-    std::array<size_t, 4> ends{};
+    std::array<size_t, 6> ends{};
     size_t at = 0;
     for (size_t& end : ends) {
       end = blob.find('\n', at);
@@ -42,6 +45,8 @@ struct Communicator::Impl::Peer {
     peer.cache_bytes = static_cast<uint64_t>(*cache);
     peer.transport = field(2);
     peer.algorithm = field(3);
+    peer.membership = field(4);
+    peer.watch = field(5);
     peer.host = blob.substr(at);
     return peer;
   }

@@ -13,6 +13,7 @@
 #include <algorithm>
 
 #include "src/communicator_impl.h"
+#include "src/fingerprint.h"
 
 namespace gossamer {
 namespace {
@@ -251,7 +252,10 @@ void Communicator::Impl::abort() {
 // one of the two sees the other.
 void Communicator::Impl::heed_abort() {
   while (abort_.load() && !failed_.load(std::memory_order_acquire) && driver_.try_lock()) {
-    if (!failed_.load(std::memory_order_relaxed)) (void)give_up(Code::kAborted, Call());
+    if (!failed_.load(std::memory_order_relaxed)) {
+      const bool found_out = lost_.load() >= 0;
+      (void)give_up(Code::kAborted, found_out ? "membership" : describe(Call(), sequence_));
+    }
     driver_.unlock();
   }
   // What is queued ends when somebody looks.
@@ -260,6 +264,7 @@ void Communicator::Impl::heed_abort() {
 }
 
 Communicator::Impl::~Impl() {
+  watch_.reset();  // its thread calls abort()
   if (tail_.load() != nullptr || travelling_.load() > 0) abort();
   {
     const std::lock_guard lock(mutex_);

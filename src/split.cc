@@ -45,6 +45,9 @@ Communicator::Options Communicator::Impl::inherited(const SplitOptions& given) c
   options.algorithm = algorithm_;
   options.timeout = given.timeout.count() > 0 ? given.timeout : timeout_;
   options.cancelled = given.cancelled;
+  options.membership = watching_.on;
+  options.probe_interval = watching_.interval;
+  options.stuck_after = watching_.stuck_after;
   return options;
 }
 

@@ -35,7 +35,8 @@ MAY_INCLUDE = [
                             rf"|src/(verify\w*|price\w*|plan|edges|intervals)\.h"
                                          rf"|src/call_buffers\.h|{TOOLS}"),
     (r"topology/", rf"gossamer/(types|status)\.h|topology/|src/price\.h|{TOOLS}"),
-    (r"gossip/membership/", rf"gossamer/|gossip/membership/|src/(auth|net|unique_id|wire)\.h"
+    (r"gossip/membership/", rf"gossamer/|gossip/membership/"
+                            rf"|src/(auth|exchange|net|unique_id|watch|wire)\.h"
                             rf"|{TOOLS}"),
     (r"gossip/", rf"gossamer/|gossip/|src/(graph_names|reduce)\.h|{TOOLS}"),
     (r"src/nccl/", rf"gossamer/|nccl/|src/nccl/|src/reduce\.h|{TOOLS}"),

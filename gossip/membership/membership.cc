@@ -83,12 +83,16 @@ Result<SocketAddress> address_of(const std::string& text) {
 }
 
 Result<Fd> open_socket(const Membership::Options& options) {
-  auto chosen = choose_interfaces(options.interfaces.empty() ? env_string("GOSSAMER_SOCKET_IFNAME")
-                                                             : options.interfaces);
-  if (!chosen) return chosen.status();
-  auto socket = bind_datagrams(chosen->front().address, options.port_range.empty()
-                                                            ? env_string("GOSSAMER_PORT_RANGE")
-                                                            : options.port_range);
+  SocketAddress address = options.address;
+  if (address.length == 0) {
+    auto chosen = choose_interfaces(
+        options.interfaces.empty() ? env_string("GOSSAMER_SOCKET_IFNAME") : options.interfaces);
+    if (!chosen) return chosen.status();
+    address = chosen->front().address;
+  }
+  address.set_port(0);
+  auto socket = bind_datagrams(
+      address, options.port_range.empty() ? env_string("GOSSAMER_PORT_RANGE") : options.port_range);
   if (!socket) return socket.status();
   return Fd(*socket);
 }
@@ -118,6 +122,7 @@ Result<std::unique_ptr<Membership>> Membership::start(const Options& options) {
   }
   made->endpoint_ = Endpoint::of(*address);
   made->on_event_ = options.on_event;
+  made->counter_ = options.progress;
   made->owner_ = ::getpid();
   made->wake_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   made->epoll_ = Fd(::epoll_create1(EPOLL_CLOEXEC));
@@ -185,7 +190,9 @@ void Membership::run() {
       const std::lock_guard lock(m_);
       if (stopping_) break;
       receive_all();
-      protocol_->set_progress(now(), progress_.load(std::memory_order_relaxed));
+      uint64_t progress = progress_.load(std::memory_order_relaxed);
+      if (counter_ != nullptr) progress += counter_->load(std::memory_order_relaxed);
+      protocol_->set_progress(now(), progress);
       if (now() >= protocol_->next_tick()) protocol_->tick(now());
       send_all();
       next = protocol_->next_tick();

@@ -52,9 +52,13 @@ class Membership {
     std::array<std::byte, 32> key{};  // the group's secret; not all zeros
     uint64_t session = 0;             // groups of equal key and different session do not mix
     std::string interfaces;           // as GOSSAMER_SOCKET_IFNAME, which holds when empty
+    SocketAddress address;            // where to receive, instead: one of this host's, at any port
     std::string port_range;           // as GOSSAMER_PORT_RANGE, which holds when empty
     std::string metadata;             // at most kMetadataBytesMax bytes, for the others to see
     MembershipTiming timing;
+    // A counter of the application's that is watched as advance_progress() is; may be null, and
+    // must outlive the member.
+    const std::atomic<uint64_t>* progress = nullptr;
     // Called for each event, in order, on the membership's thread, which does nothing else
     // meanwhile: be quick, and do not leave() or destroy. Empty: events() keeps them.
     std::function<void(const MemberEvent&)> on_event;
@@ -126,6 +130,7 @@ class Membership {
   pid_t owner_ = 0;
   std::thread thread_;
 
+  const std::atomic<uint64_t>* counter_ = nullptr;  // the application's, constant after start()
   std::atomic<uint64_t> progress_{0};
 
   mutable std::mutex m_;

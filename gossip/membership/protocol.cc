@@ -100,7 +100,7 @@ void Protocol::receive(Instant now, const Endpoint& from, std::span<const std::b
     return;
   }
   if (leave_) {
-    if (m->kind == Kind::kAck && m->sequence == leave_->sequence) leave_->heard.push_back(m->from);
+    hear_while_leaving(*m, from);
     return;
   }
   if (m->progress > 0) {
@@ -245,6 +245,24 @@ void Protocol::continue_leave(Instant now) {
     ping.updates.push_back(rumour_of(roster_.self()));
     send(std::move(ping), other->address);
   }
+}
+
+// Who leaves at the same time needs no news of us, but waits for a word as we do.
+void Protocol::hear_while_leaving(const Message& m, const Endpoint& from) {
+  bool leaves_too = false;
+  for (const Update& update : m.updates) {
+    leaves_too = leaves_too || (update.id == m.from && update.state == MemberState::kLeft);
+  }
+  const bool acked = m.kind == Kind::kAck && m.sequence == leave_->sequence;
+  const bool heard_before =
+      std::find(leave_->heard.begin(), leave_->heard.end(), m.from) != leave_->heard.end();
+  if ((acked || leaves_too) && !heard_before) leave_->heard.push_back(m.from);
+  if (!leaves_too || m.kind != Kind::kPing) return;
+  Message ack;
+  ack.kind = Kind::kAck;
+  ack.to = m.from;
+  ack.sequence = m.sequence;
+  send(std::move(ack), from);
 }
 
 bool Protocol::left() const {

@@ -143,6 +143,7 @@ class Protocol {
   void dispatch(Instant now, const Message& m, const Endpoint& from);
   void answer_stray(const Message& m, const Endpoint& from);
   void continue_leave(Instant now);
+  void hear_while_leaving(const Message& m, const Endpoint& from);
   void wake_late(Instant now, Duration late);
   void judge_progress(Instant now);
   Member public_account(const Roster::Entry& entry) const;

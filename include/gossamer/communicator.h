@@ -163,6 +163,19 @@ class GOSSAMER_API Communicator {
     // Ends create() with kAborted soon after another thread has set it. May be null; must outlive
     // create().
     const std::atomic<bool>* cancelled = nullptr;
+    // Watches over all ranks beside the transports, over UDP, by a membership without a centre
+    // (SWIM): a rank that is stopped, or whose host or network vanished without a word, ends the
+    // communicator on all others with kPeerLost, about 10 intervals later, at most some 30. Else
+    // the deadline of what waits for it does. One that wakes up again has lost its seat: it gets
+    // kPeerLost with its own rank, with its next call at the latest. Each rank has one thread more,
+    // which sends and answers a few datagrams per interval. Alike on all ranks; also by
+    // GOSSAMER_MEMBERSHIP=1. split() and shrink() give it to the groups that they make, each its
+    // own.
+    bool membership = false;
+    std::chrono::milliseconds probe_interval{0};  // 0: 1 s; at least 10 ms
+    // Of a rank that answers but finishes no operation while others do: see stuck_ranks(). Longer
+    // than a step of the application. 0: 30 s.
+    std::chrono::milliseconds stuck_after{0};
   };
 
   // Joins the group. Returns when every rank has joined.
@@ -372,6 +385,10 @@ class GOSSAMER_API Communicator {
 
   // The failure that ended this communicator, or ok.
   Status status() const;
+
+  // With Options::membership: ranks, this one too, that are alive and hang: that have finished no
+  // operation for Options::stuck_after while others have. Ascending. No failure; it is logged.
+  std::vector<Rank> stuck_ranks() const;
 
   // What the planner chose for a call of this shape, "two_shot x8 over shm", and its price in
   // microseconds. For logs, benchmarks and explain.

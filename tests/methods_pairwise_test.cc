@@ -95,6 +95,22 @@ class Swarm {
     watched_ = rank;
     with_dead_.assign(x_.size(), 0);
   }
+  // The communicator is gone and what was under way in it; the survivors have new numbers.
+  void shrink() {
+    mail_.clear();
+    for (Rank r = 0; r < n_; ++r) {
+      if (r == dead_) continue;
+      const Status done = method(r).shrink(std::vector<Rank>{dead_});
+      ASSERT_TRUE(done.is_ok()) << done.to_string();
+    }
+    methods_.erase(methods_.begin() + dead_);
+    for (std::vector<double>* rows : {&x_, &start_, &with_dead_}) {
+      const auto row = rows->begin() + dead_ * static_cast<ptrdiff_t>(kWidth);
+      rows->erase(row, row + static_cast<ptrdiff_t>(kWidth));
+    }
+    --n_;
+    dead_ = watched_ = -1;
+  }
   double spread() const { return distance(x_, mean_of(x_, kWidth)); }
 
  private:
@@ -208,6 +224,40 @@ TEST(Pairwise, E24ARankThatDiesCostsOnlyItsOwnExchanges) {
     ASSERT_FALSE(swarm.any_open());
     ASSERT_LT(swarm.imbalance(), 1e-12);
   }
+}
+
+TEST(Pairwise, E24SurvivorsEndWhatWasUnderWayAmongThem) {
+  int open = 0;
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Swarm swarm(8, {.loss = 0.1, .repeat = 0.1, .reorder = true}, seed);
+    const auto victim = static_cast<Rank>(seed % 8);
+    swarm.watch(victim);
+    const int until = static_cast<int>(seed % 200);
+    for (int e = 0; e < until; ++e) swarm.event();
+    swarm.kill(victim);
+    swarm.shrink();
+    open += swarm.any_open() ? 1 : 0;
+    for (int e = 0; e < 200; ++e) swarm.event();
+    ASSERT_LT(swarm.settle(), 100'000) << "never ends";
+    ASSERT_FALSE(swarm.any_open());
+    ASSERT_LT(swarm.imbalance(), 1e-12);
+  }
+  EXPECT_GT(open, 500) << "nothing was under way";
+}
+
+TEST(Pairwise, ShrinkRefusesRanksThatCannotBeLost) {
+  auto one = PairwiseSgd::create({.rank = 1, .size = 4, .count = 1}).value();
+  const auto shrink = [&](std::vector<Rank> lost) { return one->shrink(lost); };
+  expect_refused(shrink({}), "no rank is lost");
+  expect_refused(shrink({1}), "rank 1 cannot be lost");
+  expect_refused(shrink({4}), "rank 4 cannot be lost");
+  expect_refused(shrink({0, 0}), "rank 0 cannot be lost");
+  float x = 1;
+  ASSERT_TRUE(one->request(3, &x).is_ok());
+  EXPECT_TRUE(shrink({0}));
+  EXPECT_TRUE(one->open(2));  // who was 3
+  expect_refused(one->request(3, &x).status(), "no other rank of 3");
 }
 
 // Ranks of different speed, over real transports.

@@ -1,7 +1,10 @@
 // One rank's end of the edge to a neighbor in PairwiseSgd, and what travels on it.
 //
 //   Packet     kind 8, number of the exchange 8, then values: of a request and an answer all of
-//              them; of an end as many bytes, which nobody reads
+//              them; of an end and a resumption as many bytes, which nobody reads
+//   Resume     After shrink() both tell the last exchange that is done on their side, before
+//              anything else. They differ by one at most, and by one only where an answer was lost:
+//              it is sent again. Then, or at once, a request that is open.
 //   Threads    The method's.
 
 #pragma once
@@ -14,7 +17,7 @@
 
 namespace gossamer {
 
-enum class PacketKind : uint64_t { kRequest = 1, kAnswer = 2, kEnd = 3 };
+enum class PacketKind : uint64_t { kRequest = 1, kAnswer = 2, kEnd = 3, kResume = 4 };
 
 struct PacketHead {
   PacketKind kind = PacketKind::kRequest;
@@ -34,6 +37,10 @@ struct PairwiseSgd::Edge {
   std::vector<std::byte> arriving;
   bool listens = false;
   bool ended = false;
+  // After shrink().
+  bool resumes = false;     // until the neighbor's resumption has come
+  bool asks_again = false;  // the request is still to be sent
+  std::vector<std::byte> resumption;
   Work receive;
   Work sends_request;
   Work sends_answer;

@@ -56,6 +56,10 @@ Status PairwiseSgd::check_peer(Rank peer) const {
   return invalid(fmt::format("rank {} is no other rank of {}", peer, options_.size));
 }
 
+uint64_t PairwiseSgd::exchanges(Rank peer) const {
+  return check_peer(peer) ? edges_[static_cast<size_t>(peer)].done : 0;
+}
+
 bool PairwiseSgd::open(Rank peer) const {
   return check_peer(peer) && edges_[static_cast<size_t>(peer)].asked;
 }
@@ -116,6 +120,42 @@ Result<std::span<const std::byte>> PairwiseSgd::take(Rank from, std::span<const 
   return std::span<const std::byte>(edge.answer);
 }
 
+// An answer or a request that was under way counts as lost, and is sent again: those that come
+// twice change nothing. Works are of the old communicator.
+Status PairwiseSgd::shrink(std::span<const Rank> lost) {
+  std::vector<bool> gone(edges_.size(), false);
+  if (lost.empty()) return invalid("no rank is lost; name at least one");
+  for (const Rank r : lost) {
+    if (r < 0 || r >= options_.size || r == options_.rank || gone[static_cast<size_t>(r)]) {
+      return invalid(
+          fmt::format("rank {} cannot be lost: this is rank {} of {}, and each is named "
+                      "once",
+                      r, options_.rank, options_.size));
+    }
+    gone[static_cast<size_t>(r)] = true;
+  }
+  std::vector<Edge> left;
+  Rank own = 0;
+  for (size_t r = 0; r < edges_.size(); ++r) {
+    if (gone[r]) continue;
+    if (r == static_cast<size_t>(options_.rank)) own = static_cast<Rank>(left.size());
+    Edge& edge = left.emplace_back(std::move(edges_[r]));
+    edge.receive = Work();
+    edge.sends_request = Work();
+    edge.sends_answer = Work();
+    edge.listens = edge.ended = false;
+    edge.resumes = true;
+    edge.asks_again = false;
+    edge.resumption.clear();
+  }
+  edges_ = std::move(left);
+  options_.rank = own;
+  options_.size = static_cast<Rank>(edges_.size());
+  admitted_ = 0;
+  shrunk_ = true;
+  return Status::ok();
+}
+
 Result<std::vector<std::byte>> PairwiseSgd::save() const {
   StateWriter out(MethodKind::kPairwiseSgd, 64 + edges_.size() * sizeof(uint64_t));
   out.number(options_.count);
@@ -125,7 +165,7 @@ Result<std::vector<std::byte>> PairwiseSgd::save() const {
   out.number(steps_);
   out.number(exchanges_);
   for (const Edge& edge : edges_) {
-    if (edge.asked || edge.listens) {
+    if (edge.asked || edge.listens || edge.resumes) {
       return invalid("an exchange may be open; call finish() before save()");
     }
     out.number(edge.done);
@@ -135,7 +175,7 @@ Result<std::vector<std::byte>> PairwiseSgd::save() const {
 
 Status PairwiseSgd::load(std::span<const std::byte> saved) {
   for (const Edge& edge : edges_) {
-    if (edge.asked || edge.listens) {
+    if (edge.asked || edge.listens || edge.resumes) {
       return invalid("an exchange may be open; call finish() before load()");
     }
   }

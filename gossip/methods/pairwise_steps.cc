@@ -36,10 +36,46 @@ Status PairwiseSgd::check_graph_of(const Communicator& comm, const Graph& graph)
   if (Status sound = admit(&admitted_, comm, graph, Stochastic::kDouble, true); !sound) {
     return sound;
   }
-  if (graph.period() == 1) return Status::ok();
-  return invalid(
-      fmt::format("graph {} has rounds that differ; without rounds neighbors are always the same",
-                  graph.name()));
+  if (graph.period() != 1) {
+    return invalid(
+        fmt::format("graph {} has rounds that differ; without rounds neighbors are always the same",
+                    graph.name()));
+  }
+  if (!shrunk_) return Status::ok();
+  const std::shared_ptr<const Mixing> mixing = graph.mixing(0);
+  for (Rank r = 0; r < options_.size; ++r) {
+    if (!edges_[static_cast<size_t>(r)].asked || mixing->weight(options_.rank, r) > 0) continue;
+    return invalid(
+        fmt::format("an exchange with rank {} is open, which is no neighbor of rank {} in graph "
+                    "{}; heal_graph() leaves neighbors neighbors",
+                    r, options_.rank, graph.name()));
+  }
+  shrunk_ = false;
+  return Status::ok();
+}
+
+// The neighbor's resumption has come.
+Status PairwiseSgd::resume(Communicator& comm, Rank peer) {
+  Edge& edge = edges_[static_cast<size_t>(peer)];
+  PacketHead head;
+  std::memcpy(&head, edge.arriving.data(), sizeof head);
+  const bool behind = head.number == edge.done + 1 && edge.asked;    // its answer comes
+  const bool ahead = head.number + 1 == edge.done && edge.answered;  // mine did not
+  if (head.kind != PacketKind::kResume || !(behind || ahead || head.number == edge.done)) {
+    return Status::error(Code::kMismatch,
+                         fmt::format("rank {} does not resume after exchange {} with it as this "
+                                     "rank does: all that are left call shrink() with the same "
+                                     "ranks, or load() what was saved",
+                                     peer, edge.done),
+                         peer);
+  }
+  if (ahead) {
+    edge.sends_answer =
+        comm.start_send(edge.answer.data(), edge.answer.size(), DataType::kUint8, peer);
+  }
+  edge.asks_again = edge.asked && !behind;
+  edge.resumes = false;
+  return Status::ok();
 }
 
 // Takes what has come from one neighbor, and answers.
@@ -56,6 +92,12 @@ Status PairwiseSgd::serve_one(Communicator& comm, Rank peer, void* x, bool* move
     edge.answer.resize(bytes);
     listen();
   }
+  if (edge.resumes && edge.resumption.empty()) {
+    edge.resumption.resize(bytes);
+    const PacketHead head{PacketKind::kResume, edge.done};
+    std::memcpy(edge.resumption.data(), &head, sizeof head);
+    edge.sends_request = comm.start_send(edge.resumption.data(), bytes, DataType::kUint8, peer);
+  }
   while (edge.listens && edge.receive.test()) {
     *moved = true;
     edge.listens = false;
@@ -64,6 +106,11 @@ Status PairwiseSgd::serve_one(Communicator& comm, Rank peer, void* x, bool* move
     if (kind_of(edge.arriving) == PacketKind::kEnd) {
       edge.ended = true;
       if (edge.asked) listen();
+      continue;
+    }
+    if (edge.resumes) {
+      if (Status resumed = resume(comm, peer); !resumed) return resumed;
+      listen();
       continue;
     }
     // Its last answer has been taken there: it asks again.
@@ -76,6 +123,12 @@ Status PairwiseSgd::serve_one(Communicator& comm, Rank peer, void* x, bool* move
       edge.sends_answer = comm.start_send(back->data(), bytes, DataType::kUint8, peer);
     }
     if (!edge.ended) listen();
+  }
+  edge.asks_again = edge.asks_again && edge.asked;  // or it was dropped for the neighbor's
+  if (edge.asks_again && edge.sends_request.test()) {
+    if (Status sent = edge.sends_request.wait(); !sent) return sent;
+    edge.sends_request = comm.start_send(edge.request.data(), bytes, DataType::kUint8, peer);
+    edge.asks_again = false;
   }
   return Status::ok();
 }
@@ -107,7 +160,7 @@ Status PairwiseSgd::step(Communicator& comm, const Graph& graph, void* x, const 
   Edge& edge = edges_[static_cast<size_t>(peer)];
   // A peer that has told its end still answers, but what is not asked need not be waited for. A
   // request that was dropped for the peer's may still be on its way.
-  if (edge.ended || !edge.sends_request.test()) return Status::ok();
+  if (edge.ended || edge.resumes || !edge.sends_request.test()) return Status::ok();
   if (Status sent = edge.sends_request.wait(); !sent) return sent;
   const auto packet = request(peer, x);
   if (!packet) return packet.status();
@@ -115,8 +168,8 @@ Status PairwiseSgd::step(Communicator& comm, const Graph& graph, void* x, const 
   return Status::ok();
 }
 
-// Serves until this rank owes and awaits no answer, or, if `ended`, until all neighbors have told
-// their end too.
+// Serves until this rank owes and awaits no answer and no resumption, or, if `ended`, until all
+// neighbors have told their end too.
 Status PairwiseSgd::serve_until(Communicator& comm, std::span<const Rank> neighbors, void* x,
                                 bool ended) {
   for (;;) {
@@ -125,7 +178,7 @@ Status PairwiseSgd::serve_until(Communicator& comm, std::span<const Rank> neighb
     Edge* awaited = nullptr;
     for (const Rank peer : neighbors) {
       Edge& edge = edges_[static_cast<size_t>(peer)];
-      if (ended ? !edge.ended : edge.asked) awaited = &edge;
+      if (ended ? !edge.ended : edge.asked || edge.resumes) awaited = &edge;
     }
     if (awaited == nullptr) return Status::ok();
     if (moved) continue;
@@ -160,6 +213,7 @@ Status PairwiseSgd::finish(Communicator& comm, const Graph& graph, void* x) {
     edge.sends_answer = Work();
     edge.ended = edge.answered = false;
   }
+  for (Edge& edge : edges_) edge.resumes = false;  // those that are no neighbors
   return Status::ok();
 }
 

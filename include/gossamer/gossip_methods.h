@@ -373,7 +373,10 @@ GOSSAMER_API Result<double> choco_rate(const Graph& graph, double delta);
 // Sends      16 + count elements' bytes in a request, and as much in an answer; per step one
 // request
 //            at most.
-// Memory     Three packets per neighbor.
+// Death      Costs the exchanges with the rank that died. step() then fails with kPeerLost; x, and
+//            what this rank knows of exchanges, are sound, and steps() tells whether the gradient
+//            was added. See shrink().
+// Memory     Three packets per neighbor, four after shrink().
 // Needs      A graph whose rounds are all the same, symmetric; its weights do not matter. A
 //            communicator that nothing else uses from the first step() to finish(): split() makes
 //            one. A neighbor that sends nothing for as long as its timeout is lost.
@@ -400,6 +403,15 @@ class GOSSAMER_API PairwiseSgd {
   // step() may follow.
   Status finish(Communicator& comm, const Graph& graph, void* x);
 
+  // Ranks are lost. Goes on over what Communicator::shrink() makes without the same ones, with a
+  // graph for it in which those neighbors that are left still are: heal_graph() makes one. This
+  // rank and the others take their new numbers, and open exchanges with the lost are forgotten.
+  // Exchanges between the others, of which one side may have made its change and the other not,
+  // are ended by the next steps and finish(): both make theirs, or neither. Called after the old
+  // communicator has failed or was aborted, and before it is destroyed.
+  //   kInvalidArgument  no rank is lost, one twice, this one, or one that is not in the group
+  Status shrink(std::span<const Rank> lost);
+
   // Begins an exchange with `peer`, if none that this rank began with it is open: what to send it.
   // Else the same as before, for one that may have been lost. Valid until the next request to it.
   //   kInvalidArgument  it is no other rank
@@ -411,6 +423,8 @@ class GOSSAMER_API PairwiseSgd {
   bool open(Rank peer) const;
 
   uint64_t exchanges() const { return exchanges_; }  // that this rank has finished
+  // With one other, whoever asked: the same on both sides where finish() was the last call.
+  uint64_t exchanges(Rank peer) const;
   uint64_t steps() const { return steps_; }
   // The numbers of steps and, per edge, of exchanges; values are the caller's.
   //   kInvalidArgument  an exchange is open: finish() first
@@ -423,6 +437,7 @@ class GOSSAMER_API PairwiseSgd {
   Status check_graph_of(const Communicator& comm, const Graph& graph);
   Status check_peer(Rank peer) const;
   Status serve(Communicator& comm, std::span<const Rank> neighbors, void* x, bool* moved);
+  Status resume(Communicator& comm, Rank peer);
   Status serve_one(Communicator& comm, Rank peer, void* x, bool* moved);
   Status serve_until(Communicator& comm, std::span<const Rank> neighbors, void* x, bool ended);
   Options options_;
@@ -430,6 +445,7 @@ class GOSSAMER_API PairwiseSgd {
   uint64_t steps_ = 0;
   uint64_t exchanges_ = 0;
   uint64_t admitted_ = 0;
+  bool shrunk_ = false;  // and no graph was seen since
 };
 
 }  // namespace gossamer

@@ -56,28 +56,6 @@ std::string known_names() {
   return names;
 }
 
-// "k=2,over=ring" into options->parameters.
-Status read_parameters(const GraphFactory& factory, std::string_view text, GraphOptions* options) {
-  while (!text.empty()) {
-    const size_t comma = std::min(text.find(','), text.size());
-    const std::string_view item = text.substr(0, comma);
-    text.remove_prefix(std::min(comma + 1, text.size()));
-    const size_t equals = item.find('=');
-    const std::string name(item.substr(0, equals));
-    // Parameters are described as "name=default: what; name=default: what".
-    const bool known =
-        fmt::format("; {}", factory.parameters).find("; " + name + "=") != std::string::npos;
-    if (equals == std::string_view::npos || name.empty() || !known) {
-      return invalid(fmt::format("'{}' is no parameter of graph {}; {}", item, factory.name,
-                                 *factory.parameters == '\0'
-                                     ? "it has none"
-                                     : std::string("it has ") + factory.parameters));
-    }
-    options->parameters[name] = item.substr(equals + 1);
-  }
-  return Status::ok();
-}
-
 Status check_size(Rank size) {
   if (size >= 1 && size <= kRanksMax) return Status::ok();
   return invalid(fmt::format("a graph has 1 to {} ranks, not {}", kRanksMax, size));
@@ -100,17 +78,16 @@ std::span<const GraphFactory* const> graphs() {
 
 Result<std::unique_ptr<Graph>> make_graph(const std::string& text, Rank size, uint64_t seed) {
   if (Status sound = check_size(size); !sound) return sound;
-  const size_t colon = std::min(text.find(':'), text.size());
-  const GraphFactory* const factory = find(std::string_view(text).substr(0, colon));
+  const auto [name, parameters] = split_name(text);
+  const GraphFactory* const factory = find(name);
   if (factory == nullptr) {
-    return invalid(
-        fmt::format("no graph is called '{}'; there are {}", text.substr(0, colon), known_names()));
+    return invalid(fmt::format("no graph is called '{}'; there are {}", name, known_names()));
   }
   GraphOptions options;
   options.size = size;
   options.seed = seed;
-  const Status read = read_parameters(
-      *factory, std::string_view(text).substr(std::min(colon + 1, text.size())), &options);
+  const Status read = read_parameters(parameters, fmt::format("graph {}", name),
+                                      factory->parameters, &options.parameters);
   if (!read) return read;
   if (size == 1) return introduced(repeat_rounds({Mixing::identity(1)}), text, seed);
   Result<std::unique_ptr<Graph>> made = factory->create(options);

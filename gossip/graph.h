@@ -4,20 +4,20 @@
 
 #pragma once
 
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "gossamer/gossip.h"
+#include "gossip/parameters.h"
 
 namespace gossamer {
 
 struct GraphOptions {
   Rank size = 1;
-  uint64_t seed = 1;                              // of random graphs; the same on all ranks
-  std::map<std::string, std::string> parameters;  // by name
+  uint64_t seed = 1;  // of random graphs; the same on all ranks
+  Parameters parameters;
 };
 
 // One line in gossip/graphs/list.h.

@@ -71,6 +71,19 @@ gossamerResult_t gossamerGraphCreateWeights(gossamerGraph_t* graph, int nranks,
   });
 }
 
+gossamerResult_t gossamerGraphHeal(gossamerGraph_t graph, const int* lost, int lost_count,
+                                   gossamerGraph_t* healed) {
+  if (healed == nullptr) return refuse(kNoResult);
+  *healed = nullptr;
+  if (graph == nullptr) return refuse(kNoGraph);
+  if (lost == nullptr || lost_count <= 0) return refuse("no rank is lost; name at least one");
+  return guarded([&] {
+    return hand_over(
+        gossamer::heal_graph(*graph->graph, std::span(lost, static_cast<size_t>(lost_count))),
+        healed);
+  });
+}
+
 gossamerResult_t gossamerGraphDestroy(gossamerGraph_t graph) {
   if (graph == nullptr) return refuse(kNoGraph);
   delete graph;

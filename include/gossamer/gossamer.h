@@ -397,6 +397,9 @@ GOSSAMER_API gossamerResult_t gossamerGraphCreateEdges(gossamerGraph_t* graph, i
                                                        const int* ranks, size_t edge_count);
 GOSSAMER_API gossamerResult_t gossamerGraphCreateWeights(gossamerGraph_t* graph, int nranks,
                                                          const double* weights);
+/* The graph of those that are left when ranks are lost, numbered as gossamerCommShrink() does. */
+GOSSAMER_API gossamerResult_t gossamerGraphHeal(gossamerGraph_t graph, const int* lost,
+                                                int lost_count, gossamerGraph_t* healed);
 GOSSAMER_API gossamerResult_t gossamerGraphDestroy(gossamerGraph_t graph);
 /* Rounds repeat after so many; 0: they are random. */
 GOSSAMER_API gossamerResult_t gossamerGraphPeriod(gossamerGraph_t graph, uint64_t* period);

@@ -1,0 +1,240 @@
+/* The C API's gossip methods, from C99, among three processes. */
+
+#define _POSIX_C_SOURCE 200809L
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gossamer/gossamer_gossip.h"
+#include "tests/c_require.h"
+
+enum { kRanks = 3, kCount = 64 };
+
+static const gossamerDataType_t kType = gossamerFloat64;
+
+static void fill(double* x, int rank) {
+  int i;
+  for (i = 0; i < kCount; ++i) x[i] = 10 * rank + i;
+}
+
+/* How far x is from the mean of all ranks' first values. */
+static double distance(const double* x) {
+  double most = 0;
+  int i;
+  for (i = 0; i < kCount; ++i) {
+    const double apart = fabs(x[i] - (10 + i));
+    if (apart > most) most = apart;
+  }
+  return most;
+}
+
+/* Where a method ends what is under way, ranks wait for each other: a part. */
+typedef struct {
+  const char* name;
+  int parts;
+  int steps;    /* in each part */
+  double limit; /* of the distance after all parts */
+} Case;
+
+static void run_parts(const Case* c, gossamerMethod_t method, gossamerGraph_t graph, double* x,
+                      gossamerComm_t comm) {
+  int part, t;
+  for (part = 0; part < c->parts; ++part) {
+    for (t = 0; t < c->steps; ++t) DONE(gossamerMethodStep(method, x, NULL, 0, graph, comm));
+    DONE(gossamerMethodFinish(method, x, graph, comm));
+  }
+  if (!(distance(x) < c->limit)) {
+    fprintf(stderr, "%s: %g from the mean\n", c->name, distance(x));
+  }
+  REQUIRE(distance(x) < c->limit);
+}
+
+/* Comes to the mean, saves, and goes on in another that was loaded. */
+static void test_method(Case c, gossamerGraph_t graph, gossamerComm_t comm, int rank) {
+  gossamerMethod_t method = NULL;
+  gossamerMethod_t other = NULL;
+  double x[kCount];
+  size_t bytes = 0;
+  size_t room = 0;
+  char* state = NULL;
+  fill(x, rank);
+  DONE(gossamerMethodCreate(&method, c.name, kCount, kType, comm));
+  DONE(gossamerMethodBegin(method, x, comm));
+  run_parts(&c, method, graph, x, comm);
+  DONE(gossamerMethodSave(method, NULL, &bytes));
+  REQUIRE(bytes > 0);
+  state = malloc(bytes);
+  REQUIRE(state != NULL);
+  room = bytes - 1;
+  REFUSED(gossamerMethodSave(method, state, &room), "too little room");
+  REQUIRE(room == bytes);
+  DONE(gossamerMethodSave(method, state, &room));
+  REQUIRE(room == bytes);
+  DONE(gossamerMethodDestroy(method));
+  DONE(gossamerMethodCreate(&other, c.name, kCount, kType, comm));
+  REFUSED(gossamerMethodLoad(other, state, bytes - 1), "state");
+  state[bytes / 2] = (char)(state[bytes / 2] ^ 1);
+  REQUIRE(gossamerMethodLoad(other, state, bytes) == gossamerInvalidArgument);
+  state[bytes / 2] = (char)(state[bytes / 2] ^ 1);
+  DONE(gossamerMethodLoad(other, state, bytes));
+  run_parts(&c, other, graph, x, comm);
+  DONE(gossamerMethodDestroy(other));
+  free(state);
+}
+
+static void test_methods(gossamerGraph_t graph, gossamerComm_t comm, int rank) {
+  static const Case kWithGraph[] = {{"decentralized_sgd", 1, 1, 1e-12},
+                                    {"decentralized_sgd:order=awc", 1, 1, 1e-12},
+                                    {"push_sum", 1, 1, 1e-12},
+                                    {"running_push_sum", 1, 1, 1e-12},
+                                    {"local_sgd:interval=2", 1, 2, 1e-12},
+                                    {"choco:int8=16,rate=1", 1, 20, 1e-6},
+                                    {"choco:top_k=0.5,rate=0.5", 1, 100, 1e-3},
+                                    /* at least one exchange in each part */
+                                    {"pairwise_sgd:seed=3", 60, 2, 1}};
+  static const Case kWithout[] = {{"local_sgd:interval=2", 1, 2, 1e-12},
+                                  {"diloco:interval=2,outer_rate=1,outer_momentum=0", 1, 2, 1e-12}};
+  size_t i;
+  for (i = 0; i < sizeof(kWithGraph) / sizeof(kWithGraph[0]); ++i) {
+    test_method(kWithGraph[i], graph, comm, rank);
+  }
+  for (i = 0; i < sizeof(kWithout) / sizeof(kWithout[0]); ++i) {
+    test_method(kWithout[i], NULL, comm, rank);
+  }
+}
+
+static void test_gradient(gossamerGraph_t graph, gossamerComm_t comm, int rank) {
+  gossamerMethod_t method = NULL;
+  double x[kCount], g[kCount];
+  int i;
+  fill(x, rank);
+  for (i = 0; i < kCount; ++i) g[i] = rank;
+  DONE(gossamerMethodCreate(&method, "decentralized_sgd:order=awc", kCount, kType, comm));
+  DONE(gossamerMethodStep(method, x, g, 0.5, graph, comm));
+  for (i = 0; i < kCount; ++i) REQUIRE(fabs(x[i] - (10 + i - 0.5 * rank)) < 1e-12);
+  DONE(gossamerMethodDestroy(method));
+}
+
+static void test_bad_calls(gossamerGraph_t graph, gossamerComm_t comm) {
+  static const struct {
+    const char* name;
+    const char* part;
+  } kBad[] = {{"sgd", "there are decentralized_sgd, push_sum"},
+              {"", "there are decentralized_sgd"},
+              {"push_sum:k=1", "it has none"},
+              {"local_sgd:k=1", "it has interval=1"},
+              {"local_sgd:interval", "no parameter"},
+              {"local_sgd:interval=0", "interval"},
+              {"local_sgd:interval=2,interval=3", "twice"},
+              {"local_sgd:interval=x", "interval"},
+              {"diloco:outer_rate=-1", "rate"},
+              {"diloco:outer_rate=nan", "no number"},
+              {"diloco:outer_momentum=0.5x", "no number"},
+              {"diloco:interval=-1", "interval"},
+              {"decentralized_sgd:order=other", "neither atc nor awc"},
+              {"choco", "one compressor"},
+              {"choco:top_k=0.1,int8=256,rate=1", "one compressor"},
+              {"choco:top_k=0.1", "rate"},
+              {"choco:top_k=2,rate=1", "fraction"},
+              {"choco:int8=0,rate=1", "block"},
+              {"pairwise_sgd:seed=-1", "seed"}};
+  gossamerMethod_t method = NULL;
+  double x[kCount] = {0};
+  size_t bytes = 0;
+  size_t i;
+  for (i = 0; i < sizeof(kBad) / sizeof(kBad[0]); ++i) {
+    REFUSED(gossamerMethodCreate(&method, kBad[i].name, kCount, kType, comm), kBad[i].part);
+    REQUIRE(method == NULL);
+  }
+  REFUSED(gossamerMethodCreate(&method, "push_sum", 0, kType, comm), "no elements");
+  REFUSED(gossamerMethodCreate(&method, "push_sum", 1, gossamerInt32, comm), "float");
+  REFUSED(gossamerMethodCreate(&method, NULL, 1, kType, comm), "name is null");
+  REFUSED(gossamerMethodCreate(&method, "push_sum", 1, kType, NULL), "communicator is null");
+  REFUSED(gossamerMethodCreate(NULL, "push_sum", 1, kType, comm), "result");
+  REFUSED(gossamerMethodBegin(NULL, x, comm), "gossamerMethodCreate");
+  REFUSED(gossamerMethodStep(NULL, x, NULL, 0, graph, comm), "gossamerMethodCreate");
+  REFUSED(gossamerMethodFinish(NULL, x, graph, comm), "gossamerMethodCreate");
+  REFUSED(gossamerMethodSave(NULL, NULL, &bytes), "gossamerMethodCreate");
+  REFUSED(gossamerMethodLoad(NULL, x, 1), "gossamerMethodCreate");
+  REFUSED(gossamerMethodDestroy(NULL), "gossamerMethodCreate");
+  DONE(gossamerMethodCreate(&method, "push_sum", kCount, kType, comm));
+  REFUSED(gossamerMethodBegin(method, x, NULL), "communicator is null");
+  REFUSED(gossamerMethodStep(method, x, NULL, 0, graph, NULL), "communicator is null");
+  REFUSED(gossamerMethodStep(method, x, NULL, 0, NULL, comm), "needs a graph");
+  REFUSED(gossamerMethodStep(method, NULL, NULL, 0, graph, comm), "null");
+  REFUSED(gossamerMethodFinish(method, x, graph, NULL), "communicator is null");
+  REFUSED(gossamerMethodSave(method, NULL, NULL), "result");
+  REFUSED(gossamerMethodLoad(method, NULL, 1), "state is null");
+  DONE(gossamerMethodDestroy(method));
+  DONE(gossamerMethodCreate(&method, "diloco", kCount, kType, comm));
+  REFUSED(gossamerMethodStep(method, x, NULL, 0, graph, comm), "takes no graph");
+  REFUSED(gossamerMethodStep(method, x, NULL, 0, NULL, comm), "begin");
+  DONE(gossamerMethodDestroy(method));
+  DONE(gossamerMethodCreate(&method, "pairwise_sgd", kCount, kType, comm));
+  REFUSED(gossamerMethodFinish(method, x, NULL, comm), "needs the graph");
+  DONE(gossamerMethodDestroy(method));
+}
+
+static void test_heal(gossamerGraph_t graph) {
+  static const int lost[] = {1};
+  gossamerGraph_t healed = NULL;
+  int sources[kRanks];
+  int count = 0;
+  DONE(gossamerGraphHeal(graph, lost, 1, &healed));
+  DONE(gossamerGraphSources(healed, 0, 1, &count, sources));
+  REQUIRE(count == 1 && sources[0] == 0);
+  DONE(gossamerGraphDestroy(healed));
+  REFUSED(gossamerGraphHeal(graph, lost, 0, &healed), "no rank is lost");
+  REFUSED(gossamerGraphHeal(graph, NULL, 1, &healed), "no rank is lost");
+  REFUSED(gossamerGraphHeal(NULL, lost, 1, &healed), "gossamerGraphCreate");
+  REFUSED(gossamerGraphHeal(graph, lost, 1, NULL), "result");
+}
+
+static void run_rank(int rank, const char* place) {
+  gossamerComm_t comm = NULL;
+  gossamerGraph_t graph = NULL;
+  DONE(gossamerCommInitRendezvous(&comm, kRanks, place, rank, NULL));
+  DONE(gossamerGraphCreate(&graph, "complete", kRanks, 1));
+  test_heal(graph);
+  test_methods(graph, comm, rank);
+  test_gradient(graph, comm, rank);
+  test_bad_calls(graph, comm);
+  DONE(gossamerBarrier(comm));
+  DONE(gossamerGraphDestroy(graph));
+  DONE(gossamerCommDestroy(comm));
+}
+
+int main(void) {
+  pid_t ranks[kRanks];
+  char folder[] = "/tmp/gossamer-c-XXXXXX";
+  char place[64];
+  int failures = 0;
+  int i;
+  setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
+  REQUIRE(mkdtemp(folder) != NULL);
+  snprintf(place, sizeof(place), "file://%s/id", folder);
+  for (i = 0; i < kRanks; ++i) {
+    ranks[i] = fork();
+    REQUIRE(ranks[i] >= 0);
+    if (ranks[i] == 0) {
+      alarm(200); /* should another rank end before it meets this one */
+      run_rank(i, place);
+      exit(0);
+    }
+  }
+  for (i = 0; i < kRanks; ++i) {
+    int status = 0;
+    REQUIRE(waitpid(ranks[i], &status, 0) == ranks[i]);
+    if (status != 0) ++failures;
+  }
+  unlink(place + strlen("file://"));
+  rmdir(folder);
+  if (failures == 0) puts("passed");
+  return failures == 0 ? 0 : 1;
+}

@@ -35,6 +35,7 @@ Status Communicator::Impl::begin_watch() {
 Status Communicator::Impl::join_watch(const std::vector<Peer>& peers, Exchange* exchange) {
   if (!watch_) return Status::ok();
   std::vector<std::string> cards;
+  cards.reserve(peers.size());
   for (const Peer& peer : peers) cards.push_back(peer.watch);
   return watch_->meet(cards, exchange, config_.timeout);
 }

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 
 #include "gossip/membership/membership.h"
 #include "src/watch.h"
@@ -123,7 +124,7 @@ class RankWatch final : public Watch {
   }
 
  private:
-  explicit RankWatch(const WatchConfig& config) : config_(config) {}
+  explicit RankWatch(WatchConfig config) : config_(std::move(config)) {}
 
   Rank rank_of(MemberId id) const {
     const std::lock_guard lock(m_);

@@ -74,6 +74,14 @@ gossamerResult_t gossamerMethodFinish(gossamerMethod_t method, void* x, gossamer
       [&] { return finish(method->method->finish(*comm->communicator, graph_of(graph), x)); });
 }
 
+gossamerResult_t gossamerMethodShrink(gossamerMethod_t method, const int* lost, int lost_count) {
+  if (method == nullptr) return refuse(kNoMethod);
+  if (lost == nullptr || lost_count <= 0) return refuse("no rank is lost; name at least one");
+  return guarded([&] {
+    return finish(method->method->shrink({lost, static_cast<size_t>(lost_count)}));
+  });
+}
+
 gossamerResult_t gossamerMethodSave(gossamerMethod_t method, void* state, size_t* bytes) {
   if (method == nullptr) return refuse(kNoMethod);
   if (bytes == nullptr) return refuse(kNoResult);

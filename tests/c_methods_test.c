@@ -196,6 +196,49 @@ static void test_heal(gossamerGraph_t graph) {
   REFUSED(gossamerGraphHeal(graph, lost, 1, NULL), "result");
 }
 
+/* Rank 2 leaves without a word to the method; the others go on by themselves. */
+static void test_shrink(gossamerGraph_t graph, gossamerComm_t comm, int rank) {
+  static const int lost[] = {kRanks - 1};
+  gossamerMethod_t method = NULL;
+  gossamerMethod_t other = NULL;
+  gossamerGraph_t healed = NULL;
+  gossamerComm_t rest = NULL;
+  double x[kCount];
+  int i, t;
+  fill(x, rank);
+  DONE(gossamerMethodCreate(&method, "pairwise_sgd", kCount, kType, comm));
+  for (t = 0; t < 20; ++t) {
+    if (gossamerMethodStep(method, x, NULL, 0, graph, comm) != gossamerSuccess) break;
+  }
+  if (rank == kRanks - 1) {
+    DONE(gossamerCommAbort(comm));
+    DONE(gossamerMethodDestroy(method));
+    return;
+  }
+  DONE(gossamerCommShrink(comm, lost, 1, &rest, NULL, GOSSAMER_SHRINK_ABORT));
+  DONE(gossamerGraphHeal(graph, lost, 1, &healed));
+  REFUSED(gossamerMethodShrink(method, lost, 0), "no rank is lost");
+  REFUSED(gossamerMethodShrink(NULL, lost, 1), "gossamerMethodCreate");
+  REFUSED(gossamerMethodShrink(method, &rank, 1), "cannot be lost");
+  DONE(gossamerMethodShrink(method, lost, 1));
+  DONE(gossamerMethodCreate(&other, "push_sum", kCount, kType, rest));
+  REQUIRE(gossamerMethodShrink(other, lost, 1) == gossamerUnavailable);
+  DONE(gossamerMethodDestroy(other));
+  /* At least one exchange in each part: then both have the same. */
+  for (t = 0; t < 3; ++t) {
+    DONE(gossamerMethodStep(method, x, NULL, 0, healed, rest));
+    DONE(gossamerMethodFinish(method, x, healed, rest));
+  }
+  DONE(gossamerMethodDestroy(method));
+  {
+    double sum[kCount];
+    DONE(gossamerAllReduce(x, sum, kCount, kType, gossamerSum, rest));
+    for (i = 0; i < kCount; ++i) REQUIRE(fabs(sum[i] - 2 * x[i]) < 1e-12);
+  }
+  DONE(gossamerGraphDestroy(healed));
+  DONE(gossamerCommDestroy(rest));
+}
+
 static void run_rank(int rank, const char* place) {
   gossamerComm_t comm = NULL;
   gossamerGraph_t graph = NULL;
@@ -206,6 +249,7 @@ static void run_rank(int rank, const char* place) {
   test_gradient(graph, comm, rank);
   test_bad_calls(graph, comm);
   DONE(gossamerBarrier(comm));
+  test_shrink(graph, comm, rank);
   DONE(gossamerGraphDestroy(graph));
   DONE(gossamerCommDestroy(comm));
 }

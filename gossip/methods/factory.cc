@@ -77,6 +77,17 @@ class Adapted final : public GossipMethod {
     }
   }
 
+  Status shrink([[maybe_unused]] std::span<const Rank> lost) override {
+    if constexpr (requires(Method & m) { m.shrink(lost); }) {
+      return method_->shrink(lost);
+    } else {
+      return Status::error(Code::kUnavailable,
+                           fmt::format("{} does not go on when ranks are lost; make one anew for "
+                                       "those that are left",
+                                       whose_));
+    }
+  }
+
   Result<std::vector<std::byte>> save() const override { return method_->save(); }
   Status load(std::span<const std::byte> saved) override { return method_->load(saved); }
 

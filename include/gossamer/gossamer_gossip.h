@@ -62,6 +62,12 @@ GOSSAMER_API gossamerResult_t gossamerMethodStep(gossamerMethod_t method, void* 
 GOSSAMER_API gossamerResult_t gossamerMethodFinish(gossamerMethod_t method, void* x,
                                                    gossamerGraph_t graph, gossamerComm_t comm);
 
+/* Ranks are lost: goes on over the communicator that gossamerCommShrink() made without the same
+ * ones, with a graph from gossamerGraphHeal(). Before the old communicator is destroyed. Only
+ * pairwise_sgd does; gossamerUnavailable: make a method anew. */
+GOSSAMER_API gossamerResult_t gossamerMethodShrink(gossamerMethod_t method, const int* lost,
+                                                   int lost_count);
+
 /* This rank's state, without x. With `state` NULL, *bytes becomes the size; else *bytes is the room
  * at `state`, and becomes what was written. gossamerInvalidArgument when there is too little. */
 GOSSAMER_API gossamerResult_t gossamerMethodSave(gossamerMethod_t method, void* state,

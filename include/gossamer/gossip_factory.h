@@ -44,6 +44,11 @@ class GOSSAMER_API GossipMethod {
   // Nothing, for methods that have nothing under way after a step.
   virtual Status finish(Communicator& comm, const Graph* graph, void* x) = 0;
 
+  // Ranks are lost: goes on over what Communicator::shrink() made without the same ones. Only
+  // PairwiseSgd does, see there.
+  //   kUnavailable  this method does not: make one anew for the smaller group
+  virtual Status shrink(std::span<const Rank> lost) = 0;
+
   virtual Result<std::vector<std::byte>> save() const = 0;
   virtual Status load(std::span<const std::byte> saved) = 0;
 

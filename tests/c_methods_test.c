@@ -44,9 +44,10 @@ typedef struct {
 
 static void run_parts(const Case* c, gossamerMethod_t method, gossamerGraph_t graph, double* x,
                       gossamerComm_t comm) {
+  static const double zero[kCount]; /* some methods want a gradient */
   int part, t;
   for (part = 0; part < c->parts; ++part) {
-    for (t = 0; t < c->steps; ++t) DONE(gossamerMethodStep(method, x, NULL, 0, graph, comm));
+    for (t = 0; t < c->steps; ++t) DONE(gossamerMethodStep(method, x, zero, 0.1, graph, comm));
     DONE(gossamerMethodFinish(method, x, graph, comm));
   }
   if (!(distance(x) < c->limit)) {
@@ -97,7 +98,10 @@ static void test_methods(gossamerGraph_t graph, gossamerComm_t comm, int rank) {
                                     {"choco:int8=16,rate=1", 1, 20, 1e-6},
                                     {"choco:top_k=0.5,rate=0.5", 1, 100, 1e-3},
                                     /* at least one exchange in each part */
-                                    {"pairwise_sgd:seed=3", 60, 2, 1}};
+                                    {"pairwise_sgd:seed=3", 60, 2, 1},
+                                    {"gradient_tracking", 1, 2, 1e-12},
+                                    {"exact_diffusion", 1, 100, 1e-6},
+                                    {"extra", 1, 100, 1e-6}};
   static const Case kWithout[] = {{"local_sgd:interval=2", 1, 2, 1e-12},
                                   {"diloco:interval=2,outer_rate=1,outer_momentum=0", 1, 2, 1e-12}};
   size_t i;

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "gossamer/gossip_bias_corrected.h"
 #include "gossamer/gossip_factory.h"
 #include "gossamer/gossip_methods.h"
 #include "gossip/parameters.h"
@@ -204,6 +205,9 @@ constexpr MethodEntry kMethods[] = {
      diloco},
     {"choco", "top_k=FRACTION: or; int8=BLOCK: the compressor; rate=RATE: of consensus", choco},
     {"pairwise_sgd", "seed=1: of who is asked", pairwise_sgd},
+    {"gradient_tracking", "", plain<GradientTracking>},
+    {"exact_diffusion", "", plain<ExactDiffusion>},
+    {"extra", "", plain<Extra>},
 };
 
 }  // namespace

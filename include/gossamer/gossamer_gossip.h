@@ -43,6 +43,7 @@ typedef struct gossamerMethod* gossamerMethod_t;
  *   diloco:interval=500,outer_rate=0.7,outer_momentum=0.9
  *   choco:top_k=0.01,rate=0.02      compressed; or int8=256 instead of top_k
  *   pairwise_sgd:seed=1             AD-PSGD, waits for nobody
+ *   gradient_tracking, exact_diffusion, extra   for different data per rank
  *
  * All ranks make the same. What each does, needs and keeps: gossamer/gossip_methods.h. */
 GOSSAMER_API gossamerResult_t gossamerMethodCreate(gossamerMethod_t* method, const char* name,
@@ -53,7 +54,8 @@ GOSSAMER_API gossamerResult_t gossamerMethodCreate(gossamerMethod_t* method, con
 GOSSAMER_API gossamerResult_t gossamerMethodBegin(gossamerMethod_t method, void* x,
                                                   gossamerComm_t comm);
 /* One iteration: x - rate * gradient, and what the method does with the neighbors. `gradient` may
- * be NULL. `graph` is NULL for diloco, and for local_sgd where all ranks shall be averaged. */
+ * be NULL, but for gradient_tracking, exact_diffusion and extra. `graph` is NULL for diloco, and
+ * for local_sgd where all ranks shall be averaged. */
 GOSSAMER_API gossamerResult_t gossamerMethodStep(gossamerMethod_t method, void* x,
                                                  const void* gradient, double rate,
                                                  gossamerGraph_t graph, gossamerComm_t comm);

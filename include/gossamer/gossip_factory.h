@@ -77,6 +77,7 @@ struct MethodOptions {
 //   diloco:interval=500,outer_rate=0.7,outer_momentum=0.9
 //   choco:top_k=0.01,rate=0.02      or int8=256 instead of top_k: the compressor
 //   pairwise_sgd:seed=1
+//   gradient_tracking, exact_diffusion, extra     of gossamer/gossip_bias_corrected.h
 //
 //   kInvalidArgument  no method has this name or parameter; the message lists what there is. And
 //                     what the class refuses

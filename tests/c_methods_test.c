@@ -100,9 +100,14 @@ static void test_methods(gossamerGraph_t graph, gossamerComm_t comm, int rank) {
                                     /* at least one exchange in each part */
                                     {"pairwise_sgd:seed=3", 60, 2, 1},
                                     {"gradient_tracking", 1, 2, 1e-12},
+                                    {"gradient_tracking:order=awc", 1, 2, 1e-12},
+                                    {"overlap_push_sum:staleness=2", 1, 150, 1e-3},
+                                    {"quasi_global_momentum:momentum=0,decay=0", 1, 1, 1e-12},
                                     {"exact_diffusion", 1, 100, 1e-6},
                                     {"extra", 1, 100, 1e-6}};
   static const Case kWithout[] = {{"local_sgd:interval=2", 1, 2, 1e-12},
+                                  {"moshpit_average:group=2,grouping=random", 1, 80, 1e-6},
+                                  {"epidemic_push:peers=1,form=oracle", 1, 80, 1e-6},
                                   {"diloco:interval=2,outer_rate=1,outer_momentum=0", 1, 2, 1e-12}};
   size_t i;
   for (i = 0; i < sizeof(kWithGraph) / sizeof(kWithGraph[0]); ++i) {
@@ -147,6 +152,13 @@ static void test_bad_calls(gossamerGraph_t graph, gossamerComm_t comm) {
               {"choco:top_k=0.1", "rate"},
               {"choco:top_k=2,rate=1", "fraction"},
               {"choco:int8=0,rate=1", "block"},
+              {"gradient_tracking:order=other", "neither atc nor awc"},
+              {"overlap_push_sum:staleness=5000", "staleness"},
+              {"moshpit_average:group=1", "group"},
+              {"moshpit_average:grouping=odd", "neither grid nor random"},
+              {"epidemic_push:form=odd", "neither local nor oracle"},
+              {"epidemic_push:peers=100", "peers"},
+              {"quasi_global_momentum:decay=1", "decay"},
               {"pairwise_sgd:seed=-1", "seed"}};
   gossamerMethod_t method = NULL;
   double x[kCount] = {0};

@@ -7,7 +7,9 @@
 
 #include "gossamer/gossip_bias_corrected.h"
 #include "gossamer/gossip_factory.h"
+#include "gossamer/gossip_groups.h"
 #include "gossamer/gossip_methods.h"
+#include "gossamer/gossip_overlap.h"
 #include "gossip/parameters.h"
 
 namespace gossamer {
@@ -33,6 +35,15 @@ struct Wanted {
     return real_parameter(parameters, whose, name, fallback);
   }
   bool has(const std::string& name) const { return parameters.count(name) > 0; }
+  // Whether the parameter is `second`; without it, it is `first`.
+  Result<bool> second(const std::string& name, std::string_view first,
+                      std::string_view second) const {
+    const auto at = parameters.find(name);
+    if (at == parameters.end() || at->second == first) return false;
+    if (at->second == second) return true;
+    return invalid(
+        fmt::format("{}: {}={} is neither {} nor {}", whose, name, at->second, first, second));
+  }
 };
 
 // Any of the classes as a GossipMethod: by what it can do.
@@ -73,6 +84,8 @@ class Adapted final : public GossipMethod {
         return invalid(fmt::format("{} needs the graph of its steps to finish", whose_));
       }
       return method_->finish(comm, *graph, x);
+    } else if constexpr (requires(Method & m) { m.finish(x); }) {
+      return method_->finish(x);
     } else {
       return Status::ok();
     }
@@ -114,17 +127,23 @@ Made plain(const Wanted& wanted) {
                Method::create({.count = wanted.options.count, .type = wanted.options.type}));
 }
 
+// A method that adapts before or while it combines.
+template <class Method>
+Made in_order(const Wanted& wanted) {
+  const Result<bool> awc = wanted.second("order", "atc", "awc");
+  if (!awc) return awc.status();
+  return adapt(wanted, Method::create({.count = wanted.options.count,
+                                       .type = wanted.options.type,
+                                       .order = *awc ? Method::Order::kAdaptWhileCombine
+                                                     : Method::Order::kAdaptThenCombine}));
+}
+
 Made decentralized_sgd(const Wanted& wanted) {
-  DecentralizedSgd::Options options{.count = wanted.options.count, .type = wanted.options.type};
-  if (wanted.has("order")) {
-    const std::string& order = wanted.parameters.at("order");
-    if (order != "atc" && order != "awc") {
-      return invalid(fmt::format("{}: order={} is neither atc nor awc", wanted.whose, order));
-    }
-    options.order = order == "atc" ? DecentralizedSgd::Order::kAdaptThenCombine
-                                   : DecentralizedSgd::Order::kAdaptWhileCombine;
-  }
-  return adapt(wanted, DecentralizedSgd::create(options));
+  return in_order<DecentralizedSgd>(wanted);
+}
+
+Made gradient_tracking(const Wanted& wanted) {
+  return in_order<GradientTracking>(wanted);
 }
 
 Made running_push_sum(const Wanted& wanted) {
@@ -190,6 +209,61 @@ Made pairwise_sgd(const Wanted& wanted) {
                                             .seed = static_cast<uint64_t>(*seed)}));
 }
 
+Made overlap_push_sum(const Wanted& wanted) {
+  const Result<int64_t> staleness = wanted.whole("staleness", 1, 0);
+  if (!staleness) return staleness.status();
+  return adapt(wanted, OverlapPushSum::create({.count = wanted.options.count,
+                                               .type = wanted.options.type,
+                                               .staleness = static_cast<uint64_t>(*staleness)}));
+}
+
+Made d2(const Wanted& wanted) {
+  return adapt(wanted, ExactDiffusion::create({.count = wanted.options.count,
+                                               .type = wanted.options.type,
+                                               .form = ExactDiffusion::Form::kD2}));
+}
+
+Made quasi_global_momentum(const Wanted& wanted) {
+  QuasiGlobalMomentum::Options options{.count = wanted.options.count, .type = wanted.options.type};
+  const Result<double> momentum = wanted.real("momentum", options.momentum);
+  const Result<double> decay = wanted.real("decay", options.decay);
+  if (!momentum) return momentum.status();
+  if (!decay) return decay.status();
+  options.momentum = *momentum;
+  options.decay = *decay;
+  return adapt(wanted, QuasiGlobalMomentum::create(options));
+}
+
+Made moshpit_average(const Wanted& wanted) {
+  MoshpitAverage::Options options{.count = wanted.options.count, .type = wanted.options.type};
+  const Result<int64_t> group =
+      whole_parameter(wanted.parameters, wanted.whose, "group", options.group, 2, INT32_MAX);
+  const Result<bool> random = wanted.second("grouping", "grid", "random");
+  const Result<int64_t> seed = wanted.whole("seed", 1, 0);
+  for (const Status& sound : {group.status(), random.status(), seed.status()}) {
+    if (!sound) return sound;
+  }
+  options.group = static_cast<Rank>(*group);
+  options.grouping = *random ? MoshpitAverage::Grouping::kRandom : MoshpitAverage::Grouping::kGrid;
+  options.seed = static_cast<uint64_t>(*seed);
+  return adapt(wanted, MoshpitAverage::create(options));
+}
+
+Made epidemic_push(const Wanted& wanted) {
+  EpidemicPush::Options options{.count = wanted.options.count, .type = wanted.options.type};
+  const Result<int64_t> peers =
+      whole_parameter(wanted.parameters, wanted.whose, "peers", options.peers, 1, INT32_MAX);
+  const Result<bool> oracle = wanted.second("form", "local", "oracle");
+  const Result<int64_t> seed = wanted.whole("seed", 1, 0);
+  for (const Status& sound : {peers.status(), oracle.status(), seed.status()}) {
+    if (!sound) return sound;
+  }
+  options.peers = static_cast<Rank>(*peers);
+  options.form = *oracle ? EpidemicPush::Form::kOracle : EpidemicPush::Form::kLocal;
+  options.seed = static_cast<uint64_t>(*seed);
+  return adapt(wanted, EpidemicPush::create(options));
+}
+
 struct MethodEntry {
   std::string_view name;
   const char* parameters;  // "interval=1: steps between averages; ..."; empty: none
@@ -205,9 +279,18 @@ constexpr MethodEntry kMethods[] = {
      diloco},
     {"choco", "top_k=FRACTION: or; int8=BLOCK: the compressor; rate=RATE: of consensus", choco},
     {"pairwise_sgd", "seed=1: of who is asked", pairwise_sgd},
-    {"gradient_tracking", "", plain<GradientTracking>},
+    {"overlap_push_sum", "staleness=1: steps that a message may be late", overlap_push_sum},
+    {"gradient_tracking", "order=atc: or awc", gradient_tracking},
     {"exact_diffusion", "", plain<ExactDiffusion>},
+    {"d2", "", d2},
     {"extra", "", plain<Extra>},
+    {"quasi_global_momentum", "momentum=0.9: of steps; decay=0.9: of the common way",
+     quasi_global_momentum},
+    {"relay_sum", "", plain<RelaySum>},
+    {"moshpit_average", "group=8: ranks; grouping=grid: or random; seed=1: of random groups",
+     moshpit_average},
+    {"epidemic_push", "peers=1: pushed to in a step; form=local: or oracle; seed=1: the draws'",
+     epidemic_push},
 };
 
 }  // namespace

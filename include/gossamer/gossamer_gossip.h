@@ -43,9 +43,14 @@ typedef struct gossamerMethod* gossamerMethod_t;
  *   diloco:interval=500,outer_rate=0.7,outer_momentum=0.9
  *   choco:top_k=0.01,rate=0.02      compressed; or int8=256 instead of top_k
  *   pairwise_sgd:seed=1             AD-PSGD, waits for nobody
- *   gradient_tracking, exact_diffusion, extra   for different data per rank
+ *   overlap_push_sum:staleness=1    push-sum whose messages may be late
+ *   gradient_tracking:order=atc, exact_diffusion, d2, extra   for different data per rank
+ *   quasi_global_momentum:momentum=0.9,decay=0.9
+ *   relay_sum                       over a graph that is a tree
+ *   moshpit_average:group=8, epidemic_push:peers=1   in groups, and to random ranks
  *
- * All ranks make the same. What each does, needs and keeps: gossamer/gossip_methods.h. */
+ * All ranks make the same. All parameters: gossamer/gossip_factory.h. What each does, needs and
+ * keeps: gossamer/gossip_methods.h, gossip_overlap.h, gossip_bias_corrected.h, gossip_groups.h. */
 GOSSAMER_API gossamerResult_t gossamerMethodCreate(gossamerMethod_t* method, const char* name,
                                                    size_t count, gossamerDataType_t datatype,
                                                    gossamerComm_t comm);
@@ -54,13 +59,13 @@ GOSSAMER_API gossamerResult_t gossamerMethodCreate(gossamerMethod_t* method, con
 GOSSAMER_API gossamerResult_t gossamerMethodBegin(gossamerMethod_t method, void* x,
                                                   gossamerComm_t comm);
 /* One iteration: x - rate * gradient, and what the method does with the neighbors. `gradient` may
- * be NULL, but for gradient_tracking, exact_diffusion and extra. `graph` is NULL for diloco, and
- * for local_sgd where all ranks shall be averaged. */
+ * be NULL, but for gradient_tracking, exact_diffusion, d2 and extra. `graph` is NULL for diloco,
+ * moshpit_average and epidemic_push, and for local_sgd where all ranks shall be averaged. */
 GOSSAMER_API gossamerResult_t gossamerMethodStep(gossamerMethod_t method, void* x,
                                                  const void* gradient, double rate,
                                                  gossamerGraph_t graph, gossamerComm_t comm);
 /* After the last step, or before the state is saved: what is under way between ranks ends. Only
- * pairwise_sgd has something to do here. Steps may follow. */
+ * pairwise_sgd and overlap_push_sum have something to do here. Steps may follow. */
 GOSSAMER_API gossamerResult_t gossamerMethodFinish(gossamerMethod_t method, void* x,
                                                    gossamerGraph_t graph, gossamerComm_t comm);
 

@@ -77,7 +77,16 @@ struct MethodOptions {
 //   diloco:interval=500,outer_rate=0.7,outer_momentum=0.9
 //   choco:top_k=0.01,rate=0.02      or int8=256 instead of top_k: the compressor
 //   pairwise_sgd:seed=1
-//   gradient_tracking, exact_diffusion, extra     of gossamer/gossip_bias_corrected.h
+//
+// of gossamer/gossip_overlap.h, gossip_bias_corrected.h and gossip_groups.h:
+//
+//   overlap_push_sum:staleness=1
+//   gradient_tracking:order=atc     or awc
+//   exact_diffusion, d2, extra
+//   quasi_global_momentum:momentum=0.9,decay=0.9
+//   relay_sum                       over a graph that is a tree
+//   moshpit_average:group=8         grouping=random,seed=1 instead of a grid
+//   epidemic_push:peers=1,form=local,seed=1     or oracle
 //
 //   kInvalidArgument  no method has this name or parameter; the message lists what there is. And
 //                     what the class refuses

@@ -38,6 +38,7 @@ MAY_INCLUDE = [
     (r"gossip/membership/", rf"gossamer/|gossip/membership/"
                             rf"|src/(auth|exchange|net|unique_id|watch|wire)\.h"
                             rf"|{TOOLS}"),
+    (r"gossip/job/", rf"gossamer/|gossip/|src/(auth|net|unique_id|wire)\.h|{TOOLS}"),
     (r"gossip/", rf"gossamer/|gossip/|src/(graph_names|reduce)\.h|{TOOLS}"),
     (r"src/nccl/", rf"gossamer/|nccl/|src/nccl/|src/reduce\.h|{TOOLS}"),
     (r"include/nccl/", r"nccl\.h"),

@@ -13,6 +13,8 @@
 #include <fstream>
 #include <map>
 
+#include "perf/svg.h"
+
 namespace gossamer {
 namespace {
 
@@ -29,23 +31,6 @@ constexpr double kWidth = 1120;
 constexpr double kPanelWidth = 440;
 constexpr double kPanelHeight = 330;
 constexpr double kTop = 84;
-// Okabe and Ito's palette: distinct for colour-blind readers too.
-constexpr const char* kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
-                                    "#E69F00", "#56B4E9", "#444444", "#8C6D1F"};
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else
-      out += c;
-  }
-  return out;
-}
-
 // A logarithmic scale from `low` to `high`, powers of its base.
 struct Scale {
   double low;
@@ -211,19 +196,7 @@ std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {
   const std::vector<Series> bandwidth = series_of(cells, false);
   double height = 0;
   const std::string names = legend(bandwidth, &height);
-  const std::string head = fmt::format(
-      "<svg xmlns='http://www.w3.org/2000/svg' width='{0}' height='{1}' viewBox='0 0 {0} {1}' "
-      "font-family='DejaVu Sans, Verdana, sans-serif'>\n"
-      "<style>.title{{font-size:18px;font-weight:bold;fill:#222}}"
-      ".panel{{font-size:14px;fill:#222}}.tick{{font-size:12px;fill:#444}}"
-      ".legend{{font-size:13px;fill:#222}}.grid{{stroke:#d4d4d4;stroke-width:1;fill:none}}"
-      ".minor{{stroke:#eeeeee;stroke-width:1;fill:none}}"
-      ".frame{{stroke:#888;stroke-width:1;fill:none}}"
-      ".line{{stroke-width:2;fill:none;stroke-linejoin:round}}</style>\n"
-      "<rect width='{0}' height='{1}' fill='white'/>\n"
-      "<text x='80' y='36' class='title'>{2}</text>\n",
-      kWidth, height, escaped(title));
-  return head + Panel(80, "bus bandwidth", "GB/s").draw(bandwidth) +
+  return svg_head(kWidth, height, title) + Panel(80, "bus bandwidth", "GB/s").draw(bandwidth) +
          Panel(630, "latency, median", "µs").draw(series_of(cells, true)) + names + "</svg>\n";
 }
 

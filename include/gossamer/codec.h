@@ -43,11 +43,13 @@ namespace gossamer {
 struct Draws {
   uint64_t own = 1;     // different on every rank: noise must be independent
   uint64_t shared = 1;  // the same on all ranks: who picks positions picks the same ones
+  // The element that the run begins with: parts of a vector draw what the whole would have drawn.
+  uint64_t first = 0;
 };
 
 struct Encoded {
   uint64_t bytes = 0;       // of the code, <= bytes_max()
-  uint64_t not_finite = 0;  // NaN and infinities among the values
+  uint64_t not_finite = 0;  // NaN and infinities among the values, and those a cast made infinite
 };
 
 // What schedules, feedback and policies choose by.
@@ -62,6 +64,9 @@ struct CodecTraits {
   bool sparse = false;
   // Equal Draws::shared give the same positions on all ranks.
   bool shared_positions = false;
+  // Codes of parts that are cut at multiples of block(), put end to end, are the code of the whole,
+  // where Draws::first says where each part begins.
+  bool joins = false;
 };
 
 class GOSSAMER_API Codec {
@@ -85,7 +90,8 @@ class GOSSAMER_API Codec {
   virtual uint64_t workspace_bytes(uint64_t /*count*/) const { return 0; }
   // The relative error that is proved for every run of `count` elements. Biased: the squared norm
   // of the error is at most error_max times the run's (1 - delta of the literature). Unbiased: so
-  // is its expectation (omega).
+  // is its expectation (omega). Infinite where nothing is proved. The values are finite and none is
+  // so large or small that the codec cannot express it: its own text says where that begins.
   virtual double error_max(uint64_t count) const = 0;
 
   // `code` has at least bytes_max(values.size()) bytes, `workspace` at least workspace_bytes() of

@@ -1,0 +1,328 @@
+// Casts: fp16 and bf16 as they are, fp8 with a scale per block.
+//   Source    fp16: IEEE 754-2008, binary16. bf16: Wang and Kanwar, "BFloat16: the secret to high
+//             performance on cloud TPUs", 2019. fp8: Micikevicius et al., "FP8 formats for deep
+//             learning", 2022.
+//   Code      fp16, bf16: 2 bytes per element. fp8: per block the scale as fp32, then a byte per
+//             element. Decoded: number * scale; scale = largest finite magnitude / the format's
+//             largest (448 in e4m3, 57344 in e5m2).
+//   Error     Biased: to nearest, ties to even. Of the squared norm at most 2^-22 in fp16, 2^-18 in
+//             bf16, where magnitudes are normal numbers of the format (fp16: 6.1e-5 to 65504); in
+//             e4m3 2^-8, in e5m2 2^-6, and what vanishes beside the block's largest.
+//   Values    Zeros, NaNs and infinities come back as they are, but an infinity in e4m3, which has
+//             none, as NaN. In fp16 and bf16 what rounds beyond the largest number becomes an
+//             infinity and is counted as not finite, so that a loss scale can be made smaller.
+//             Magnitudes below 6e-8 vanish in fp16.
+//   Sums      fp16 and bf16 may be added as numbers (class L), in fp32; fp8 is decoded first.
+
+#include <algorithm>
+#include <limits>
+
+#include "src/check.h"
+#include "src/compress/list.h"
+#include "src/narrow.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "src/compress/cast.cc"
+#include <hwy/foreach_target.h>  // includes this file once per target
+#include <hwy/highway.h>
+
+#include "src/compress/lanes-inl.h"
+#include "src/reduce_lanes-inl.h"
+
+#ifndef GOSSAMER_SRC_COMPRESS_CAST_CC_
+#define GOSSAMER_SRC_COMPRESS_CAST_CC_
+namespace gossamer {
+
+enum class Narrow : uint8_t { kFloat16, kBfloat16, kE4M3, kE5M2 };
+
+struct NarrowFormat {
+  uint64_t bytes;   // of an element
+  float largest;    // finite number
+  double relative;  // half a unit in the last place, of normal numbers
+  double absolute;  // half the smallest number
+  bool scaled;
+};
+
+constexpr NarrowFormat kNarrowFormats[] = {
+    {2, 65504.0F, 0x1p-11, 0x1p-25, false},
+    {2, 0x1.FEp127F, 0x1p-9, 0x1p-134, false},
+    {1, 448.0F, 0x1p-4, 0x1p-10, true},
+    {1, 57344.0F, 0x1p-3, 0x1p-17, true},
+};
+
+}  // namespace gossamer
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace gossamer {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET >= HWY_EMU128  // nor HWY_SCALAR: reduce_lanes-inl.h has no conversions for these
+
+template <class F>
+struct Scaled {
+  float factor;
+  float scale;
+};
+template <class F>
+void encode_numbers(const Scaled<F>& cast, const float* from, uint64_t count, std::byte* code) {
+  for (uint64_t i = 0; i < count; ++i) {
+    const typename F::Lane one = F::narrow(from[i] * cast.factor);
+    std::memcpy(code + i * sizeof one, &one, sizeof one);
+  }
+}
+template <class F>
+float number_at(const Scaled<F>& cast, const std::byte* code, uint64_t i) {
+  typename F::Lane one;
+  std::memcpy(&one, code + i * sizeof one, sizeof one);
+  return F::widen(one) * cast.scale;
+}
+template <class F>
+void decode_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float* into) {
+  for (uint64_t i = 0; i < count; ++i) into[i] = number_at(cast, code, i);
+}
+template <class F>
+void add_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float factor,
+                 float* into) {
+  for (uint64_t i = 0; i < count; ++i) into[i] += factor * number_at(cast, code, i);
+}
+
+#else
+
+template <class F>
+struct Scaled {
+  using Lane = typename F::Lane;
+  static constexpr bool kDraws = false;
+  float factor;
+  float scale;
+
+  template <class D>
+  HWY_INLINE hn::Vec<hn::Rebind<Lane, D>> code(D d, hn::Vec<D> value, hn::Vec<D> /*draw*/) const {
+    return narrow<F>(d, canonical_lanes(d, hn::Mul(value, hn::Set(d, factor))));
+  }
+  template <class D>
+  HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<Lane, D>> code) const {
+    return hn::Mul(widen<F>(d, code), hn::Set(d, scale));
+  }
+};
+template <class F>
+void encode_numbers(const Scaled<F>& cast, const float* from, uint64_t count, std::byte* code) {
+  encode_lanes(cast, from, nullptr, count, code);
+}
+template <class F>
+void decode_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float* into) {
+  decode_lanes(cast, code, count, into);
+}
+template <class F>
+void add_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float factor,
+                 float* into) {
+  add_lanes(cast, code, count, factor, into);
+}
+
+#endif  // vectors
+
+// Pieces stay in the first-level cache between looking at the values and casting them.
+constexpr uint64_t kCastPiece = 2048;
+
+template <class F>
+uint64_t encode_plain(const float* from, uint64_t count, float largest, std::byte* code) {
+  uint64_t lost = 0;
+  for (uint64_t first = 0; first < count; first += kCastPiece) {
+    const uint64_t piece = std::min(kCastPiece, count - first);
+    const Extent extent = extent_of(from + first, piece);
+    encode_numbers(Scaled<F>{1, 1}, from + first, piece, code + first * sizeof(typename F::Lane));
+    lost += extent.not_finite;
+    if (extent.largest <= largest) continue;
+    for (uint64_t i = first; i < first + piece; ++i) {
+      typename F::Lane one;
+      std::memcpy(&one, code + i * sizeof one, sizeof one);
+      if (std::isfinite(from[i]) && !std::isfinite(F::widen(one))) ++lost;
+    }
+  }
+  return lost;
+}
+
+template <class F>
+uint64_t encode_scaled(const float* from, uint64_t count, uint64_t block, float largest,
+                       std::byte* code) {
+  constexpr float kScaleMin = std::numeric_limits<float>::min();
+  uint64_t lost = 0;
+  for (uint64_t first = 0; first < count; first += block) {
+    const uint64_t length = std::min(block, count - first);
+    const Extent extent = extent_of(from + first, length);
+    lost += extent.not_finite;
+    // Nothing but zeros and infinities leaves the scale free.
+    Scaled<F> cast{1, 1};
+    if (extent.largest > 0) {
+      cast.scale = std::max(extent.largest / largest, kScaleMin);
+      cast.factor = std::min(largest / extent.largest, 1 / kScaleMin);
+    }
+    put_float(cast.scale, code);
+    encode_numbers(cast, from + first, length, code + sizeof(float));
+    code += sizeof(float) + length;
+  }
+  return lost;
+}
+
+template <class F>
+void decode_cast(const std::byte* code, uint64_t count, uint64_t block, float* into) {
+  if (block == 0) return decode_numbers(Scaled<F>{1, 1}, code, count, into);
+  for (uint64_t first = 0; first < count; first += block) {
+    const uint64_t length = std::min(block, count - first);
+    decode_numbers(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, into + first);
+    code += sizeof(float) + length;
+  }
+}
+
+template <class F>
+void add_cast(const std::byte* code, uint64_t count, uint64_t block, float factor, float* into) {
+  if (block == 0) return add_numbers(Scaled<F>{1, 1}, code, count, factor, into);
+  for (uint64_t first = 0; first < count; first += block) {
+    const uint64_t length = std::min(block, count - first);
+    add_numbers(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, factor, into + first);
+    code += sizeof(float) + length;
+  }
+}
+
+// A block of 0: no scales.
+uint64_t encode_narrow(Narrow format, const float* from, uint64_t count, uint64_t block,
+                       std::byte* code) {
+  const float largest = kNarrowFormats[static_cast<size_t>(format)].largest;
+  switch (format) {
+    case Narrow::kFloat16:
+      return encode_plain<Float16>(from, count, largest, code);
+    case Narrow::kBfloat16:
+      return encode_plain<Bfloat16>(from, count, largest, code);
+    case Narrow::kE4M3:
+      return encode_scaled<E4M3>(from, count, block, largest, code);
+    default:
+      return encode_scaled<E5M2>(from, count, block, largest, code);
+  }
+}
+
+void decode_narrow(Narrow format, const std::byte* code, uint64_t count, uint64_t block,
+                   float* into) {
+  switch (format) {
+    case Narrow::kFloat16:
+      return decode_cast<Float16>(code, count, block, into);
+    case Narrow::kBfloat16:
+      return decode_cast<Bfloat16>(code, count, block, into);
+    case Narrow::kE4M3:
+      return decode_cast<E4M3>(code, count, block, into);
+    default:
+      return decode_cast<E5M2>(code, count, block, into);
+  }
+}
+
+void add_narrow(Narrow format, const std::byte* code, uint64_t count, uint64_t block, float factor,
+                float* into) {
+  switch (format) {
+    case Narrow::kFloat16:
+      return add_cast<Float16>(code, count, block, factor, into);
+    case Narrow::kBfloat16:
+      return add_cast<Bfloat16>(code, count, block, factor, into);
+    case Narrow::kE4M3:
+      return add_cast<E4M3>(code, count, block, factor, into);
+    default:
+      return add_cast<E5M2>(code, count, block, factor, into);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace gossamer
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace gossamer {
+namespace {
+
+HWY_EXPORT(encode_narrow);
+HWY_EXPORT(decode_narrow);
+HWY_EXPORT(add_narrow);
+
+constexpr uint64_t kBlockMax = uint64_t{1} << 30;
+
+class Cast final : public Codec {
+ public:
+  Cast(Narrow narrow, uint64_t block)
+      : narrow_(narrow), format_(kNarrowFormats[static_cast<size_t>(narrow)]), blocks_{block} {}
+
+  CodecTraits traits() const override {
+    CodecTraits traits;
+    traits.joins = !format_.scaled || blocks_.block > 0;
+    return traits;
+  }
+  uint64_t block() const override { return std::max<uint64_t>(blocks_.block, 1); }
+  uint64_t bytes_max(uint64_t count) const override {
+    return count * format_.bytes + (format_.scaled ? blocks_.number(count) * sizeof(float) : 0);
+  }
+  // Beside a block's largest, `absolute / largest` is the most that a number which is no normal one
+  // of the format may lose.
+  double error_max(uint64_t count) const override {
+    const double relative = format_.relative * format_.relative * 1.00001;
+    if (!format_.scaled) return relative;
+    const double vanishes = format_.absolute / static_cast<double>(format_.largest);
+    return relative + static_cast<double>(blocks_.length(count)) * vanishes * vanishes;
+  }
+  Encoded encode(std::span<const float> values, const Draws& /*draws*/, std::span<std::byte> code,
+                 std::span<std::byte> /*workspace*/) const override {
+    const uint64_t bytes = bytes_max(values.size());
+    GOSSAMER_CHECK(code.size() >= bytes);
+    return {bytes, HWY_DYNAMIC_DISPATCH(encode_narrow)(narrow_, values.data(), values.size(),
+                                                       scales_every(values.size()), code.data())};
+  }
+  Status check(std::span<const std::byte> code, uint64_t count) const override;
+  void decode(std::span<const std::byte> code, std::span<float> into) const override {
+    if (code.size() != bytes_max(into.size())) return;
+    HWY_DYNAMIC_DISPATCH(decode_narrow)
+    (narrow_, code.data(), into.size(), scales_every(into.size()), into.data());
+  }
+  void add(std::span<const std::byte> code, float factor, std::span<float> into) const override {
+    if (code.size() != bytes_max(into.size())) return;
+    HWY_DYNAMIC_DISPATCH(add_narrow)
+    (narrow_, code.data(), into.size(), scales_every(into.size()), factor, into.data());
+  }
+
+ private:
+  uint64_t scales_every(uint64_t count) const {
+    return format_.scaled ? std::max<uint64_t>(blocks_.length(count), 1) : 0;
+  }
+
+  Narrow narrow_;
+  NarrowFormat format_;
+  Blocks blocks_;
+};
+
+Status Cast::check(std::span<const std::byte> code, uint64_t count) const {
+  if (Status sound = check_length(*this, code.size(), bytes_max(count), count); !sound) {
+    return sound;
+  }
+  return format_.scaled ? check_numbers(code, count, {scales_every(count), 1, 8}) : Status::ok();
+}
+
+template <Narrow narrow>
+Result<std::unique_ptr<Codec>> create(Parameters& parameters) {
+  if constexpr (!kNarrowFormats[static_cast<size_t>(narrow)].scaled) {
+    return std::unique_ptr<Codec>(std::make_unique<Cast>(narrow, 0));
+  } else {
+    const Result<int64_t> block = parameters.integer("block", 0, kBlockMax);
+    if (!block) return block.status();
+    return std::unique_ptr<Codec>(std::make_unique<Cast>(narrow, static_cast<uint64_t>(*block)));
+  }
+}
+
+constexpr const char* kBlockParameter = "block=4096: elements per scale, 0 for one per run";
+
+}  // namespace
+
+const CodecFactory fp16_codec = {"fp16", "half precision, 5 bits of exponent", "",
+                                 create<Narrow::kFloat16>};
+const CodecFactory bf16_codec = {"bf16", "the upper half of an fp32", "",
+                                 create<Narrow::kBfloat16>};
+const CodecFactory fp8_e4m3_codec = {"fp8_e4m3", "8-bit floats of 3 bits and a scale",
+                                     kBlockParameter, create<Narrow::kE4M3>};
+const CodecFactory fp8_e5m2_codec = {"fp8_e5m2", "8-bit floats of 2 bits and a scale",
+                                     kBlockParameter, create<Narrow::kE5M2>};
+
+}  // namespace gossamer
+#endif

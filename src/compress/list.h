@@ -1,0 +1,20 @@
+// Every codec: one file here, one line in this list.
+
+#pragma once
+
+#include "src/compress/factory.h"
+
+// clang-format off
+#define GOSSAMER_CODECS(ENTRY)  \
+  ENTRY(fp16)                   \
+  ENTRY(bf16)                   \
+  ENTRY(fp8_e4m3)               \
+  ENTRY(fp8_e5m2)               \
+  ENTRY(int8)
+// clang-format on
+
+namespace gossamer {
+#define GOSSAMER_DECLARE(name) extern const CodecFactory name##_codec;
+GOSSAMER_CODECS(GOSSAMER_DECLARE)
+#undef GOSSAMER_DECLARE
+}  // namespace gossamer

@@ -1,0 +1,104 @@
+// The table of codecs, made from src/compress/list.h, and how one is found by its text.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "src/compress/list.h"
+
+namespace gossamer {
+namespace {
+
+Status invalid(std::string message) {
+  return Status::error(Code::kInvalidArgument, std::move(message));
+}
+
+const CodecFactory* find(std::string_view name) {
+  for (const CodecFactory* factory : codec_factories()) {
+    if (name == factory->name) return factory;
+  }
+  return nullptr;
+}
+
+std::string known_names() {
+  std::string names;
+  for (const CodecFactory* factory : codec_factories()) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", factory->name);
+  }
+  return names;
+}
+
+}  // namespace
+
+std::span<const CodecFactory* const> codec_factories() {
+#define GOSSAMER_ADDRESS(name) &name##_codec,
+  static const CodecFactory* const kAll[] = {GOSSAMER_CODECS(GOSSAMER_ADDRESS)};
+#undef GOSSAMER_ADDRESS
+  return kAll;
+}
+
+std::vector<CodecInfo> codecs() {
+  std::vector<CodecInfo> all;
+  for (const CodecFactory* factory : codec_factories()) {
+    all.push_back({factory->name, factory->parameters, factory->what});
+  }
+  return all;
+}
+
+Result<std::unique_ptr<Codec>> make_codec(const std::string& text) {
+  const std::string_view whole = text;
+  const size_t colon = std::min(whole.find(':'), whole.size());
+  const CodecFactory* const factory = find(whole.substr(0, colon));
+  if (factory == nullptr) {
+    return invalid(fmt::format("no codec is called '{}'; there are {}", whole.substr(0, colon),
+                               known_names()));
+  }
+  const std::string owner = fmt::format("codec {}", factory->name);
+  auto given =
+      read_parameters(whole.substr(std::min(colon + 1, whole.size())), factory->parameters, owner);
+  if (!given) return given.status();
+  Parameters parameters(owner, factory->parameters, std::move(given).value());
+  Result<std::unique_ptr<Codec>> made = factory->create(parameters);
+  if (!made) return made;
+  const std::string named = parameters.text();
+  CodecMaker::introduce(made->get(),
+                        named.empty() ? factory->name : fmt::format("{}:{}", factory->name, named));
+  return made;
+}
+
+// FNV-1a (Fowler, Noll and Vo), which is the same on all machines.
+void CodecMaker::introduce(Codec* codec, const std::string& name) {
+  uint64_t hash = 0xcbf29ce484222325U;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  codec->name_ = name;
+  codec->identity_ = hash == 0 ? 1 : hash;
+}
+
+Status check_length(const Codec& codec, uint64_t bytes, uint64_t expected, uint64_t count) {
+  if (bytes == expected) return Status::ok();
+  return Status::error(Code::kMismatch,
+                       fmt::format("{} bytes are no {} of {} elements: they are {}", bytes,
+                                   codec.name(), count, expected));
+}
+
+Status check_numbers(std::span<const std::byte> code, uint64_t count, const BlockLayout& layout) {
+  const std::byte* at = code.data();
+  for (uint64_t b = 0, first = 0; first < count; ++b, first += layout.block) {
+    for (uint64_t k = 0; k < layout.numbers; ++k) {
+      float number = 0;
+      std::memcpy(&number, at + k * sizeof number, sizeof number);
+      const bool is_scale = k + 1 == layout.numbers;
+      if (!std::isfinite(number) || (is_scale && number < 0)) {
+        return Status::error(Code::kMismatch, fmt::format("number {} of block {} is {}, which no "
+                                                          "encoder writes; the code is damaged",
+                                                          k, b, number));
+      }
+    }
+    at += layout.bytes(std::min(layout.block, count - first));
+  }
+  return Status::ok();
+}
+
+}  // namespace gossamer

@@ -17,7 +17,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "src/check.h"
+#include "src/compress/block_codec.h"
 #include "src/compress/list.h"
 #include "src/narrow.h"
 
@@ -43,7 +43,7 @@ struct NarrowFormat {
   bool scaled;
 };
 
-constexpr NarrowFormat kNarrowFormats[] = {
+constexpr NarrowFormat kFormats[] = {
     {2, 65504.0F, 0x1p-11, 0x1p-25, false},
     {2, 0x1.FEp127F, 0x1p-9, 0x1p-134, false},
     {1, 448.0F, 0x1p-4, 0x1p-10, true},
@@ -121,6 +121,11 @@ void add_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, f
 
 #endif  // vectors
 
+template <class F>
+constexpr bool is_scaled() {
+  return sizeof(typename F::Lane) == 1;
+}
+
 // Pieces stay in the first-level cache between looking at the values and casting them.
 constexpr uint64_t kCastPiece = 2048;
 
@@ -166,7 +171,7 @@ uint64_t encode_scaled(const float* from, uint64_t count, uint64_t block, float 
 
 template <class F>
 void decode_cast(const std::byte* code, uint64_t count, uint64_t block, float* into) {
-  if (block == 0) return decode_numbers(Scaled<F>{1, 1}, code, count, into);
+  if (!is_scaled<F>()) return decode_numbers(Scaled<F>{1, 1}, code, count, into);
   for (uint64_t first = 0; first < count; first += block) {
     const uint64_t length = std::min(block, count - first);
     decode_numbers(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, into + first);
@@ -176,7 +181,7 @@ void decode_cast(const std::byte* code, uint64_t count, uint64_t block, float* i
 
 template <class F>
 void add_cast(const std::byte* code, uint64_t count, uint64_t block, float factor, float* into) {
-  if (block == 0) return add_numbers(Scaled<F>{1, 1}, code, count, factor, into);
+  if (!is_scaled<F>()) return add_numbers(Scaled<F>{1, 1}, code, count, factor, into);
   for (uint64_t first = 0; first < count; first += block) {
     const uint64_t length = std::min(block, count - first);
     add_numbers(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, factor, into + first);
@@ -184,10 +189,10 @@ void add_cast(const std::byte* code, uint64_t count, uint64_t block, float facto
   }
 }
 
-// A block of 0: no scales.
+// Formats without scales have no use for a block.
 uint64_t encode_narrow(Narrow format, const float* from, uint64_t count, uint64_t block,
                        std::byte* code) {
-  const float largest = kNarrowFormats[static_cast<size_t>(format)].largest;
+  const float largest = kFormats[static_cast<size_t>(format)].largest;
   switch (format) {
     case Narrow::kFloat16:
       return encode_plain<Float16>(from, count, largest, code);
@@ -240,70 +245,48 @@ HWY_EXPORT(encode_narrow);
 HWY_EXPORT(decode_narrow);
 HWY_EXPORT(add_narrow);
 
-constexpr uint64_t kBlockMax = uint64_t{1} << 30;
-
-class Cast final : public Codec {
+// Without scales there are no blocks to speak of, and block() is 1.
+class Cast final : public BlockCodec {
  public:
   Cast(Narrow narrow, uint64_t block)
-      : narrow_(narrow), format_(kNarrowFormats[static_cast<size_t>(narrow)]), blocks_{block} {}
+      : BlockCodec(block, kFormats[static_cast<size_t>(narrow)].scaled ? 1 : 0,
+                   8 * kFormats[static_cast<size_t>(narrow)].bytes),
+        narrow_(narrow) {}
 
-  CodecTraits traits() const override {
-    CodecTraits traits;
-    traits.joins = !format_.scaled || blocks_.block > 0;
-    return traits;
-  }
-  uint64_t block() const override { return std::max<uint64_t>(blocks_.block, 1); }
-  uint64_t bytes_max(uint64_t count) const override {
-    return count * format_.bytes + (format_.scaled ? blocks_.number(count) * sizeof(float) : 0);
-  }
   // Beside a block's largest, `absolute / largest` is the most that a number which is no normal one
   // of the format may lose.
   double error_max(uint64_t count) const override {
-    const double relative = format_.relative * format_.relative * 1.00001;
-    if (!format_.scaled) return relative;
-    const double vanishes = format_.absolute / static_cast<double>(format_.largest);
-    return relative + static_cast<double>(blocks_.length(count)) * vanishes * vanishes;
-  }
-  Encoded encode(std::span<const float> values, const Draws& /*draws*/, std::span<std::byte> code,
-                 std::span<std::byte> /*workspace*/) const override {
-    const uint64_t bytes = bytes_max(values.size());
-    GOSSAMER_CHECK(code.size() >= bytes);
-    return {bytes, HWY_DYNAMIC_DISPATCH(encode_narrow)(narrow_, values.data(), values.size(),
-                                                       scales_every(values.size()), code.data())};
-  }
-  Status check(std::span<const std::byte> code, uint64_t count) const override;
-  void decode(std::span<const std::byte> code, std::span<float> into) const override {
-    if (code.size() != bytes_max(into.size())) return;
-    HWY_DYNAMIC_DISPATCH(decode_narrow)
-    (narrow_, code.data(), into.size(), scales_every(into.size()), into.data());
-  }
-  void add(std::span<const std::byte> code, float factor, std::span<float> into) const override {
-    if (code.size() != bytes_max(into.size())) return;
-    HWY_DYNAMIC_DISPATCH(add_narrow)
-    (narrow_, code.data(), into.size(), scales_every(into.size()), factor, into.data());
+    const NarrowFormat& format = kFormats[static_cast<size_t>(narrow_)];
+    const double relative = format.relative * format.relative * 1.00001;
+    if (!format.scaled) return relative;
+    const double vanishes = format.absolute / static_cast<double>(format.largest);
+    return relative + longest(count) * vanishes * vanishes;
   }
 
  private:
-  uint64_t scales_every(uint64_t count) const {
-    return format_.scaled ? std::max<uint64_t>(blocks_.length(count), 1) : 0;
+  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values,
+                      const Draws& /*draws*/, std::byte* code) const override {
+    return HWY_DYNAMIC_DISPATCH(encode_narrow)(narrow_, values.data(), values.size(), layout.block,
+                                               code);
+  }
+  void decode_run(const BlockLayout& layout, const std::byte* code,
+                  std::span<float> into) const override {
+    HWY_DYNAMIC_DISPATCH(decode_narrow)
+    (narrow_, code, into.size(), layout.block, into.data());
+  }
+  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
+               std::span<float> into) const override {
+    HWY_DYNAMIC_DISPATCH(add_narrow)
+    (narrow_, code, into.size(), layout.block, factor, into.data());
   }
 
   Narrow narrow_;
-  NarrowFormat format_;
-  Blocks blocks_;
 };
-
-Status Cast::check(std::span<const std::byte> code, uint64_t count) const {
-  if (Status sound = check_length(*this, code.size(), bytes_max(count), count); !sound) {
-    return sound;
-  }
-  return format_.scaled ? check_numbers(code, count, {scales_every(count), 1, 8}) : Status::ok();
-}
 
 template <Narrow narrow>
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {
-  if constexpr (!kNarrowFormats[static_cast<size_t>(narrow)].scaled) {
-    return std::unique_ptr<Codec>(std::make_unique<Cast>(narrow, 0));
+  if constexpr (!kFormats[static_cast<size_t>(narrow)].scaled) {
+    return std::unique_ptr<Codec>(std::make_unique<Cast>(narrow, 1));
   } else {
     const Result<int64_t> block = parameters.integer("block", 0, kBlockMax);
     if (!block) return block.status();

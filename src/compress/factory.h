@@ -30,35 +30,28 @@ struct CodecMaker {
 };
 
 // Values of parameters that several codecs have.
+inline constexpr int64_t kBlockMax = int64_t{1} << 30;
 inline constexpr std::string_view kModes[] = {"symmetric", "minmax"};
 inline constexpr std::string_view kRoundings[] = {"nearest", "stochastic"};
 
-// How a run is cut into blocks of `block` elements; the last one is shorter, and a block of 0 is
-// the whole run.
-struct Blocks {
-  uint64_t block;
+// How the blocks of a code begin: with fp32 numbers, of which the last is a scale, never negative.
+// Then come `bits` for each element, up to a whole byte.
+struct BlockLayout {
+  uint64_t block;  // elements, not 0; the last block of a run is shorter
+  uint64_t numbers;
+  uint64_t bits;
 
-  uint64_t length(uint64_t count) const { return block == 0 || block > count ? count : block; }
-  uint64_t number(uint64_t count) const {
-    return count == 0 ? 0 : (count + length(count) - 1) / length(count);
+  uint64_t bytes(uint64_t count) const {
+    const uint64_t whole = count / block;
+    const uint64_t rest = count % block;
+    return whole * of_block(block) + (rest == 0 ? 0 : of_block(rest));
+  }
+  uint64_t of_block(uint64_t count) const {
+    return numbers * sizeof(float) + (count * bits + 7) / 8;
   }
 };
 
 // kMismatch, unless `bytes` are the `expected` ones of `count` elements.
 Status check_length(const Codec& codec, uint64_t bytes, uint64_t expected, uint64_t count);
-
-// How the blocks of a code begin: with fp32 numbers, of which the last is a scale, never negative.
-// Then come `bits` for each element, up to a whole byte.
-struct BlockLayout {
-  uint64_t block;    // elements, not 0
-  uint64_t numbers;  // before the elements
-  uint64_t bits;
-
-  uint64_t bytes(uint64_t elements) const {
-    return numbers * sizeof(float) + (elements * bits + 7) / 8;
-  }
-};
-// kMismatch, unless the numbers of all blocks are what encode() writes. The code's length is right.
-Status check_numbers(std::span<const std::byte> code, uint64_t count, const BlockLayout& layout);
 
 }  // namespace gossamer

@@ -117,6 +117,12 @@ HWY_INLINE uint64_t count_not_finite(const float* from, uint64_t count) {
   return found;
 }
 
+HWY_INLINE uint64_t count_infinite(const float* from, uint64_t count) {
+  uint64_t found = 0;
+  for (uint64_t i = 0; i < count; ++i) found += std::isinf(from[i]) ? 1 : 0;
+  return found;
+}
+
 struct Extent {
   float largest = 0;  // magnitude among the finite ones
   uint64_t not_finite = 0;

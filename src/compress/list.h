@@ -10,7 +10,12 @@
   ENTRY(bf16)                   \
   ENTRY(fp8_e4m3)               \
   ENTRY(fp8_e5m2)               \
-  ENTRY(int8)
+  ENTRY(int8)                   \
+  ENTRY(int4)                   \
+  ENTRY(qsgd)                   \
+  ENTRY(sign)                   \
+  ENTRY(one_bit)                \
+  ENTRY(two_bit)
 // clang-format on
 
 namespace gossamer {

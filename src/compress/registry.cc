@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "src/compress/list.h"
 
@@ -81,24 +79,6 @@ Status check_length(const Codec& codec, uint64_t bytes, uint64_t expected, uint6
   return Status::error(Code::kMismatch,
                        fmt::format("{} bytes are no {} of {} elements: they are {}", bytes,
                                    codec.name(), count, expected));
-}
-
-Status check_numbers(std::span<const std::byte> code, uint64_t count, const BlockLayout& layout) {
-  const std::byte* at = code.data();
-  for (uint64_t b = 0, first = 0; first < count; ++b, first += layout.block) {
-    for (uint64_t k = 0; k < layout.numbers; ++k) {
-      float number = 0;
-      std::memcpy(&number, at + k * sizeof number, sizeof number);
-      const bool is_scale = k + 1 == layout.numbers;
-      if (!std::isfinite(number) || (is_scale && number < 0)) {
-        return Status::error(Code::kMismatch, fmt::format("number {} of block {} is {}, which no "
-                                                          "encoder writes; the code is damaged",
-                                                          k, b, number));
-      }
-    }
-    at += layout.bytes(std::min(layout.block, count - first));
-  }
-  return Status::ok();
 }
 
 }  // namespace gossamer

@@ -5,7 +5,7 @@
 //   Code      fp16, bf16: 2 bytes per element. fp8: per block the scale as fp32, then a byte per
 //             element. Decoded: number * scale; scale = largest finite magnitude / the format's
 //             largest (448 in e4m3, 57344 in e5m2).
-//   Error     Biased: to nearest, ties to even. Of the squared norm at most 2^-22 in fp16, 2^-18 in
+//   Error     Biased: to nearest, ties to even. Of the squared norm at most 2^-22 in fp16, 2^-16 in
 //             bf16, where magnitudes are normal numbers of the format (fp16: 6.1e-5 to 65504); in
 //             e4m3 2^-8, in e5m2 2^-6, and what vanishes beside the block's largest.
 //   Values    Zeros, NaNs and infinities come back as they are, but an infinity in e4m3, which has
@@ -45,7 +45,7 @@ struct NarrowFormat {
 
 constexpr NarrowFormat kFormats[] = {
     {2, 65504.0F, 0x1p-11, 0x1p-25, false},
-    {2, 0x1.FEp127F, 0x1p-9, 0x1p-134, false},
+    {2, 0x1.FEp127F, 0x1p-8, 0x1p-134, false},
     {1, 448.0F, 0x1p-4, 0x1p-10, true},
     {1, 57344.0F, 0x1p-3, 0x1p-17, true},
 };

@@ -77,9 +77,7 @@ struct MinMax {
     const auto most = hn::Set(d, last);
     auto level = hn::Mul(hn::Sub(half, hn::Set(d, half_lowest)), hn::Set(d, inverse));
     level = hn::Max(hn::Min(without_nan(d, level), most), hn::Zero(d));
-    auto whole = rounded<stochastic>(d, level, draw);
-    if constexpr (stochastic) whole = hn::Min(whole, hn::NearestInt(most));
-    return hn::DemoteTo(hn::Rebind<uint8_t, D>(), whole);
+    return hn::DemoteTo(hn::Rebind<uint8_t, D>(), rounded<stochastic>(d, level, draw));
   }
   template <class D>
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<uint8_t, D>> code) const {

@@ -20,11 +20,14 @@ HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
-// The whole number next to `value`, or, with draws, the one below `value + draw`.
+// The whole number next to `value`; or, with draws, the one below or above, with the probability
+// that keeps the mean. Compared with the fraction, which is exact: a sum of value and draw is not.
 template <bool stochastic, class D>
-HWY_INLINE hn::Vec<hn::RebindToSigned<D>> rounded(D /*d*/, hn::Vec<D> value, hn::Vec<D> draw) {
-  if constexpr (stochastic) return hn::NearestInt(hn::Floor(hn::Add(value, draw)));
-  return hn::NearestInt(value);
+HWY_INLINE hn::Vec<hn::RebindToSigned<D>> rounded(D d, hn::Vec<D> value, hn::Vec<D> draw) {
+  if constexpr (!stochastic) return hn::NearestInt(value);
+  const auto below = hn::Floor(value);
+  const auto up = hn::Lt(draw, hn::Sub(value, below));
+  return hn::NearestInt(hn::Add(below, hn::IfThenElseZero(up, hn::Set(d, 1.0F))));
 }
 
 template <bool stochastic>
@@ -36,15 +39,12 @@ struct Levels {
   float inverse = 0;
 
   // Clamped because of infinities, and because x * (1 / scale) may be a bit beyond the last level.
-  // The sum with a draw may round up to the next level.
   template <class D>
   HWY_INLINE hn::Vec<hn::Rebind<uint8_t, D>> code(D d, hn::Vec<D> value, hn::Vec<D> draw) const {
     const auto most = hn::Set(d, levels);
     auto level = without_nan(d, hn::Mul(value, hn::Set(d, inverse)));
     level = hn::Max(hn::Min(level, most), hn::Neg(most));
-    auto whole = rounded<stochastic>(d, level, draw);
-    if constexpr (stochastic) whole = hn::Min(whole, hn::NearestInt(most));
-    whole = hn::Add(whole, hn::NearestInt(most));
+    const auto whole = hn::Add(rounded<stochastic>(d, level, draw), hn::NearestInt(most));
     return hn::DemoteTo(hn::Rebind<uint8_t, D>(), whole);
   }
   template <class D>

@@ -18,14 +18,8 @@
 namespace gossamer {
 namespace {
 
-struct Point {
-  double x;
-  double y;
-};
-struct Series {
-  std::string name;
-  std::vector<Point> points;
-};
+using Series = PlotSeries;
+using Point = PlotPoint;
 
 constexpr double kWidth = 1120;
 constexpr double kPanelWidth = 440;
@@ -56,10 +50,10 @@ std::string value_text(double value) {
 
 class Panel {
  public:
-  Panel(double left, std::string title, std::string unit)
-      : left_(left), title_(std::move(title)), unit_(std::move(unit)) {}
+  Panel(double left, const PlotPanel& what) : left_(left), what_(what) {}
 
-  std::string draw(const std::vector<Series>& series) {
+  std::string draw() {
+    const std::vector<Series>& series = what_.series;
     double x_min = INFINITY;
     double x_max = 0;
     double y_min = INFINITY;
@@ -87,7 +81,7 @@ class Panel {
 
   std::string frame() const {
     std::string svg = fmt::format("<text x='{}' y='{}' class='panel'>{}</text>\n", left_, kTop - 16,
-                                  escaped(title_ + " (" + unit_ + ")"));
+                                  escaped(what_.title + " (" + what_.unit + ")"));
     for (double decade = y_.low; decade <= y_.high * 1.001; decade *= 10) {
       const double y = py(decade);
       svg += fmt::format("<path d='M{} {:.1f}h{}' class='grid'/>\n", left_, y, kPanelWidth);
@@ -105,7 +99,8 @@ class Panel {
       const double x = px(size);
       svg += fmt::format("<path d='M{:.1f} {}v{}' class='grid'/>\n", x, kTop, kPanelHeight);
       svg += fmt::format("<text x='{:.1f}' y='{}' class='tick' text-anchor='middle'>{}</text>\n", x,
-                         kTop + kPanelHeight + 20, bytes_text(static_cast<uint64_t>(size)));
+                         kTop + kPanelHeight + 20,
+                         what_.bytes ? bytes_text(static_cast<uint64_t>(size)) : value_text(size));
     }
     svg += fmt::format("<rect x='{}' y='{}' width='{}' height='{}' class='frame'/>\n", left_, kTop,
                        kPanelWidth, kPanelHeight);
@@ -124,8 +119,7 @@ class Panel {
   }
 
   double left_;
-  std::string title_;
-  std::string unit_;
+  const PlotPanel& what_;
   Scale x_{};
   Scale y_{};
 };
@@ -192,21 +186,28 @@ Status convert_to_png(const std::string& svg, const std::string& png) {
 
 }  // namespace
 
-std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {
-  const std::vector<Series> bandwidth = series_of(cells, false);
+std::string plot_svg(const PlotPanel& left, const PlotPanel& right, const std::string& title) {
   double height = 0;
-  const std::string names = legend(bandwidth, &height);
-  return svg_head(kWidth, height, title) + Panel(80, "bus bandwidth", "GB/s").draw(bandwidth) +
-         Panel(630, "latency, median", "µs").draw(series_of(cells, true)) + names + "</svg>\n";
+  const std::string names = legend(left.series, &height);
+  return svg_head(kWidth, height, title) + Panel(80, left).draw() + Panel(630, right).draw() + names + "</svg>\n";
+}
+
+std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {
+  return plot_svg({"bus bandwidth", "GB/s", true, series_of(cells, false)},
+                  {"latency, median", "µs", true, series_of(cells, true)}, title);
 }
 
 Status write_plot(const std::string& path, const std::vector<Cell>& cells,
                   const std::string& title) {
+  return write_plot(path, plot_svg(cells, title));
+}
+
+Status write_plot(const std::string& path, const std::string& svg_text) {
   std::filesystem::path stem = path;
   if (stem.extension() == ".svg" || stem.extension() == ".png") stem.replace_extension();
   const std::string svg = stem.string() + ".svg";
   std::ofstream file(svg, std::ios::trunc);
-  file << plot_svg(cells, title);
+  file << svg_text;
   file.close();
   if (!file) return Status::error(Code::kSystem, "cannot write " + svg + ": " + strerror(errno));
   return convert_to_png(svg, stem.string() + ".png");

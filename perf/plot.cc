@@ -25,6 +25,27 @@ constexpr double kWidth = 1120;
 constexpr double kPanelWidth = 440;
 constexpr double kPanelHeight = 330;
 constexpr double kTop = 84;
+// How series `index` looks: when the colours have run out they come again, hollow and broken.
+struct Look {
+  const char* colour;
+  const char* fill;
+  const char* dashes;
+};
+Look look_of(size_t index) {
+  const char* const colour = kColours[index % std::size(kColours)];
+  if (index < std::size(kColours)) return {colour, colour, "none"};
+  return {colour, "white", index < 2 * std::size(kColours) ? "7 4" : "2 3"};
+}
+std::string stroke(const std::string& path, const Look& look) {
+  return fmt::format("<path d='{}' class='line' stroke='{}' stroke-dasharray='{}'/>", path,
+                     look.colour, look.dashes);
+}
+std::string dot(double x, double y, const Look& look) {
+  return fmt::format(
+      "<circle cx='{:.1f}' cy='{:.1f}' r='3.2' stroke-width='1.6' stroke='{}' fill='{}'/>", x, y,
+      look.colour, look.fill);
+}
+
 // A logarithmic scale from `low` to `high`, powers of its base.
 struct Scale {
   double low;
@@ -70,8 +91,7 @@ class Panel {
     x_ = cover(x_min, x_max, 2);
     y_ = cover(y_min, y_max, 10);
     std::string svg = frame();
-    for (size_t i = 0; i < series.size(); ++i)
-      svg += line(series[i], kColours[i % std::size(kColours)]);
+    for (size_t i = 0; i < series.size(); ++i) svg += line(series[i], look_of(i));
     return svg;
   }
 
@@ -107,15 +127,14 @@ class Panel {
     return svg;
   }
 
-  std::string line(const Series& series, const char* colour) const {
+  std::string line(const Series& series, const Look& look) const {
     std::string path;
     std::string dots;
     for (const Point& p : series.points) {
       path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? "M" : "L", px(p.x), py(p.y));
-      dots += fmt::format("<circle cx='{:.1f}' cy='{:.1f}' r='3.2' fill='{}'/>\n", px(p.x), py(p.y),
-                          colour);
+      dots += dot(px(p.x), py(p.y), look) + "\n";
     }
-    return fmt::format("<path d='{}' class='line' stroke='{}'/>\n{}", path, colour, dots);
+    return stroke(path, look) + "\n" + dots;
   }
 
   double left_;
@@ -157,9 +176,7 @@ std::string legend(const std::vector<Series>& series, double* bottom) {
       x = 80;
       y += 22;
     }
-    const char* colour = kColours[i % std::size(kColours)];
-    svg += fmt::format("<path d='M{} {}h26' class='line' stroke='{}'/>", x, y - 4, colour);
-    svg += fmt::format("<circle cx='{}' cy='{}' r='3.2' fill='{}'/>", x + 13, y - 4, colour);
+    svg += stroke(fmt::format("M{} {}h26", x, y - 4), look_of(i)) + dot(x + 13, y - 4, look_of(i));
     svg += fmt::format("<text x='{}' y='{}' class='legend'>{}</text>\n", x + 34, y,
                        escaped(series[i].name));
     x += width;
@@ -189,7 +206,8 @@ Status convert_to_png(const std::string& svg, const std::string& png) {
 std::string plot_svg(const PlotPanel& left, const PlotPanel& right, const std::string& title) {
   double height = 0;
   const std::string names = legend(left.series, &height);
-  return svg_head(kWidth, height, title) + Panel(80, left).draw() + Panel(630, right).draw() + names + "</svg>\n";
+  return svg_head(kWidth, height, title) + Panel(80, left).draw() + Panel(630, right).draw() +
+         names + "</svg>\n";
 }
 
 std::string plot_svg(const std::vector<Cell>& cells, const std::string& title) {

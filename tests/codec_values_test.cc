@@ -139,6 +139,76 @@ TEST(CodecValues, Fp16CountsWhatItMakesInfinite) {
   EXPECT_EQ(decoded(*codec, encoding.code(), values.size()), expected);
 }
 
+// What an average over ranks loses, relative to its squared norm, by the way it is computed.
+class AverageOf {
+ public:
+  AverageOf(const std::string& codec, uint32_t ranks) : codec_(codec_of(codec)), exact_(kCount) {
+    for (uint32_t rank = 0; rank < ranks; ++rank) {
+      values_.push_back(gaussian(kCount, 100 + rank));
+      for (size_t i = 0; i < kCount; ++i) exact_[i] += static_cast<double>(values_[rank][i]);
+    }
+  }
+  // Every rank gets all codes.
+  double gathered() const { return error_of(sum_of_codes()); }
+  // An owner decodes the parts of all, and encodes their sum.
+  double two_shot() const { return error_of(round_trip(*codec_, sum_of_codes())); }
+  // Each hop encodes the sum so far; the last owner's is encoded too.
+  double ring() const {
+    std::vector<float> sum(kCount);
+    for (const std::vector<float>& own : values_) {
+      for (size_t i = 0; i < kCount; ++i) sum[i] += own[i];
+      sum = round_trip(*codec_, sum);
+    }
+    return error_of(sum);
+  }
+
+ private:
+  static constexpr size_t kCount = 65536;
+
+  std::vector<float> sum_of_codes() const {
+    std::vector<float> sum(kCount);
+    for (const std::vector<float>& own : values_) {
+      codec_->add(Encoding(*codec_, own).code(), 1, sum);
+    }
+    return sum;
+  }
+  double error_of(std::span<const float> sum) const {
+    double error = 0;
+    double norm = 0;
+    for (size_t i = 0; i < kCount; ++i) {
+      const double lost = exact_[i] - static_cast<double>(sum[i]);
+      error += lost * lost;
+      norm += exact_[i] * exact_[i];
+    }
+    return error / norm;
+  }
+
+  std::unique_ptr<Codec> codec_;
+  std::vector<std::vector<float>> values_;
+  std::vector<double> exact_;
+};
+
+// Two shots cost twice what gathering costs, however many the ranks; a ring's hops add up.
+TEST(CodecValues, AveragesLoseByTheWayTheyTake) {
+  struct Expected {
+    uint32_t ranks;
+    const char* codec;
+    double ring;
+    double two_shot;
+    double gathered;
+  };
+  for (const Expected& e :
+       {Expected{4, "int8", 1.2e-4, 9.6e-5, 4.8e-5}, Expected{8, "int8", 2.2e-4, 9.8e-5, 4.9e-5},
+        Expected{16, "int8", 4.1e-4, 9.7e-5, 4.8e-5}, Expected{4, "int4", 2.9e-2, 2.3e-2, 1.2e-2},
+        Expected{8, "int4", 5.4e-2, 2.4e-2, 1.2e-2},
+        Expected{16, "int4", 1.0e-1, 2.3e-2, 1.2e-2}}) {
+    const AverageOf average(e.codec, e.ranks);
+    EXPECT_NEAR(average.ring(), e.ring, .1 * e.ring) << e.codec << " " << e.ranks;
+    EXPECT_NEAR(average.two_shot(), e.two_shot, .1 * e.two_shot) << e.codec << " " << e.ranks;
+    EXPECT_NEAR(average.gathered(), e.gathered, .1 * e.gathered) << e.codec << " " << e.ranks;
+  }
+}
+
 // The published vector of Philox4x32-10 for a counter and a key of zeros is 6627e8d5 e169c58d
 // bc57ac4c 9b00dbd8; of words, the upper 24 bits are used.
 TEST(CodecDraws, AreThoseOfPhilox) {

@@ -98,7 +98,8 @@ class GOSSAMER_API Codec {
   // them, at any address. Neither overlaps the values.
   virtual Encoded encode(std::span<const float> values, const Draws& draws,
                          std::span<std::byte> code, std::span<std::byte> workspace) const = 0;
-  // Whether encode() can have written this for `count` elements.
+  // Whether encode() can have written this for `count` elements, as far as lengths and scales tell:
+  // elements are not looked at, and one that no encoder writes is decoded as some number.
   //   kMismatch  no; the message says what is wrong
   virtual Status check(std::span<const std::byte> code, uint64_t count) const = 0;
   // into[i] = decoded[i]

@@ -10,14 +10,14 @@
 #include <vector>
 
 #include "gossamer/gossip.h"
-#include "gossip/parameters.h"
+#include "src/parameters.h"
 
 namespace gossamer {
 
 struct GraphOptions {
   Rank size = 1;
   uint64_t seed = 1;  // of random graphs; the same on all ranks
-  Parameters parameters;
+  GivenParameters parameters;
 };
 
 // One line in gossip/graphs/list.h.

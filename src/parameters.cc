@@ -16,34 +16,59 @@ Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
 }
 
-bool is_described(std::string_view described, const std::string& name) {
-  return fmt::format("; {}", described).find("; " + name + "=") != std::string::npos;
-}
-
 }  // namespace
 
-Result<std::map<std::string, std::string>> read_parameters(std::string_view text,
-                                                           std::string_view described,
-                                                           const std::string& owner) {
-  std::map<std::string, std::string> found;
+NameAndParameters split_name(std::string_view text) {
+  const size_t colon = std::min(text.find(':'), text.size());
+  return {text.substr(0, colon), text.substr(std::min(colon + 1, text.size()))};
+}
+
+Status read_parameters(std::string_view text, const std::string& owner, std::string_view described,
+                       GivenParameters* given) {
   while (!text.empty()) {
     const size_t comma = std::min(text.find(','), text.size());
     const std::string_view item = text.substr(0, comma);
     text.remove_prefix(std::min(comma + 1, text.size()));
     const size_t equals = item.find('=');
     const std::string name(item.substr(0, equals));
-    if (equals == std::string_view::npos || name.empty() || !is_described(described, name)) {
+    const bool found = fmt::format("; {}", described).find("; " + name + "=") != std::string::npos;
+    if (equals == std::string_view::npos || name.empty() || !found) {
       return invalid(fmt::format(
           "'{}' is no parameter of {}; {}", item, owner,
           described.empty() ? std::string("it has none") : fmt::format("it has {}", described)));
     }
-    found[name] = item.substr(equals + 1);
+    if (!given->emplace(name, item.substr(equals + 1)).second) {
+      return invalid(fmt::format("{} is given {} twice", owner, name));
+    }
   }
-  return found;
+  return Status::ok();
 }
 
-Parameters::Parameters(std::string owner, std::string_view described,
-                       std::map<std::string, std::string> given)
+Result<int64_t> whole_parameter(const GivenParameters& given, const std::string& owner,
+                                const std::string& name, int64_t fallback, int64_t least,
+                                int64_t most) {
+  const auto found = given.find(name);
+  if (found == given.end()) return fallback;
+  return parse_int(found->second, least, most, fmt::format("{}'s parameter {}", owner, name));
+}
+
+Result<double> real_parameter(const GivenParameters& given, const std::string& owner,
+                              const std::string& name, double fallback) {
+  const auto found = given.find(name);
+  if (found == given.end()) return fallback;
+  const std::string& text = found->second;
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(value)) {
+    return value;
+  }
+  return invalid(
+      fmt::format("{}'s parameter {} is \"{}\", which is no number; write for example "
+                  "{}=0.01",
+                  owner, name, text, name));
+}
+
+Parameters::Parameters(std::string owner, std::string_view described, const GivenParameters& given)
     : owner_(std::move(owner)) {
   while (!described.empty()) {
     const std::string_view one = described.substr(0, described.find("; "));

@@ -10,7 +10,7 @@
 #include "gossamer/gossip_groups.h"
 #include "gossamer/gossip_methods.h"
 #include "gossamer/gossip_overlap.h"
-#include "gossip/parameters.h"
+#include "src/parameters.h"
 
 namespace gossamer {
 namespace {
@@ -26,7 +26,7 @@ struct Wanted {
   std::string text;   // all of it
   std::string whose;  // "method choco", for people
   MethodOptions options;
-  Parameters parameters;
+  GivenParameters parameters;
 
   Result<int64_t> whole(const std::string& name, int64_t fallback, int64_t least) const {
     return whole_parameter(parameters, whose, name, fallback, least, INT64_MAX);

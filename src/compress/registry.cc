@@ -46,18 +46,15 @@ std::vector<CodecInfo> codecs() {
 }
 
 Result<std::unique_ptr<Codec>> make_codec(const std::string& text) {
-  const std::string_view whole = text;
-  const size_t colon = std::min(whole.find(':'), whole.size());
-  const CodecFactory* const factory = find(whole.substr(0, colon));
+  const auto [name, rest] = split_name(text);
+  const CodecFactory* const factory = find(name);
   if (factory == nullptr) {
-    return invalid(fmt::format("no codec is called '{}'; there are {}", whole.substr(0, colon),
-                               known_names()));
+    return invalid(fmt::format("no codec is called '{}'; there are {}", name, known_names()));
   }
   const std::string owner = fmt::format("codec {}", factory->name);
-  auto given =
-      read_parameters(whole.substr(std::min(colon + 1, whole.size())), factory->parameters, owner);
-  if (!given) return given.status();
-  Parameters parameters(owner, factory->parameters, std::move(given).value());
+  GivenParameters given;
+  if (Status s = read_parameters(rest, owner, factory->parameters, &given); !s) return s;
+  Parameters parameters(owner, factory->parameters, given);
   Result<std::unique_ptr<Codec>> made = factory->create(parameters);
   if (!made) return made;
   const std::string named = parameters.text();

@@ -15,7 +15,10 @@
   ENTRY(qsgd)                   \
   ENTRY(sign)                   \
   ENTRY(one_bit)                \
-  ENTRY(two_bit)
+  ENTRY(two_bit)                \
+  ENTRY(topk)                   \
+  ENTRY(randomk)                \
+  ENTRY(threshold)
 // clang-format on
 
 namespace gossamer {

@@ -1,0 +1,68 @@
+// EF14: what was dropped is added to the next gradient.
+//   Source    Seide, Fu, Droppo, Li and Yu, "1-bit stochastic gradient descent", Interspeech 2014;
+//             Karimireddy, Rebjock, Stich and Jaggi, "Error feedback fixes SignSGD and other
+//             gradient compression schemes", ICML 2019.
+//   Rule      p = decay e + g; C(p) is sent; e <- p - C(p)
+//   Keeps     sum over iterations of what was sent, and e, is the sum of g, where decay is 1.
+//   Members   A rank that leaves hands e over; one that joins begins with zeros.
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "src/check.h"
+#include "src/compress/feedback/list.h"
+
+namespace gossamer {
+namespace {
+
+class Ef14 final : public Feedback {
+ public:
+  Ef14(StateStore& store, Role role, float decay) : Feedback(store), role_(role), decay_(decay) {}
+
+  Status arrange(std::span<const StateBucket> buckets) override {
+    return store_.arrange(role_, buckets);
+  }
+  void compensate(size_t bucket, std::span<const float> gradient,
+                  std::span<float> values) override {
+    const std::span<const float> residual = store_.committed(role_, bucket);
+    GOSSAMER_CHECK(gradient.size() == residual.size() && values.size() == residual.size());
+    for (size_t i = 0; i < values.size(); ++i) values[i] = decay_ * residual[i] + gradient[i];
+  }
+  void settle(size_t bucket, std::span<const float> values,
+              std::span<const float> decoded) override {
+    const std::span<float> next = store_.stage(role_, bucket);
+    GOSSAMER_CHECK(values.size() == next.size() && decoded.size() == next.size());
+    for (size_t i = 0; i < next.size(); ++i) next[i] = values[i] - decoded[i];
+  }
+  void apply(size_t /*bucket*/, std::span<const float> mean, std::span<float> output) override {
+    GOSSAMER_CHECK(mean.size() == output.size());
+    if (output.data() != mean.data()) std::copy(mean.begin(), mean.end(), output.begin());
+  }
+  Status change_rate(double before, double after) override {
+    if (!(before > 0 && after > 0) || !std::isfinite(before / after)) {
+      return Status::error(
+          Code::kInvalidArgument,
+          fmt::format("the rate changes from {} to {}; both must be positive", before, after));
+    }
+    return store_.scale(role_, static_cast<float>(before / after));
+  }
+  Status regroup(Communicator& /*comm*/) override { return Status::ok(); }
+
+ private:
+  Role role_;
+  float decay_;
+};
+
+Result<std::unique_ptr<Feedback>> create(Parameters& parameters, StateStore& store, Role role) {
+  const Result<double> decay = parameters.real("decay", 0, 1);
+  if (!decay) return decay.status();
+  return std::unique_ptr<Feedback>(std::make_unique<Ef14>(store, role, static_cast<float>(*decay)));
+}
+
+}  // namespace
+
+const FeedbackFactory ef14_feedback = {"ef14", "what was dropped is added to the next gradient",
+                                       "decay=1: of the residual before it is added", true, create};
+
+}  // namespace gossamer

@@ -1,0 +1,106 @@
+// The table of kinds of error feedback, how one is found by its text, and leaving a group.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "gossamer/communicator.h"
+#include "src/compress/feedback/list.h"
+
+namespace gossamer {
+namespace {
+
+Status invalid(std::string message) {
+  return Status::error(Code::kInvalidArgument, std::move(message));
+}
+
+std::span<const FeedbackFactory* const> factories() {
+#define GOSSAMER_ADDRESS(name) &name##_feedback,
+  static const FeedbackFactory* const kAll[] = {GOSSAMER_FEEDBACKS(GOSSAMER_ADDRESS)};
+#undef GOSSAMER_ADDRESS
+  return kAll;
+}
+
+// One message; its length first, as only the sender knows it.
+Status send_state(Communicator& comm, const std::vector<std::byte>& state, Rank to) {
+  const uint64_t bytes = state.size();
+  Status done = comm.send(&bytes, 1, DataType::kUint64, to);
+  if (done) done = comm.send(state.data(), bytes, DataType::kUint8, to);
+  return done;
+}
+
+Status recv_state(Communicator& comm, std::vector<std::byte>* state, Rank from) {
+  constexpr uint64_t kBytesMax = uint64_t{1} << 40;
+  uint64_t bytes = 0;
+  Status done = comm.recv(&bytes, 1, DataType::kUint64, from);
+  if (!done) return done;
+  if (bytes == 0 || bytes > kBytesMax) {
+    return Status::error(
+        Code::kMismatch,
+        fmt::format("rank {} hands over {} bytes, which are no state", from, bytes), from);
+  }
+  state->resize(bytes);
+  return comm.recv(state->data(), bytes, DataType::kUint8, from);
+}
+
+}  // namespace
+
+std::vector<CodecInfo> feedbacks() {
+  std::vector<CodecInfo> all;
+  for (const FeedbackFactory* factory : factories()) {
+    all.push_back({factory->name, factory->parameters, factory->what});
+  }
+  return all;
+}
+
+Result<std::unique_ptr<Feedback>> make_feedback(const std::string& text, StateStore& store,
+                                                Role role) {
+  const std::string_view whole = text;
+  const size_t colon = std::min(whole.find(':'), whole.size());
+  const std::string_view name = whole.substr(0, colon);
+  const auto all = factories();
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const FeedbackFactory* one) { return name == one->name; });
+  if (found == all.end()) {
+    std::string names;
+    for (const FeedbackFactory* one : all) names += fmt::format(" {}", one->name);
+    return invalid(fmt::format("no error feedback is called '{}'; there are{}", name, names));
+  }
+  const FeedbackFactory& factory = **found;
+  if (role != Role::kSender && !factory.any_role) {
+    return invalid(fmt::format("{} is for what a rank sends of its own; owners and hops take ef14",
+                               factory.name));
+  }
+  const std::string owner = fmt::format("feedback {}", factory.name);
+  auto given =
+      read_parameters(whole.substr(std::min(colon + 1, whole.size())), factory.parameters, owner);
+  if (!given) return given.status();
+  Parameters parameters(owner, factory.parameters, std::move(given).value());
+  Result<std::unique_ptr<Feedback>> made = factory.create(parameters, store, role);
+  if (!made) return made;
+  const std::string named = parameters.text();
+  FeedbackMaker::introduce(
+      made->get(), named.empty() ? factory.name : fmt::format("{}:{}", factory.name, named));
+  return made;
+}
+
+Status StateStore::hand_over(Communicator& comm, Rank from, Rank to, Give what) {
+  if (from < 0 || from >= comm.size() || to < 0 || to >= comm.size() || from == to) {
+    return invalid(
+        fmt::format("rank {} cannot hand over to rank {} in a group of {}", from, to, comm.size()));
+  }
+  if (Status idle = check_idle("hand_over()"); !idle) return idle;
+  if (comm.rank() == from) {
+    if (Status sent = send_state(comm, gift(what), to); !sent) return sent;
+    clear_residuals(what);
+  } else if (comm.rank() == to) {
+    std::vector<std::byte> given;
+    if (Status arrived = recv_state(comm, &given, from); !arrived) return arrived;
+    if (Status sound = accept(given); !sound) {
+      return Status::error(Code::kMismatch, sound.message(), from);
+    }
+  }
+  return Status::ok();
+}
+
+}  // namespace gossamer

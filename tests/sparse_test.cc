@@ -80,7 +80,12 @@ void expect_largest(const std::vector<float>& values, uint64_t kept) {
   const std::vector<uint32_t> expected = largest_by_sorting(values, kept);
   for (const bool sample : {false, true}) {
     std::vector<uint32_t> positions(selection_room(values.size(), kept));
-    ASSERT_EQ(select_largest(values, kept, sample, positions).kept, kept);
+    std::vector<float> picked(positions.size());
+    const Picks picks{positions.data(), picked.data()};
+    ASSERT_EQ(select_largest(values, kept, sample, picks).kept, kept);
+    for (uint64_t i = 0; i < kept; ++i) {
+      ASSERT_EQ(std::memcmp(&picked[i], &values[positions[i]], sizeof(float)), 0) << i;
+    }
     positions.resize(kept);
     ASSERT_EQ(positions, expected)
         << "sample " << sample << ", " << kept << " of " << values.size();

@@ -15,12 +15,11 @@
 namespace gossamer {
 namespace {
 
-// So many of a sample are expected among the k largest: the guess of a threshold is off by their
-// square root, and the margin is three times that.
+// A sample is as large as makes so many of the k largest expected in it, and no larger than an
+// eighth of all: a guess of their number is off by its square root, and the margin three times
+// that.
 constexpr uint64_t kSampleKept = 64;
-constexpr uint64_t kSampleMargin = 24;
-constexpr uint64_t kSampleMax = 1 << 16;
-constexpr uint64_t kStoreSlack = 64;  // a vector is stored where one position is wanted
+constexpr uint64_t kSampleKeptMin = 8;
 
 struct Digits {
   int shift;
@@ -53,55 +52,55 @@ Threshold find_threshold(uint64_t n, uint64_t k, const KeyAt& key_at) {
   return {prefix, k};
 }
 
-// Copies, in their order, the positions of those that the threshold lets pass.
-template <class KeyAt, class PositionAt>
-void keep(uint64_t n, Threshold threshold, const KeyAt& key_at, const PositionAt& position_at,
-          uint32_t* into) {
-  for (uint64_t i = 0; i < n; ++i) {
-    const uint32_t key = key_at(i);
+// Picks, in their order, those that the threshold lets pass. `from` may be `into`, which is never
+// ahead of it.
+template <class PositionAt>
+void keep(std::span<const float> from, Threshold threshold, const PositionAt& position_at,
+          Picks into) {
+  uint64_t kept = 0;
+  for (uint64_t i = 0; i < from.size(); ++i) {
+    const uint32_t key = magnitude_key(from[i]);
     if (key < threshold.key) continue;
     if (key == threshold.key) {
       if (threshold.ties == 0) continue;
       --threshold.ties;
     }
-    *into++ = position_at(i);
+    into.positions[kept] = position_at(i);
+    into.values[kept++] = from[i];
   }
 }
 
-void select_among_all(std::span<const float> values, uint64_t kept, uint32_t* positions) {
-  const auto key_at = [&](uint64_t i) { return magnitude_key(values[i]); };
-  const Threshold threshold = find_threshold(values.size(), kept, key_at);
-  keep(
-      values.size(), threshold, key_at, [](uint64_t i) { return static_cast<uint32_t>(i); },
-      positions);
+template <class PositionAt>
+void keep_largest(std::span<const float> from, uint64_t kept, const PositionAt& position_at,
+                  Picks into) {
+  const auto key_at = [&](uint64_t i) { return magnitude_key(from[i]); };
+  keep(from, find_threshold(from.size(), kept, key_at), position_at, into);
 }
 
 uint64_t sample_size(uint64_t count, uint64_t kept) {
-  return (kSampleKept * count + kept - 1) / kept;
+  return kept == 0 ? 0 : std::min((kSampleKept * count + kept - 1) / kept, count / 8);
 }
 
 // Whether a sample is worth its time.
 bool can_sample(uint64_t count, uint64_t kept) {
-  return kept >= kSampleKept && sample_size(count, kept) <= std::min(kSampleMax * 2, count / 8);
+  return count > 0 && sample_size(count, kept) * kept / count >= kSampleKeptMin;
 }
 
 // A key that somewhat more than `kept` values are likely to reach, 0 when a sample cannot tell.
-uint32_t guess_threshold(std::span<const float> values, uint64_t kept,
-                         std::span<uint32_t> workspace) {
-  const uint64_t samples = std::min<uint64_t>(sample_size(values.size(), kept), workspace.size());
-  const uint64_t expected = std::max<uint64_t>(1, samples * kept / values.size());
-  const uint64_t rank = expected + kSampleMargin;
+uint32_t guess_threshold(std::span<const float> values, uint64_t kept, uint32_t* workspace) {
+  const uint64_t samples = sample_size(values.size(), kept);
+  const double expected =
+      static_cast<double>(samples) * static_cast<double>(kept) / static_cast<double>(values.size());
+  const auto rank = static_cast<uint64_t>(expected + 3 * std::sqrt(expected));
   if (rank >= samples) return 0;
   const uint64_t stride = values.size() / samples;
   for (uint64_t s = 0; s < samples; ++s) {
     // Matrices have rows of round lengths: places within strides differ.
-    const uint64_t place = (s * 0x9E3779B97F4A7C15U >> 32) * stride >> 32;
+    const uint64_t place = ((s * 0x9E3779B97F4A7C15U) >> 32) * stride >> 32;
     workspace[s] = magnitude_key(values[s * stride + place]);
   }
-  const auto at = workspace.begin() + static_cast<ptrdiff_t>(rank);
-  std::nth_element(workspace.begin(), at, workspace.begin() + static_cast<ptrdiff_t>(samples),
-                   std::greater<>());
-  return std::min(*at, kInfinityKey);
+  std::nth_element(workspace, workspace + rank, workspace + samples, std::greater<>());
+  return std::min(workspace[rank], kInfinityKey);
 }
 
 uint64_t count_not_finite(std::span<const float> values) {
@@ -110,30 +109,27 @@ uint64_t count_not_finite(std::span<const float> values) {
   return found;
 }
 
+uint64_t candidates_max(uint64_t kept) {
+  return 3 * kept;
+}
+
 // Whether it did: else nothing is known.
-bool select_by_sample(std::span<const float> values, uint64_t kept, std::span<uint32_t> positions,
+bool select_by_sample(std::span<const float> values, uint64_t kept, Picks picks,
                       Selection* selection) {
   if (!can_sample(values.size(), kept)) return false;
-  const uint32_t least = guess_threshold(values, kept, positions);
+  const uint32_t least = guess_threshold(values, kept, picks.positions);
   if (least == 0) return false;
-  const uint64_t room = positions.size() - kStoreSlack;
-  const uint64_t found = find_at_least(values, least, positions.data(), room);
+  const uint64_t room = candidates_max(kept);
+  const uint64_t found = find_at_least(values, least, picks, room);
   if (found < kept || found > room) return false;
   // Whatever is not finite has passed, but a NaN only as one.
-  uint64_t nans = 0;
-  for (uint64_t i = 0; i < found; ++i) {
-    const float value = values[positions[i]];
-    selection->not_finite += std::isfinite(value) ? 0 : 1;
-    nans += std::isnan(value) ? 1 : 0;
-  }
-  if (found - nans < kept) {
-    selection->not_finite = 0;
-    return false;
-  }
-  const auto key_at = [&](uint64_t i) { return magnitude_key(values[positions[i]]); };
-  const auto position_at = [&](uint64_t i) { return positions[i]; };
-  const Threshold threshold = find_threshold(found, kept, key_at);
-  keep(found, threshold, key_at, position_at, positions.data());  // never ahead of what it reads
+  const std::span<const float> candidates(picks.values, found);
+  const auto nans = static_cast<uint64_t>(std::count_if(
+      candidates.begin(), candidates.end(), [](float value) { return std::isnan(value); }));
+  if (found - nans < kept) return false;
+  selection->not_finite = count_not_finite(candidates);
+  keep_largest(
+      candidates, kept, [&](uint64_t i) { return picks.positions[i]; }, picks);
   return true;
 }
 
@@ -141,18 +137,17 @@ bool select_by_sample(std::span<const float> values, uint64_t kept, std::span<ui
 
 uint64_t selection_room(uint64_t count, uint64_t kept) {
   if (!can_sample(count, kept)) return kept;
-  return std::max(2 * kept + kSampleMargin, sample_size(count, kept)) + kStoreSlack;
+  return std::max(candidates_max(kept), sample_size(count, kept)) + kPickSlack;
 }
 
-Selection select_largest(std::span<const float> values, uint64_t kept, bool sample,
-                         std::span<uint32_t> positions) {
-  GOSSAMER_CHECK(kept <= values.size() && values.size() <= UINT32_MAX &&
-                 positions.size() >= selection_room(values.size(), kept));
+Selection select_largest(std::span<const float> values, uint64_t kept, bool sample, Picks picks) {
+  GOSSAMER_CHECK(kept <= values.size() && values.size() <= UINT32_MAX);
   Selection selection;
   selection.kept = kept;
   if (kept == 0) return selection;
-  if (sample && select_by_sample(values, kept, positions, &selection)) return selection;
-  select_among_all(values, kept, positions.data());
+  if (sample && select_by_sample(values, kept, picks, &selection)) return selection;
+  keep_largest(
+      values, kept, [](uint64_t i) { return static_cast<uint32_t>(i); }, picks);
   selection.not_finite = count_not_finite(values);
   return selection;
 }

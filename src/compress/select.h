@@ -18,7 +18,13 @@ inline uint32_t magnitude_key(float value) {
   return bits > kInfinityKey ? 0 : bits;
 }
 
-// How many positions select_largest() needs room for.
+// Elements that were picked: where they are, and their values.
+struct Picks {
+  uint32_t* positions;
+  float* values;
+};
+
+// How many picks select_largest() needs room for.
 uint64_t selection_room(uint64_t count, uint64_t kept);
 
 struct Selection {
@@ -26,17 +32,15 @@ struct Selection {
   uint64_t not_finite = 0;  // among all values
 };
 
-// Writes the positions of the `kept` <= count largest, ascending, to the front of `positions`,
-// which has selection_room(). With `sample` a threshold is guessed from a sample first, and only
-// what is above it is looked at closely: the same positions, sooner. Where the sample misled, all
-// values are.
-Selection select_largest(std::span<const float> values, uint64_t kept, bool sample,
-                         std::span<uint32_t> positions);
+// Picks the `kept` <= count largest, ascending in position, into the front of `picks`, which have
+// selection_room(). With `sample` a threshold is guessed from a sample first, and only what is
+// above it is looked at closely: the same picks, sooner. Where the sample misled, all values are.
+Selection select_largest(std::span<const float> values, uint64_t kept, bool sample, Picks picks);
 
-// Writes the positions of all values whose key is at least `least`, NaNs among them, ascending;
-// there is room for `room` of them, and 64 more. Returns how many there are, or more than `room`.
-uint64_t find_at_least(std::span<const float> values, uint32_t least, uint32_t* positions,
-                       uint64_t room);
+// Picks all values whose key is at least `least`, and NaNs, ascending in position; there is room
+// for `room` of them and kPickSlack more. Returns how many there are, or more than `room`.
+inline constexpr uint64_t kPickSlack = 64;
+uint64_t find_at_least(std::span<const float> values, uint32_t least, Picks picks, uint64_t room);
 
 // Where an infinity is encoded, this magnitude is: the largest among the finite ones.
 float largest_finite(std::span<const float> values);

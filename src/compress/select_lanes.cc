@@ -16,8 +16,7 @@ using Keys = hn::CappedTag<uint32_t, 16>;
 
 // One in a hundred is large: whether a vector has any cannot be predicted, so each is compressed
 // and stored, and the end moves by how many it had.
-uint64_t find_lanes(const float* from, uint64_t count, uint32_t least, uint32_t* positions,
-                    uint64_t room) {
+uint64_t find_lanes(const float* from, uint64_t count, uint32_t least, Picks picks, uint64_t room) {
   const Keys d;
   const hn::RebindToSigned<Keys> di;
   const hn::RebindToFloat<Keys> df;
@@ -29,9 +28,11 @@ uint64_t find_lanes(const float* from, uint64_t count, uint32_t least, uint32_t*
   uint64_t found = 0;
   uint64_t i = 0;
   for (; i + n <= count; i += n) {
-    const auto bits = hn::And(hn::BitCast(di, hn::LoadU(df, from + i)), magnitude);
+    const auto value = hn::LoadU(df, from + i);
+    const auto bits = hn::And(hn::BitCast(di, value), magnitude);
     const auto large = hn::RebindMask(d, hn::Gt(bits, below));
-    hn::StoreU(hn::Compress(position, large), d, positions + found);
+    hn::StoreU(hn::Compress(position, large), d, picks.positions + found);
+    hn::StoreU(hn::Compress(value, hn::RebindMask(df, large)), df, picks.values + found);
     found += hn::CountTrue(d, large);
     if (found > room) return found;
     position = hn::Add(position, step);
@@ -39,7 +40,8 @@ uint64_t find_lanes(const float* from, uint64_t count, uint32_t least, uint32_t*
   for (; i < count; ++i) {
     const uint32_t bits = __builtin_bit_cast(uint32_t, from[i]) & 0x7fffffffU;
     if (bits < least) continue;
-    positions[found++] = static_cast<uint32_t>(i);
+    picks.values[found] = from[i];
+    picks.positions[found++] = static_cast<uint32_t>(i);
     if (found > room) return found;
   }
   return found;
@@ -54,9 +56,8 @@ namespace gossamer {
 
 HWY_EXPORT(find_lanes);
 
-uint64_t find_at_least(std::span<const float> values, uint32_t least, uint32_t* positions,
-                       uint64_t room) {
-  return HWY_DYNAMIC_DISPATCH(find_lanes)(values.data(), values.size(), least, positions, room);
+uint64_t find_at_least(std::span<const float> values, uint32_t least, Picks picks, uint64_t room) {
+  return HWY_DYNAMIC_DISPATCH(find_lanes)(values.data(), values.size(), least, picks, room);
 }
 
 }  // namespace gossamer

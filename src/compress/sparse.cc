@@ -46,21 +46,18 @@ uint64_t kept_of(double ratio, uint64_t count) {
   return std::min(count, std::max<uint64_t>(1, static_cast<uint64_t>(std::max(share, 0.0))));
 }
 
-void put_values(std::span<const float> values, std::span<const uint32_t> positions, float infinity,
-                std::byte* code) {
-  for (const uint32_t position : positions) {
-    float value = values[position];
+uint64_t put_sparse(const PositionCoding& coding, uint64_t count,
+                    std::span<const uint32_t> positions, const float* values, float infinity,
+                    std::byte* code) {
+  const uint64_t bytes = coding.encode(positions, count, code);
+  std::byte* at = code + bytes;
+  for (uint64_t i = 0; i < positions.size(); ++i) {
+    float value = values[i];
     if (std::isinf(value)) value = std::copysign(infinity, value);
     if (std::isnan(value)) value = 0;
-    std::memcpy(code, &value, sizeof value);
-    code += sizeof value;
+    std::memcpy(at, &value, sizeof value);
+    at += sizeof value;
   }
-}
-
-uint64_t put_sparse(const PositionCoding& coding, std::span<const float> values,
-                    std::span<const uint32_t> positions, float infinity, std::byte* code) {
-  const uint64_t bytes = coding.encode(positions, values.size(), code);
-  put_values(values, positions, infinity, code + bytes);
   return bytes + positions.size() * sizeof(float);
 }
 

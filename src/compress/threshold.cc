@@ -41,8 +41,9 @@ class Threshold final : public Codec {
   uint64_t bytes_max(uint64_t count) const override {
     return count == 0 ? 0 : sizeof(Number) + coding_.bytes_most(count) + count * sizeof(float);
   }
-  // A vector is stored where one position is wanted.
-  uint64_t workspace_bytes(uint64_t count) const override { return workspace_of(count + 64); }
+  uint64_t workspace_bytes(uint64_t count) const override {
+    return workspace_of(count + kPickSlack);
+  }
   double error_max(uint64_t /*count*/) const override {
     return std::numeric_limits<double>::infinity();
   }
@@ -52,21 +53,22 @@ class Threshold final : public Codec {
     GOSSAMER_CHECK(values.size() <= kSparseCountMax && code.size() >= bytes_max(values.size()) &&
                    workspace.size() >= workspace_bytes(values.size()));
     if (values.empty()) return {};
-    const std::span<uint32_t> positions = numbers_in(workspace);
-    const uint64_t found =
-        find_at_least(values, magnitude_key(least_), positions.data(), values.size());
+    const Picks picks = picks_in(workspace, values.size() + kPickSlack);
+    const uint64_t found = find_at_least(values, magnitude_key(least_), picks, values.size());
     uint64_t kept = 0;
     uint64_t not_finite = 0;
     for (uint64_t i = 0; i < found; ++i) {
-      const float value = values[positions[i]];
+      const float value = picks.values[i];
       not_finite += std::isfinite(value) ? 0 : 1;
-      if (!std::isnan(value)) positions[kept++] = positions[i];
+      if (std::isnan(value)) continue;
+      picks.positions[kept] = picks.positions[i];
+      picks.values[kept++] = value;
     }
     const float infinity = not_finite > 0 ? largest_finite(values) : 0;
     const auto number = static_cast<Number>(kept);
     std::memcpy(code.data(), &number, sizeof number);
-    return {sizeof number + put_sparse(coding_, values, positions.first(kept), infinity,
-                                       code.data() + sizeof number),
+    return {sizeof number + put_sparse(coding_, values.size(), {picks.positions, kept},
+                                       picks.values, infinity, code.data() + sizeof number),
             not_finite};
   }
   Status check(std::span<const std::byte> code, uint64_t count) const override {

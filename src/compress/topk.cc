@@ -46,12 +46,14 @@ class TopK final : public Codec {
     GOSSAMER_CHECK(values.size() <= kSparseCountMax && code.size() >= bytes_max(values.size()) &&
                    workspace.size() >= workspace_bytes(values.size()));
     if (values.empty()) return {};
-    const std::span<uint32_t> positions = numbers_in(workspace);
-    const Selection selection =
-        select_largest(values, kept_of(ratio_, values.size()), sample_, positions);
+    const uint64_t count = values.size();
+    const uint64_t kept = kept_of(ratio_, count);
+    const Picks picks = picks_in(workspace, selection_room(count, kept));
+    const Selection selection = select_largest(values, kept, sample_, picks);
     const float infinity = selection.not_finite > 0 ? largest_finite(values) : 0;
-    return {put_sparse(coding_, values, positions.first(selection.kept), infinity, code.data()),
-            selection.not_finite};
+    return {
+        put_sparse(coding_, count, {picks.positions, kept}, picks.values, infinity, code.data()),
+        selection.not_finite};
   }
   Status check(std::span<const std::byte> code, uint64_t count) const override {
     if (count == 0 || count > kSparseCountMax) return check_length(*this, code.size(), 0, count);

@@ -46,7 +46,13 @@ inline std::vector<std::string> some_codecs() {
                            "one_bit:column=17",
                            "two_bit:levels=fixed",
                            "two_bit:threshold=1,block=0",
-                           "two_bit:block=5"}) {
+                           "two_bit:block=5",
+                           "topk:ratio=0.05,index=u16",
+                           "topk:ratio=0.05,index=bitpack,select=exact",
+                           "topk:ratio=0.05,index=elias",
+                           "topk:ratio=0.3,index=rice",
+                           "randomk:ratio=0.1,scale=unbiased",
+                           "threshold:least=1,index=u32"}) {
     texts.emplace_back(text);
   }
   return texts;

@@ -4,9 +4,9 @@
 //   Code      The draw as 8 bytes, then k = ceil(ratio * count) values as fp32: one from each of k
 //             strips whose lengths differ by at most one, at a place drawn from Draws::shared. The
 //             places of any strip can be told without the others', and no memory is needed.
-//   Error     plain: biased. 1 - 1 / (the longest strip) of the squared norm in expectation over
-//             the draws; an unlucky draw loses all. unbiased: values are multiplied by the length
-//             of their strip; at most the longest strip - 1 in expectation.
+//   Error     plain: biased, and an unlucky draw loses all; over draws at most 1 - 1 / (the longest
+//             strip) of the squared norm in expectation, which is what feedback needs. unbiased:
+//             values are multiplied by the length of their strip; at most the longest strip - 1.
 //   Values    Those that are not drawn are 0. A NaN is 0, an infinity the largest finite magnitude;
 //             multiplied values beyond the largest fp32 become that.
 //   Sums      Values may be added as numbers where ranks drew alike (class L).
@@ -71,7 +71,7 @@ class RandomK final : public Codec {
   double error_max(uint64_t count) const override {
     if (count == 0) return 0;
     const auto longest = static_cast<double>(strips(count).longest());
-    return unbiased_ ? longest - 1 : 1 - 1 / longest;
+    return unbiased_ ? longest - 1 : std::min(longest - 1, 1.0);
   }
 
   Encoded encode(std::span<const float> values, const Draws& draws, std::span<std::byte> code,

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <limits>
+#include <string>
 
 #include "tests/count_allocations.h"
 #include "tests/methods.h"
@@ -14,18 +14,15 @@ namespace {
 
 constexpr size_t kWidth = 2000;
 
-using MakeCompressor = std::function<std::unique_ptr<Compressor>()>;
-
-MakeCompressor top(double fraction) {
-  return [fraction] { return make_top_k(fraction).value(); };
+std::string top(double ratio) {
+  return "topk:ratio=" + std::to_string(ratio);
 }
-MakeCompressor int8() {
-  return [] { return make_int8().value(); };
-}
+const std::string kInt8 = "int8";
 
-std::unique_ptr<ChocoSgd> choco(size_t width, double rate, const MakeCompressor& make,
+std::unique_ptr<ChocoSgd> choco(size_t width, double rate, const std::string& codec,
                                 DataType type = DataType::kFloat64) {
-  auto made = ChocoSgd::create({.count = width, .type = type, .consensus_rate = rate}, make());
+  auto made = ChocoSgd::create({.count = width, .type = type, .consensus_rate = rate},
+                               make_codec(codec).value());
   EXPECT_TRUE(made.is_ok()) << made.status().to_string();
   return std::move(made).value();
 }
@@ -33,11 +30,11 @@ std::unique_ptr<ChocoSgd> choco(size_t width, double rate, const MakeCompressor&
 // CHOCO-Gossip from Gaussian values, over a group.
 class Gossip {
  public:
-  Gossip(const std::string& graph, Rank n, double rate, const MakeCompressor& make)
+  Gossip(const std::string& graph, Rank n, double rate, const std::string& codec)
       : group_(n), graph_(graph_of(graph, n)), x_(gaussian_rows(n, kWidth, 1)) {
     mean_ = mean_of(x_, kWidth);
     first_ = distance(x_, mean_);
-    for (Rank r = 0; r < n; ++r) methods_.push_back(choco(kWidth, rate, make));
+    for (Rank r = 0; r < n; ++r) methods_.push_back(choco(kWidth, rate, codec));
   }
   // Distance from the mean relative to the first, after so many more steps.
   double after(int steps) {
@@ -85,7 +82,10 @@ TEST(Choco, E10Hypercube16TopOnePerCent) {
 }
 // Bytes cost nothing in rounds: uncompressed gossip needs 595 too.
 TEST(Choco, E10Ring25Int8IsAsFastAsUncompressed) {
-  expect_rounds({"ring", 25, 1, int8()}, 595);
+  expect_rounds({"ring", 25, 1, kInt8}, 595);
+}
+TEST(Choco, E10Ring25QsgdIsAsFastAsUncompressed) {
+  expect_rounds({"ring", 25, 1, "qsgd:levels=127,block=512"}, 595);
 }
 TEST(Choco, E10AboveTheLimitItDiverges) {
   Gossip gossip("ring", 8, 0.6, top(0.1));
@@ -97,8 +97,10 @@ TEST(Choco, E10AboveTheLimitItDiverges) {
 TEST(Choco, E11NaiveCompressionStalls) {
   const Rank n = 25;
   const auto graph = graph_of("ring", n);
-  auto compressor = make_top_k(0.01).value();
-  std::vector<std::byte> code(compressor->bytes(kWidth));
+  const auto codec = make_codec(top(0.01)).value();
+  std::vector<std::byte> code(codec->bytes_max(kWidth));
+  std::vector<std::byte> workspace(codec->workspace_bytes(kWidth));
+  std::vector<float> decoded(kWidth);
   std::vector<double> x = gaussian_rows(n, kWidth, 1);
   const std::vector<double> mean = mean_of(x, kWidth);
   const double first = distance(x, mean);
@@ -110,8 +112,9 @@ TEST(Choco, E11NaiveCompressionStalls) {
       const size_t at = static_cast<size_t>(r) * kWidth;
       const std::vector<float> narrow(x.begin() + static_cast<ptrdiff_t>(at),
                                       x.begin() + static_cast<ptrdiff_t>(at + kWidth));
-      compressor->encode(narrow, code);
-      compressor->add(code, 1, std::span(sent).subspan(at, kWidth));
+      codec->encode(narrow, {}, code, workspace);
+      codec->decode(code, decoded);
+      std::copy(decoded.begin(), decoded.end(), sent.begin() + static_cast<ptrdiff_t>(at));
     }
     std::vector<double> mixed(x.size());
     mixing->apply(sent, mixed, kWidth);
@@ -129,11 +132,13 @@ TEST(Choco, StepsAreThoseOfTheRule) {
   const std::vector<double> targets = gaussian_rows(n, width, 3);
   const auto graph = graph_of("star", n);
   const auto mixing = graph->mixing(0);
-  for (const MakeCompressor& make : {top(0.1), int8()}) {
+  for (const std::string& text : {top(0.1), kInt8, std::string("topk:ratio=0.1,index=rice")}) {
     std::vector<double> expected = gaussian_rows(n, width, 2);
     std::vector<double> copies(expected.size(), 0);
-    auto compressor = make();
-    std::vector<std::byte> code(compressor->bytes(width));
+    const auto codec = make_codec(text).value();
+    std::vector<std::byte> code(codec->bytes_max(width));
+    std::vector<std::byte> workspace(codec->workspace_bytes(width));
+    std::vector<float> decoded(width);
     for (int t = 0; t < 25; ++t) {
       for (size_t i = 0; i < expected.size(); ++i) {
         expected[i] -= 0.1 * (expected[i] - targets[i]);
@@ -143,8 +148,9 @@ TEST(Choco, StepsAreThoseOfTheRule) {
         for (size_t k = 0; k < width; ++k) {
           difference[k] = static_cast<float>(expected[at + k] - copies[at + k]);
         }
-        compressor->encode(difference, code);
-        compressor->add(code, 1, std::span(copies).subspan(at, width));
+        const uint64_t bytes = codec->encode(difference, {}, code, workspace).bytes;
+        codec->decode(std::span(code).first(bytes), decoded);
+        for (size_t k = 0; k < width; ++k) copies[at + k] += static_cast<double>(decoded[k]);
       }
       std::vector<double> mixed(expected.size());
       mixing->apply(copies, mixed, width);
@@ -153,7 +159,7 @@ TEST(Choco, StepsAreThoseOfTheRule) {
     for (const char* transport : {"loopback", "shm"}) {
       RankGroup group(n, transport);
       group.each([&](Communicator& comm) {
-        const auto method = choco(width, c, make);
+        const auto method = choco(width, c, text);
         std::vector<double> x = row_of(gaussian_rows(n, width, 2), comm.rank(), width);
         const std::vector<double> target = row_of(targets, comm.rank(), width);
         std::vector<double> g(width);
@@ -177,7 +183,7 @@ TEST(Choco, FloatsReachTheMeanAndStayThere) {
   RankGroup group(n);
   const auto graph = graph_of("ring", n);
   group.each([&](Communicator& comm) {
-    const auto method = choco(600, 0.9, int8(), DataType::kFloat32);
+    const auto method = choco(600, 0.9, kInt8, DataType::kFloat32);
     const std::vector<double> wide = row_of(start, comm.rank(), 600);
     std::vector<float> x(wide.begin(), wide.end());
     for (int t = 0; t < 5000; ++t) ASSERT_TRUE(method->step(comm, *graph, x.data(), nullptr, 0));
@@ -191,12 +197,12 @@ TEST(Choco, FloatsReachTheMeanAndStayThere) {
 
 TEST(Choco, OnlyCodesTravelAndNothingIsAllocated) {
   const size_t width = 10'000;
-  for (const auto& [make, bytes] :
-       {std::pair{top(0.01), uint64_t{800}}, {int8(), uint64_t{10'000 + 4 * 40}}}) {
+  for (const auto& [text, bytes] :
+       {std::pair{top(0.01), uint64_t{800}}, {kInt8, uint64_t{10'000 + 4 * 40}}}) {
     RankGroup group(4);
     const auto graph = graph_of("ring", 4);
-    group.each([&, make = make, bytes = bytes](Communicator& comm) {
-      const auto method = choco(width, 0.02, make, DataType::kFloat32);
+    group.each([&, text = text, bytes = bytes](Communicator& comm) {
+      const auto method = choco(width, 0.02, text, DataType::kFloat32);
       const std::vector<double> start = gaussian_rows(1, width, 7);
       std::vector<float> x(start.begin(), start.end());
       const auto steps = [&](int n) {
@@ -210,9 +216,62 @@ TEST(Choco, OnlyCodesTravelAndNothingIsAllocated) {
         EXPECT_EQ(allocations - allocated, 0U);
       }
       EXPECT_EQ(comm.counters().bytes_sent - before.bytes_sent, 10 * 2 * bytes);
-      EXPECT_EQ(method->compressor().bytes(width), bytes);
+      EXPECT_EQ(method->codec().bytes_max(width), bytes);
     });
   }
+}
+
+// Lengths, then codes: what a Rice code's length is.
+TEST(Choco, CodesOfManyLengthsTravelAsLongAsTheyAre) {
+  const size_t width = 10'000;
+  // 100 values and about 8.1 bits for each place; nothing, as what is as large has been sent
+  // before.
+  for (const auto& [text, least, most] :
+       {std::tuple{"topk:ratio=0.01,index=rice", 490, 515}, {"threshold:least=2.5", 4, 4}}) {
+    RankGroup group(4);
+    const auto graph = graph_of("ring", 4);
+    group.each([&, text = text, least = least, most = most](Communicator& comm) {
+      const auto method = choco(width, 0.02, text, DataType::kFloat32);
+      const std::vector<double> start =
+          gaussian_rows(1, width, 7 + static_cast<uint64_t>(comm.rank()));
+      std::vector<float> x(start.begin(), start.end());
+      ASSERT_TRUE(method->step(comm, *graph, x.data(), nullptr, 0));
+      const auto before = comm.counters();
+      ASSERT_TRUE(method->step(comm, *graph, x.data(), nullptr, 0));
+      const uint64_t sent = comm.counters().bytes_sent - before.bytes_sent;
+      EXPECT_GE(sent, 2 * (8 + static_cast<uint64_t>(least)));
+      EXPECT_LE(sent, 2 * (8 + static_cast<uint64_t>(most)));
+    });
+  }
+}
+
+// One value that is no number does no harm to other ranks, nor to others of its own.
+TEST(Choco, WhatIsNotFiniteStaysWhereItIs) {
+  RankGroup group(3);
+  const auto graph = graph_of("ring", 3);
+  group.each([&](Communicator& comm) {
+    const auto method = choco(50, 0.5, kInt8);
+    std::vector<double> x(50, comm.rank());
+    if (comm.rank() == 1) x[7] = std::nan("");
+    for (int t = 0; t < 100; ++t) ASSERT_TRUE(method->step(comm, *graph, x.data(), nullptr, 0));
+    for (size_t k = 0; k < x.size(); ++k) {
+      if (k != 7) {
+        EXPECT_NEAR(x[k], 1, 1e-6);
+      } else {
+        EXPECT_EQ(std::isfinite(x[k]), comm.rank() != 1);
+      }
+    }
+  });
+}
+
+TEST(Choco, UnbiasedCodecsBecomeContractions) {
+  EXPECT_NEAR(contraction(*make_codec("topk:ratio=0.1").value(), 1000), 0.1, 1e-12);
+  EXPECT_NEAR(contraction(*make_codec("randomk:ratio=0.1,scale=unbiased").value(), 1000), 0.1,
+              1e-12);
+  EXPECT_EQ(contraction(*make_codec("threshold").value(), 1000), 0);
+  // Without the division it would diverge at any such rate.
+  Gossip gossip("ring", 8, 0.05, "randomk:ratio=0.1,scale=unbiased");
+  EXPECT_LT(gossip.after(1500), 1e-4);
 }
 
 TEST(Choco, TheProvedRateConverges) {
@@ -247,7 +306,7 @@ TEST(Choco, SavedCopiesGoOn) {
       ASSERT_TRUE(other->step(comm, *graph, again.data(), nullptr, 0));
     }
     EXPECT_EQ(x, again);
-    expect_refused(choco(40, 0.3, top(0.2))->load(one->save()), "another compressor");
+    expect_refused(choco(40, 0.3, top(0.2))->load(one->save()), "another codec");
     expect_refused(choco(40, 0.2, top(0.1))->load(one->save()), "consensus rate");
     const auto complete =
         make_graph(3, std::vector<double>{0.5, 0.25, 0.25, 0.25, 0.5, 0.25, 0.25, 0.25, 0.5});
@@ -270,18 +329,17 @@ TEST(Choco, RanksThatCompressDifferentlyAreTold) {
 }
 
 TEST(Choco, BadInputIsRefusedBeforeAnythingIsSent) {
-  const auto made = [](double rate, std::unique_ptr<Compressor> compressor, uint64_t count = 10) {
-    return ChocoSgd::create({.count = count, .consensus_rate = rate}, std::move(compressor))
-        .status();
+  const auto made = [](double rate, std::unique_ptr<Codec> codec, uint64_t count = 10) {
+    return ChocoSgd::create({.count = count, .consensus_rate = rate}, std::move(codec)).status();
   };
-  expect_refused(made(0, int8()()), "(0, 1]");
-  expect_refused(made(1.5, int8()()), "(0, 1]");
-  expect_refused(made(std::nan(""), int8()()), "(0, 1]");
-  expect_refused(made(0.5, nullptr), "no compressor");
-  expect_refused(made(0.5, int8()(), uint64_t{1} << 32), "32 bits");
+  expect_refused(made(0, make_codec(kInt8).value()), "(0, 1]");
+  expect_refused(made(1.5, make_codec(kInt8).value()), "(0, 1]");
+  expect_refused(made(std::nan(""), make_codec(kInt8).value()), "(0, 1]");
+  expect_refused(made(0.5, nullptr), "no codec");
+  expect_refused(made(0.5, make_codec(kInt8).value(), uint64_t{1} << 32), "32 bits");
   RankGroup group(4);
   group.each([&](Communicator& comm) {
-    const auto method = choco(10, 0.5, int8(), DataType::kFloat32);
+    const auto method = choco(10, 0.5, kInt8, DataType::kFloat32);
     std::vector<float> x(10, 1.0F);
     const std::vector<float> g(10, 1.0F);
     const uint64_t sent = comm.counters().messages_sent;

@@ -21,7 +21,7 @@ Status invalid(std::string message) {
 
 Result<double> choco_rate(const Graph& graph, double delta) {
   if (!(delta > 0 && delta <= 1)) {
-    return invalid(fmt::format("delta is {}; a compressor's is in (0, 1]", delta));
+    return invalid(fmt::format("delta is {}; a codec's is in (0, 1]", delta));
   }
   if (graph.period() != 1) {
     return invalid(fmt::format("graph {} has rounds that differ", graph.name()));

@@ -44,7 +44,7 @@
 #include <span>
 #include <vector>
 
-#include "gossamer/compressor.h"
+#include "gossamer/codec.h"
 #include "gossamer/gossip.h"
 
 namespace gossamer {
@@ -295,20 +295,23 @@ class GOSSAMER_API DiLoCo {
 //   x_i <- x_i - g gradient_i;  q_i = C(x_i - h_i), sent to the neighbors;
 //   h_i <- h_i + q_i;  s_i <- s_i + sum_j w_ij q_j;  x_i <- x_i + c (s_i - h_i)
 //
-// with h_i the copy, C the compressor, c the consensus rate. Without gradients it is CHOCO-Gossip.
+// with h_i the copy, C the codec, c the consensus rate. Without gradients it is CHOCO-Gossip. What
+// an unbiased codec decodes is divided by 1 + error_max(count), which makes it a contraction.
 //
-// Sends      compressor.bytes(count) bytes to each neighbor. In a method's first step also 8 that
-//            tell the compressor and the consensus rate.
+// Sends      A code to each neighbor: bytes_max(count) bytes; where the codec has no fixed size as
+//            many as it has, after 8 that tell how many. In a method's first step also 8 that tell
+//            the codec and the consensus rate.
 // Memory     Two vectors of 64 bits, h and s, whatever `type` is: in 32 they would drift apart, and
-//            the mean with them. One of floats; a code per neighbor.
+//            the mean with them. Two of floats; bytes_max(count) per neighbor. With a codec that
+//            has no fixed size step() allocates a few handles.
 // Needs      A graph whose rounds are all the same, symmetric, with rows and columns that sum to 1;
-//            always the same one. The same compressor on all ranks. Every message: a lost one would
+//            always the same one. The same codec on all ranks. Every message: a lost one would
 //            part h from its copies for ever, so after an error load() on all ranks.
-// Keeps      The mean of x, but for the gradients.
+// Keeps      The mean of x, but for the gradients. What is not finite in x stays where it is.
 // Rate       Distances fall by 1 - c (1 - lambda_2) per step as long as c is below a limit that the
-//            compressor sets: for top-k about 3-4 times the fraction at 1 %, 2-3 times at 10 %; 1
-//            for int8. Above it values grow without bound. choco_rate() is always below it, and far
-//            slower than need be.
+//            codec sets: for top-k about 3-4 times the ratio at 1 %, 2-3 times at 10 %; 1 for int8
+//            and for QSGD with 127 levels. Above it values grow without bound. choco_rate() is
+//            always below it, and far slower than need be.
 // Source     Koloskova, Stich and Jaggi, "Decentralized stochastic optimization and gossip
 //            algorithms with compressed communication", ICML 2019.
 class GOSSAMER_API ChocoSgd {
@@ -318,37 +321,48 @@ class GOSSAMER_API ChocoSgd {
     DataType type = DataType::kFloat32;  // or kFloat64; differences travel as floats either way
     double consensus_rate = 0;           // c, in (0, 1]
   };
-  //   kInvalidArgument  a rate that is not in (0, 1]; no compressor; as everywhere
+  //   kInvalidArgument  a rate that is not in (0, 1]; no codec; as everywhere
   static Result<std::unique_ptr<ChocoSgd>> create(const Options& options,
-                                                  std::unique_ptr<Compressor> compressor);
+                                                  std::unique_ptr<Codec> codec);
 
-  //   kMismatch  a neighbor has another compressor or consensus rate
+  //   kMismatch  a neighbor has another codec or consensus rate
   Status step(Communicator& comm, const Graph& graph, void* x, const void* gradient, double rate);
 
-  const Compressor& compressor() const { return *compressor_; }
+  const Codec& codec() const { return *codec_; }
   uint64_t round() const { return round_; }
   std::vector<std::byte> save() const;
   Status load(std::span<const std::byte> saved);
 
  private:
-  ChocoSgd(const Options& options, std::unique_ptr<Compressor> compressor);
+  ChocoSgd(const Options& options, std::unique_ptr<Codec> codec);
   Status check_graph_of(const Communicator& comm, const Graph& graph);
   Status meet(Communicator& comm, const Graph& graph, const std::vector<Rank>& sources);
+  Status pass_codes(Communicator& comm, const Graph& graph, uint64_t bytes);
   Status exchange(Communicator& comm, const Graph& graph, void* x);
   Options options_;
-  std::unique_ptr<Compressor> compressor_;
+  std::unique_ptr<Codec> codec_;
+  double scale_ = 1;           // of what is decoded
   std::vector<double> copy_;   // h
   std::vector<double> mixed_;  // s
   std::vector<float> difference_;
+  std::vector<float> decoded_;
   std::vector<std::byte> code_;
-  std::vector<std::byte> arrived_;  // codes of the sources, in their order
+  std::vector<std::byte> workspace_;
+  std::vector<Rank> sources_;       // neighbors
+  std::vector<std::byte> arrived_;  // codes of the sources, in their order, bytes_max() apart
+  std::vector<uint64_t> lengths_;   // of these codes
   uint64_t round_ = 0;
   uint64_t admitted_ = 0;
   bool met_ = false;    // neighbors have told that they do the same
   uint64_t graph_ = 0;  // identity of the one that s belongs to; 0 before the first step
 };
 
-// The consensus rate that is proved to converge, for a compressor of this delta:
+// The delta of a codec for `count` elements: of what is decoded the squared error is at most 1 -
+// delta times the squared norm, in expectation where the codec is unbiased. 0 where nothing is
+// proved.
+GOSSAMER_API double contraction(const Codec& codec, uint64_t count);
+
+// The consensus rate that is proved to converge, for a codec of this delta:
 // p^2 d / (16 p + p^2 + 4 b^2 + 2 p b^2 - 8 p d), with p the spectral gap of the graph and b the
 // norm of I - W.
 //   kInvalidArgument  the graph is not as ChocoSgd needs it, or has more than 1024 ranks; a delta

@@ -55,6 +55,9 @@ class Parameters {
   Result<double> real(const std::string& name, double least, double most);
   Result<size_t> choice(const std::string& name, std::span<const std::string_view> choices);
 
+  // As given. Who reads it puts the form there that all ways to write it share.
+  std::string& word(const std::string& name) { return item(name).value; }
+
   // All in the order in which they are described: "block=256,mode=symmetric".
   std::string text() const;
 

@@ -52,7 +52,9 @@ inline std::vector<std::string> some_codecs() {
                            "topk:ratio=0.05,index=elias",
                            "topk:ratio=0.3,index=rice",
                            "randomk:ratio=0.1,scale=unbiased",
-                           "threshold:least=1,index=u32"}) {
+                           "threshold:least=1,index=u32",
+                           "zstd:of=topk:ratio=0.1;index=u32,level=3",
+                           "zstd:of=fp16"}) {
     texts.emplace_back(text);
   }
   return texts;
@@ -75,7 +77,8 @@ inline std::unique_ptr<Codec> codec_of(const std::string& text) {
 
 // Casts pass on what is not finite.
 inline bool is_cast(const std::string& text) {
-  return text.starts_with("fp16") || text.starts_with("bf16") || text.starts_with("fp8");
+  return text.starts_with("fp16") || text.starts_with("bf16") || text.starts_with("fp8") ||
+         text == "zstd:of=fp16";
 }
 
 inline std::vector<float> gaussian(size_t count, uint32_t seed = 1) {

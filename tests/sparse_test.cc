@@ -337,6 +337,34 @@ TEST(Sparse, APositionTwiceIsRefused) {
   EXPECT_EQ(topk->check(code, 100).code(), Code::kMismatch);
 }
 
+TEST(Zstd, MakesCodesShorterAndHasOneName) {
+  const auto zstd = codec("zstd:of=topk:ratio=0.1;index=u32");
+  EXPECT_EQ(zstd->name(), "zstd:of=topk:ratio=0.1;index=u32;select=sampled,level=1");
+  EXPECT_EQ(codec(zstd->name())->identity(), zstd->identity());
+  const std::vector<float> values = gaussian(100'000, 1);
+  EXPECT_EQ(decoded(*zstd, values), decoded(*codec("topk:ratio=0.1"), values));
+  EXPECT_LT(encoded(*zstd, values).size(), 75'000U);  // of 80'000, and most are Gaussian bits
+  std::vector<float> few(100'000, 0);
+  few[7] = 1;
+  EXPECT_LT(encoded(*codec("zstd:of=int8"), few).size(), 500U);
+  EXPECT_EQ(make_codec("zstd:of=zstd").status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(make_codec("zstd:of=none").status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(make_codec("zstd:level=20").status().code(), Code::kInvalidArgument);
+}
+
+// A frame that holds more than a code may have is refused, however short it is.
+TEST(Zstd, FramesThatHoldTooMuchAreRefused) {
+  const auto zstd = codec("zstd:of=bf16");
+  const std::vector<std::byte> code = encoded(*zstd, std::vector<float>(1'000'000, 0.0F));
+  EXPECT_LT(code.size(), 1000U);
+  EXPECT_TRUE(zstd->check(code, 1'000'000));
+  for (const uint64_t count : {1, 1000, 999'999, 1'000'001}) {
+    EXPECT_EQ(zstd->check(code, count).code(), Code::kMismatch) << count;
+    std::vector<float> out(count, 3);
+    zstd->decode(code, out);
+  }
+}
+
 TEST(Sparse, BadParametersAreRefused) {
   for (const char* text :
        {"topk:ratio=0", "topk:ratio=1.01", "topk:ratio=nan", "topk:index=u8", "topk:select=some",

@@ -18,7 +18,8 @@
   ENTRY(two_bit)                \
   ENTRY(topk)                   \
   ENTRY(randomk)                \
-  ENTRY(threshold)
+  ENTRY(threshold)              \
+  ENTRY(zstd)
 // clang-format on
 
 namespace gossamer {

@@ -73,7 +73,7 @@ class GOSSAMER_API PowerSgd {
   uint64_t wire_bytes() const;               // of P, Q and what stays as it is,
   // also without making one
   static uint64_t wire_bytes(const Options& options, std::span<const MatrixShape> shapes);
-  uint64_t rank_of(size_t shape) const;      // 0: it stays as it is
+  uint64_t rank_of(size_t shape) const;  // 0: it stays as it is
   // Residuals (Role::kSender) and Q (Role::kFactor) by key: to save, load and hand over.
   StateStore& store() { return store_; }
 

@@ -178,7 +178,7 @@ Made diloco(const Wanted& wanted) {
 Made choco(const Wanted& wanted) {
   if (wanted.has("top_k") == wanted.has("int8")) {
     return invalid(wanted.whose +
-                   " takes one compressor: choco:top_k=0.01,rate=0.02 or choco:int8=256,rate=1");
+                   " takes one codec: choco:top_k=0.01,rate=0.02 or choco:int8=256,rate=1");
   }
   const Result<double> rate = wanted.real("rate", 0);
   const Result<double> fraction = wanted.real("top_k", 0);
@@ -187,15 +187,14 @@ Made choco(const Wanted& wanted) {
   for (const Status& sound : {rate.status(), fraction.status(), block.status()}) {
     if (!sound) return sound;
   }
-  Result<std::unique_ptr<Compressor>> compressor =
-      wanted.has("top_k") ? make_top_k(*fraction) : make_int8(static_cast<uint32_t>(*block));
-  if (!compressor) {
-    return invalid(fmt::format("{}: {}", wanted.whose, compressor.status().message()));
-  }
+  Result<std::unique_ptr<Codec>> codec =
+      make_codec(wanted.has("top_k") ? fmt::format("topk:ratio={}", *fraction)
+                                     : fmt::format("int8:block={}", *block));
+  if (!codec) return invalid(fmt::format("{}: {}", wanted.whose, codec.status().message()));
   return adapt(wanted, ChocoSgd::create({.count = wanted.options.count,
                                          .type = wanted.options.type,
                                          .consensus_rate = *rate},
-                                        std::move(compressor).value()));
+                                        std::move(codec).value()));
 }
 
 Made pairwise_sgd(const Wanted& wanted) {
@@ -277,7 +276,7 @@ constexpr MethodEntry kMethods[] = {
     {"local_sgd", "interval=1: steps from one average to the next", local_sgd},
     {"diloco", "interval=500: steps; outer_rate=0.7: of the outer step; outer_momentum=0.9: too",
      diloco},
-    {"choco", "top_k=FRACTION: or; int8=BLOCK: the compressor; rate=RATE: of consensus", choco},
+    {"choco", "top_k=FRACTION: or; int8=BLOCK: the codec; rate=RATE: of consensus", choco},
     {"pairwise_sgd", "seed=1: of who is asked", pairwise_sgd},
     {"overlap_push_sum", "staleness=1: steps that a message may be late", overlap_push_sum},
     {"gradient_tracking", "order=atc: or awc", gradient_tracking},

@@ -75,7 +75,7 @@ struct MethodOptions {
 //   push_sum, running_push_sum
 //   local_sgd:interval=8
 //   diloco:interval=500,outer_rate=0.7,outer_momentum=0.9
-//   choco:top_k=0.01,rate=0.02      or int8=256 instead of top_k: the compressor
+//   choco:top_k=0.01,rate=0.02      or int8=256 instead of top_k: the codec
 //   pairwise_sgd:seed=1
 //
 // of gossamer/gossip_overlap.h, gossip_bias_corrected.h and gossip_groups.h:

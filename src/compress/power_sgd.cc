@@ -52,12 +52,11 @@ LowRank size_of(const MatrixShape& shape, uint64_t rank) {
 }  // namespace
 
 Result<PowerSgd::Options> PowerSgd::options(const std::string& text) {
-  const std::string name = text.substr(0, text.find(':'));
+  const auto [name, rest] = split_name(text);
   if (name != "powersgd") return invalid(fmt::format("'{}' is not powersgd", name));
-  const std::string rest = name.size() < text.size() ? text.substr(name.size() + 1) : "";
-  auto given = read_parameters(rest, kDescribed, "powersgd");
-  if (!given) return given.status();
-  Parameters parameters("powersgd", kDescribed, std::move(given).value());
+  GivenParameters given;
+  if (Status s = read_parameters(rest, "powersgd", kDescribed, &given); !s) return s;
+  Parameters parameters("powersgd", kDescribed, given);
   constexpr std::string_view kSwitch[] = {"off", "on"};
   constexpr std::string_view kForms[] = {"local", "aggregate"};
   const Result<int64_t> rank = parameters.integer("rank", 1, kRankMax);

@@ -55,12 +55,11 @@ std::vector<CodecInfo> feedbacks() {
 
 Result<std::unique_ptr<Feedback>> make_feedback(const std::string& text, StateStore& store,
                                                 Role role) {
-  const std::string_view whole = text;
-  const size_t colon = std::min(whole.find(':'), whole.size());
-  const std::string_view name = whole.substr(0, colon);
+  const auto [name, rest] = split_name(text);
   const auto all = factories();
-  const auto found = std::find_if(all.begin(), all.end(),
-                                  [&](const FeedbackFactory* one) { return name == one->name; });
+  const auto found =
+      std::find_if(all.begin(), all.end(),
+                   [asked = name](const FeedbackFactory* one) { return asked == one->name; });
   if (found == all.end()) {
     std::string names;
     for (const FeedbackFactory* one : all) names += fmt::format(" {}", one->name);
@@ -72,10 +71,9 @@ Result<std::unique_ptr<Feedback>> make_feedback(const std::string& text, StateSt
                                factory.name));
   }
   const std::string owner = fmt::format("feedback {}", factory.name);
-  auto given =
-      read_parameters(whole.substr(std::min(colon + 1, whole.size())), factory.parameters, owner);
-  if (!given) return given.status();
-  Parameters parameters(owner, factory.parameters, std::move(given).value());
+  GivenParameters given;
+  if (Status s = read_parameters(rest, owner, factory.parameters, &given); !s) return s;
+  Parameters parameters(owner, factory.parameters, given);
   Result<std::unique_ptr<Feedback>> made = factory.create(parameters, store, role);
   if (!made) return made;
   const std::string named = parameters.text();

@@ -151,7 +151,7 @@ static void test_bad_calls(gossamerGraph_t graph, gossamerComm_t comm) {
               {"choco:top_k=0.1,int8=256,rate=1", "one codec"},
               {"choco:top_k=0.1", "rate"},
               {"choco:top_k=2,rate=1", "ratio"},
-              {"choco:int8=0,rate=1", "block"},
+              {"choco:int8=-1,rate=1", "int8"},
               {"gradient_tracking:order=other", "neither atc nor awc"},
               {"overlap_push_sum:staleness=5000", "staleness"},
               {"moshpit_average:group=1", "group"},

@@ -39,7 +39,7 @@ MAY_INCLUDE = [
                             rf"|src/(auth|exchange|net|unique_id|watch|wire)\.h"
                             rf"|{TOOLS}"),
     (r"gossip/job/", rf"gossamer/|gossip/|src/(auth|net|unique_id|wire)\.h|{TOOLS}"),
-    (r"gossip/", rf"gossamer/|gossip/|src/(graph_names|reduce)\.h|{TOOLS}"),
+    (r"gossip/", rf"gossamer/|gossip/|src/(graph_names|parameters|reduce)\.h|{TOOLS}"),
     (r"src/nccl/", rf"gossamer/|nccl/|src/nccl/|src/reduce\.h|{TOOLS}"),
     (r"include/nccl/", r"nccl\.h"),
     (r"include/", r"gossamer/"),

@@ -88,6 +88,8 @@ class GOSSAMER_API Codec {
   // many elements.
   virtual uint64_t block() const { return 1; }
   virtual uint64_t workspace_bytes(uint64_t /*count*/) const { return 0; }
+  // The most values of a decoded run of `count` that can differ from zero.
+  virtual uint64_t entries_max(uint64_t count) const { return count; }
   // The relative error that is proved for every run of `count` elements. Biased: the squared norm
   // of the error is at most error_max times the run's (1 - delta of the literature). Unbiased: so
   // is its expectation (omega). Infinite where nothing is proved. The values are finite and none is

@@ -13,10 +13,17 @@
   ENTRY(ring)                        \
   ENTRY(double_tree)                 \
   ENTRY(hierarchical)                \
+  ENTRY(coded_two_shot)              \
+  ENTRY(coded_one_shot)              \
+  ENTRY(coded_ring)                  \
+  ENTRY(coded_hierarchical)          \
+  ENTRY(coded_split)                 \
   ENTRY(direct_all_gather)           \
   ENTRY(bruck_all_gather)            \
   ENTRY(ring_all_gather)             \
   ENTRY(hierarchical_all_gather)     \
+  ENTRY(coded_all_gather)            \
+  ENTRY(coded_ring_all_gather)       \
   ENTRY(direct_broadcast)            \
   ENTRY(binomial_broadcast)          \
   ENTRY(knomial4_broadcast)          \
@@ -37,6 +44,7 @@
   ENTRY(bruck_reduce_scatter)        \
   ENTRY(ring_reduce_scatter)         \
   ENTRY(hierarchical_reduce_scatter) \
+  ENTRY(coded_reduce_scatter)        \
   ENTRY(direct_all_to_all)           \
   ENTRY(bruck_all_to_all)            \
   ENTRY(hierarchical_all_to_all)     \
@@ -47,6 +55,7 @@
   ENTRY(binomial_scatter)            \
   ENTRY(hierarchical_scatter)        \
   ENTRY(neighbor_average)            \
+  ENTRY(coded_neighbor_average)      \
   ENTRY(neighbor_all_gather)
 // clang-format on
 

@@ -4,6 +4,9 @@
 
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "gossamer/mixing.h"
 #include "gossamer/schedule.h"
 
@@ -13,14 +16,19 @@ inline bool has_mixing(const Shape& shape) {
   return shape.mixing != nullptr && shape.mixing->size() == shape.size;
 }
 
-// The input to every target, from the next rank upwards, so that ranks begin with different peers.
-inline void send_to_targets(const Shape& shape, Builder& b) {
+// From the next rank upwards, so that ranks begin with different peers.
+inline std::vector<Rank> targets_in_turn(const Shape& shape) {
   const std::span<const Rank> targets = shape.mixing->targets(shape.rank);
-  size_t ahead = 0;
-  while (ahead < targets.size() && targets[ahead] < shape.rank) ++ahead;
-  for (size_t k = 0; k < targets.size(); ++k) {
-    b.send(targets[(ahead + k) % targets.size()], input_of(shape.whole()));
-  }
+  std::vector<Rank> in_turn(targets.begin(), targets.end());
+  const auto ahead = std::find_if(in_turn.begin(), in_turn.end(),
+                                  [&](Rank target) { return target >= shape.rank; });
+  std::rotate(in_turn.begin(), ahead, in_turn.end());
+  return in_turn;
+}
+
+// The input to every target.
+inline void send_to_targets(const Shape& shape, Builder& b) {
+  for (const Rank target : targets_in_turn(shape)) b.send(target, input_of(shape.whole()));
 }
 
 }  // namespace gossamer

@@ -3,12 +3,19 @@
 
 #include <algorithm>
 
+#include "gossamer/codec.h"
 #include "gossamer/schedule.h"
 #include "src/call_buffers.h"
 #include "src/check.h"
 #include "src/edges.h"
+#include "src/packing.h"
 
 namespace gossamer {
+namespace {
+
+constexpr uint64_t kCodeAlign = 64;  // no two codes share a cache line
+
+}  // namespace
 
 Slice Shape::range(int64_t index, Rank blocks) const {
   const Rank first = wrap(index);
@@ -33,6 +40,14 @@ Slice Shape::share(int64_t index) const {
   return {Buffer::kOutput, static_cast<uint64_t>(wrap(index)) * step, count};
 }
 
+bool has_sparse_codec(const Shape& shape) {
+  return shape.codec != nullptr && shape.codec->traits().sparse;
+}
+
+bool has_dense_codec(const Shape& shape) {
+  return shape.codec != nullptr && !shape.codec->traits().sparse;
+}
+
 Builder::Builder(const Options& options) : options_(options) {
   GOSSAMER_CHECK(options.size >= 1 && options.rank >= 0 && options.rank < options.size);
   const CallBuffers buffers = buffers_of({.collective = options.collective,
@@ -43,6 +58,7 @@ Builder::Builder(const Options& options) : options_(options) {
   in_place_ = buffers.in_place;
   input_first_ = buffers.input_first;
   output_first_ = buffers.output_first;
+  input_count_ = buffers.input_count;
 }
 
 void Builder::send(Rank to, Slice from) {
@@ -74,11 +90,64 @@ void Builder::reduce(Slice from, Slice into) {
 void Builder::settle(Slice accumulated, Slice result) {
   const Slice source = place(accumulated);
   const Slice target = place(result);
-  if (options_.finishes || source.buffer == Buffer::kWide) {
+  if (options_.finishes || (source.buffer == Buffer::kWide && source != target)) {
     push(Verb::kSettle, -1, source, target);
   } else if (source != target) {
     push(Verb::kCopy, -1, source, target);
   }
+}
+
+void Builder::encode(Slice from, Slice into, Slice elements, Residual residual) {
+  if (from.count == 0) return;
+  GOSSAMER_CHECK(into.buffer == Buffer::kCode && elements.count == from.count);
+  uint64_t first = elements.first + piece_first_;
+  if (!nest_ranks_.empty()) first += nest_output_.first;
+  const bool own = residual == Residual::kOwn || !nest_ranks_.empty();
+  if (own) keeps_own_.push_back(static_cast<uint32_t>(schedule_.steps.size()));
+  keeps_elements_ = keeps_elements_ || !own;
+  push(Verb::kEncode, -1, place(from), into, {}, into.count);
+  schedule_.encodings.resize(schedule_.steps.size());
+  schedule_.encodings.back() = {first, own ? 0 : first};
+}
+
+void Builder::decode(Slice from, Slice into) {
+  GOSSAMER_CHECK(from.buffer == Buffer::kCode || into.count == 0);
+  push(Verb::kDecode, -1, from, place(into), {}, from.count);
+}
+
+void Builder::decode_reduce(Slice from, Slice into, double factor) {
+  GOSSAMER_CHECK(from.buffer == Buffer::kCode || into.count == 0);
+  push(Verb::kDecodeReduce, -1, from, place(into), {1, factor}, from.count);
+}
+
+void Builder::pack(Slice from, Slice into) {
+  GOSSAMER_CHECK(into.buffer == Buffer::kCode);
+  push(Verb::kPack, -1, place(from), into, {}, into.count);
+}
+
+void Builder::unpack(Slice from, Slice into) {
+  GOSSAMER_CHECK(from.buffer == Buffer::kCode);
+  push(Verb::kUnpack, -1, from, place(into), {}, from.count);
+}
+
+Slice Builder::packed(uint64_t count, int index) {
+  GOSSAMER_CHECK(options_.codec != nullptr);
+  const uint64_t entries = packed_entries(*options_.codec, options_.size, count);
+  return reserve(count, index, packed_bytes(count, entries));
+}
+
+Slice Builder::code(uint64_t count, int index) {
+  GOSSAMER_CHECK(options_.codec != nullptr);
+  return reserve(count, index, count == 0 ? 0 : options_.codec->bytes_max(count));
+}
+
+Slice Builder::reserve(uint64_t count, int index, uint64_t bytes) {
+  if (bytes == 0) return {Buffer::kCode, 0, 0};
+  const auto [known, fresh] =
+      codes_.try_emplace({piece_first_, nest_output_.first, count, static_cast<uint64_t>(index)},
+                         schedule_.code_count);
+  if (fresh) schedule_.code_count += (bytes + kCodeAlign - 1) / kCodeAlign * kCodeAlign;
+  return {Buffer::kCode, known->second, bytes};
 }
 
 Slice Builder::scratch(uint64_t count, int index) {
@@ -120,8 +189,20 @@ void Builder::nest(std::span<const Rank> ranks, Slice output, Slice input) {
 Schedule Builder::finish() {
   schedule_.lanes = static_cast<uint8_t>(lane_max_ + 1);
   if (!schedule_.factors.empty()) schedule_.factors.resize(schedule_.steps.size());
+  place_residuals();
   derive_edges(&schedule_);
   return std::move(schedule_);
+}
+
+// Those of elements come first, then each one's own.
+void Builder::place_residuals() {
+  if (schedule_.encodings.empty()) return;
+  schedule_.encodings.resize(schedule_.steps.size());
+  schedule_.residual_count = keeps_elements_ ? input_count_ : 0;
+  for (const uint32_t step : keeps_own_) {
+    schedule_.encodings[step].residual_first = schedule_.residual_count;
+    schedule_.residual_count += schedule_.steps[step].count;
+  }
 }
 
 // From an algorithm's point of view to the call's: out of the nested algorithm, into the piece, and
@@ -134,7 +215,7 @@ Slice Builder::place(Slice slice) const {
       slice = {nest_output_.buffer, nest_output_.first + slice.first, slice.count};
     }
   }
-  if (slice.buffer == Buffer::kScratch || slice.buffer == Buffer::kWide) return slice;
+  if (slice.buffer != Buffer::kInput && slice.buffer != Buffer::kOutput) return slice;
   slice.first += piece_first_;
   if (in_place_) {
     slice.first += slice.buffer == Buffer::kInput ? input_first_ : output_first_;
@@ -144,12 +225,16 @@ Slice Builder::place(Slice slice) const {
 }
 
 // Slices are in place already.
-void Builder::push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors) {
+void Builder::push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors,
+                   uint64_t code_count) {
   Step step;
   step.verb = verb;
   step.lane = lane_;
   step.count = std::max(from.count, into.count);
+  if (step.encodes()) step.count = from.count;
+  if (step.decodes()) step.count = into.count;
   if (step.count == 0) return;
+  step.code_count = code_count;
   if (step.is_message()) {
     if (!nest_ranks_.empty()) {
       GOSSAMER_CHECK(peer >= 0 && static_cast<size_t>(peer) < nest_ranks_.size());
@@ -159,12 +244,13 @@ void Builder::push(Verb verb, Rank peer, Slice from, Slice into, const Factors& 
     step.peer = peer;
   }
   if (step.reads_from()) {
-    GOSSAMER_CHECK(from.count == step.count);
+    GOSSAMER_CHECK(from.count == (step.decodes() ? code_count : step.count));
     step.from_buffer = from.buffer;
     step.from_first = from.first;
   }
   if (step.writes_into()) {
-    GOSSAMER_CHECK(into.count == step.count && into.buffer != Buffer::kInput);
+    GOSSAMER_CHECK(into.count == (step.encodes() ? code_count : step.count) &&
+                   into.buffer != Buffer::kInput);
     step.into_buffer = into.buffer;
     step.into_first = into.first;
   }

@@ -10,6 +10,7 @@ namespace gossamer {
 namespace {
 
 constexpr uint32_t kFinished = UINT32_MAX;  // in pending_
+constexpr uint64_t kLongCoding = 1 << 14;   // elements, some microseconds
 
 // --- sinks: how arriving runs enter the target -------------------------------------------------
 
@@ -135,12 +136,15 @@ void Engine::start(const Program& program, const Bindings& bindings) {
   base_[static_cast<size_t>(Buffer::kOutput)] = bindings.output;
   base_[static_cast<size_t>(Buffer::kScratch)] = bindings.scratch;
   base_[static_cast<size_t>(Buffer::kWide)] = bindings.wide;
+  base_[static_cast<size_t>(Buffer::kCode)] = bindings.code;
+  coding_ = bindings.coding;
   fingerprint_ = bindings.fingerprint;
   reduction_ = bindings.reduction;
   pending_.assign(program.waits.begin(), program.waits.end());
   heads_.assign(program.queue_heads.begin(), program.queue_heads.end());
-  // A queue may block again while it still stands in the list.
-  const size_t blocked_max = 2 * program.queue_heads.size();
+  // A queue may block again while it still stands in the list, and when its turn comes after a code
+  // that was to go ahead.
+  const size_t blocked_max = 3 * program.queue_heads.size();
   if (ready_.capacity() < program.ops.size() || blocked_.capacity() < blocked_max) {
     ready_.reserve(program.ops.size());
     done_.reserve(program.ops.size());
@@ -191,10 +195,40 @@ Code Engine::run_ready() noexcept {
       if (heads_[op.queue] != index) continue;
       const Code code = issue_queue(index);
       if (code != Code::kOk) return code;
+    } else if (op.coding != kNoStep) {
+      const Code code = run_coded(index);
+      if (code != Code::kOk) return code;
     } else {
       run_local(op);
       finish(index);
     }
+  }
+  return Code::kOk;
+}
+
+// A code goes on its way before the next one is made, and long ones do not keep the transports
+// waiting.
+Code Engine::run_coded(uint32_t index) noexcept {
+  const Op& op = program_->ops[index];
+  const Coding& coding = program_->codings[op.coding];
+  const Code ran = run_coding(
+      coding, program_->kernels, base_[static_cast<size_t>(op.from_buffer)] + op.from_offset,
+      base_[static_cast<size_t>(op.into_buffer)] + op.into_offset, coding_, &fault_);
+  if (ran != Code::kOk) return ran;
+  const size_t ready = ready_.size();
+  finish(index);
+  const Code issued = issue_since(ready);
+  if (issued != Code::kOk || coding.count < kLongCoding || unfinished_ == 0) return issued;
+  return look();
+}
+
+// Issues the messages among those that have become ready; they are skipped when their turn comes.
+Code Engine::issue_since(size_t first) noexcept {
+  for (size_t i = first; i < ready_.size(); ++i) {
+    const Op& op = program_->ops[ready_[i]];
+    if (op.verb > Verb::kRecvReduce || heads_[op.queue] != ready_[i]) continue;
+    const Code code = issue_queue(ready_[i]);
+    if (code != Code::kOk) return code;
   }
   return Code::kOk;
 }
@@ -227,7 +261,7 @@ Code Engine::issue(uint32_t index) noexcept {
                     op.wire_bytes,
                     fingerprint_,
                     op.share,
-                    program_->whole_bytes,
+                    op.from_buffer == Buffer::kCode ? program_->code_bytes : program_->whole_bytes,
                     nullptr};
     if (op.answer != kNoStep) {
       const Op& answer = program_->ops[op.answer];
@@ -247,6 +281,11 @@ Sink Engine::make_sink(const Op& op) const noexcept {
   sink.granule = k.element_bytes;
   sink.context = &k;
   sink.whole_bytes = program_->whole_bytes;
+  if (op.into_buffer == Buffer::kCode) {
+    sink.granule = 1;
+    sink.whole_bytes = program_->code_bytes;
+    return sink;
+  }
   // Only if nothing that comes before the answer on its lane is still to be issued.
   sink.may_answer = op.answer != kNoStep && heads_[program_->ops[op.answer].queue] == op.answer;
   const bool wide = op.into_buffer == Buffer::kWide;
@@ -277,7 +316,8 @@ void Engine::run_local(const Op& op) noexcept {
   const bool from_wide = op.from_buffer == Buffer::kWide;
   if (op.weighted != kNoStep) {
     const Weighted& w = program_->weighted[op.weighted];
-    w.scale(into, from, op.count, w.factors.from);
+    if (into_wide) k.widen(into, from, op.count, 1.0);
+    w.scale(into, into_wide ? into : from, op.count, w.factors.from);
     return;
   }
   if (op.verb == Verb::kReduce) {
@@ -294,7 +334,7 @@ void Engine::run_local(const Op& op) noexcept {
   const bool final_step = op.verb == Verb::kSettle && k.finishes;
   if (into_wide == from_wide) {
     if (final_step) {
-      k.divide(into, from, op.count, k.divisor);
+      (into_wide ? k.divide_wide : k.divide)(into, from, op.count, k.divisor);
     } else if (into != from) {
       stream_copy(into, from, op.count * (into_wide ? sizeof(float) : k.element_bytes),
                   program_->whole_bytes);

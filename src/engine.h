@@ -25,6 +25,8 @@ struct Bindings {
   std::byte* output = nullptr;
   std::byte* scratch = nullptr;
   std::byte* wide = nullptr;
+  std::byte* code = nullptr;
+  CodingBindings coding;
   Fingerprint fingerprint = 0;
   Reduction reduction;
 };
@@ -73,6 +75,8 @@ class Engine {
   Code issue(uint32_t index) noexcept;
   Code issue_queue(uint32_t head) noexcept;
   Code run_ready() noexcept;
+  Code issue_since(size_t first) noexcept;
+  Code run_coded(uint32_t index) noexcept;
   void run_local(const Op& op) noexcept;
   void finish(uint32_t index) noexcept;
   Code fail(Code code) noexcept;
@@ -90,6 +94,7 @@ class Engine {
   std::byte* base_[kBufferCount] = {};
   Fingerprint fingerprint_ = 0;
   Reduction reduction_;
+  CodingBindings coding_;
   std::vector<uint32_t> pending_;  // per op: how many it waits for; kFinished when done
   std::vector<uint32_t> heads_;    // per queue: the next op to issue
   std::vector<uint32_t> ready_;    // FIFO; every op enters once

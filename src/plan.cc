@@ -1,7 +1,9 @@
 #include "src/plan.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "gossamer/codec.h"
 #include "gossamer/mixing.h"
 #include "src/call_buffers.h"
 #include "src/check.h"
@@ -29,6 +31,10 @@ void emit_alone(const Call& call, Builder& b) {
 }  // namespace
 
 bool accumulates_wide(const Algorithm& algorithm, const Call& call) {
+  // Codecs decode into fp32.
+  if (call.codec != nullptr) {
+    return call.type != DataType::kFloat32 && call.collective != Collective::kAllGather;
+  }
   if (call.collective == Collective::kNeighborAverage) {
     // With one source, the fold is the only one and rounds once by itself.
     return is_narrow_float(call.type) && call.mixing != nullptr && call.mixing->sources_max() > 1;
@@ -49,7 +55,8 @@ Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank,
              .count = call.count,
              .in_place = call.in_place,
              .wide = accumulates_wide(algorithm, call),
-             .finishes = reduces(call.collective) && call.op == ReduceOp::kAvg});
+             .finishes = reduces(call.collective) && call.op == ReduceOp::kAvg,
+             .codec = call.codec});
   if (size == 1) {
     emit_alone(call, b);
     return b.finish();
@@ -61,11 +68,13 @@ Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank,
   shape.root = call.root;
   shape.wide = accumulates_wide(algorithm, call);
   shape.granule = std::max<uint64_t>(1, kGranuleBytes / size_of(call.type));
+  if (call.codec != nullptr) shape.granule = std::lcm(shape.granule, call.codec->block());
   shape.hosts = hosts;
   shape.in_place = buffers_of(call, rank, size).in_place;
   shape.eager_count = call.eager_bytes / size_of(call.type);
   shape.stride = call.count;
   shape.mixing = call.mixing;
+  shape.codec = call.codec;
 
   std::vector<Slice> ranges;
   std::vector<int> rounds;

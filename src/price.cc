@@ -1,9 +1,11 @@
 #include "src/price.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
+#include "gossamer/codec.h"
 #include "src/call_buffers.h"
 #include "src/check.h"
 #include "src/plan.h"
@@ -35,8 +37,10 @@ bool accepts(const Algorithm& algorithm, const Call& call, const Machine& machin
   shape.root = call.root;
   shape.count = call.count;
   shape.mixing = call.mixing;
+  shape.codec = call.codec;
   if (machine.host_of.back() > 0) shape.hosts = machine.host_of;
-  return algorithm.collective == call.collective && algorithm.accepts(shape);
+  return algorithm.collective == call.collective && algorithm.codes == (call.codec != nullptr) &&
+         algorithm.accepts(shape);
 }
 
 // Bytes of the buffers that the ranks of the fullest host touch, input and output.
@@ -51,6 +55,7 @@ double host_bytes(const Call& call, const Machine& machine) {
 }
 
 bool rounds_at_every_fold(const Algorithm& algorithm, const Call& call) {
+  if (call.codec != nullptr) return !algorithm.rounds_once;
   Algorithm ideal = algorithm;
   ideal.rounds_once = true;
   return accumulates_wide(ideal, call) && !accumulates_wide(algorithm, call);
@@ -80,6 +85,28 @@ double price_placed(const Algorithm& algorithm, const Call& call, uint32_t piece
   return first + further * (pieces - 1);
 }
 
+// Whether it takes a codec like the call's, on some machine.
+bool takes_codec(const Algorithm& algorithm, const Call& call) {
+  static constexpr std::array<Rank, 4> kTwoHosts = {0, 0, 1, 1};
+  Shape shape;
+  shape.size = 4;
+  shape.count = call.count;
+  shape.mixing = call.mixing;
+  shape.codec = call.codec;
+  return has_graph(call.collective) || algorithm.accepts(shape) || [&] {
+    shape.hosts = kTwoHosts;
+    return algorithm.accepts(shape);
+  }();
+}
+
+const char* why_not(const Algorithm& algorithm, const Call& call, const Machine& machine) {
+  if (call.codec != nullptr && !takes_codec(algorithm, call)) {
+    return call.codec->traits().sparse ? "takes no sparse codec" : "needs a sparse codec";
+  }
+  return machine.host_of.back() == 0 ? "needs ranks on two hosts or more"
+                                     : "does not fit this number of ranks and hosts";
+}
+
 // The best power of two; prices fall and then rise with the number of pieces, so the search stops
 // where they have clearly risen.
 Candidate cheapest(const Algorithm& algorithm, const Call& call, const Machine& machine) {
@@ -87,8 +114,7 @@ Candidate cheapest(const Algorithm& algorithm, const Call& call, const Machine& 
   best.algorithm = &algorithm;
   best.predicted_us = kInfinity;
   if (!accepts(algorithm, call, machine)) {
-    best.why_not = machine.host_of.back() == 0 ? "needs ranks on two hosts or more"
-                                               : "does not fit this number of ranks and hosts";
+    best.why_not = why_not(algorithm, call, machine);
     return best;
   }
   const uint32_t last = pieces_max(call, machine);
@@ -127,7 +153,7 @@ std::vector<Candidate> candidates(const Call& call, const Machine& machine,
                                   const std::string& only) {
   std::vector<Candidate> found;
   for (const Algorithm* algorithm : algorithms()) {
-    if (algorithm->collective == call.collective) {
+    if (algorithm->collective == call.collective && algorithm->codes == (call.codec != nullptr)) {
       found.push_back(cheapest(*algorithm, call, machine));
     }
   }
@@ -137,6 +163,7 @@ std::vector<Candidate> candidates(const Call& call, const Machine& machine,
     return chosen ? -1 : c.predicted_us * factor;
   };
   const auto cheaper = [&](const Candidate& a, const Candidate& b) { return key(a) < key(b); };
+  if (found.empty()) return found;
   const double least = key(*std::min_element(found.begin(), found.end(), cheaper));
   const double most = least + kTie * std::abs(least);
   const auto chosen =

@@ -69,6 +69,9 @@ struct Call {
   uint64_t graph = 0;
   uint64_t round = 0;
   const Mixing* mixing = nullptr;
+  // Calls whose codes travel: the codec, which need not outlive the plan, and its identity.
+  const Codec* codec = nullptr;
+  uint64_t codec_identity = 0;
 };
 
 // Predicted microseconds of `algorithm` cut into `pieces`. Infinity when it does not accept.
@@ -85,7 +88,8 @@ struct Candidate {
   double predicted_us = 0;
   std::string why_not;  // empty when eligible
 };
-// Every registered algorithm of the collective with its best piece count, cheapest first,
+// Every registered algorithm of the collective that sends codes if the call has a codec, and
+// elements if it has none, with its best piece count, cheapest first,
 // ineligible ones last. `only`: empty, or a name that overrides the price; a name of another
 // collective's algorithm overrides nothing.
 //
@@ -93,7 +97,8 @@ struct Candidate {
 // the simplest on, and the model is no more exact than that.
 //
 // For 16- and 8-bit floats whose operation rounds, an algorithm that rounds at every fold comes
-// after one that rounds once unless it is more than twice as fast.
+// after one that rounds once unless it is more than twice as fast. So does one that encodes at
+// every hop, for calls that have a codec.
 //
 // Cost: at most 9 walks per algorithm, each N times its rounds up to 64 ranks; above, a sample of
 // the ranks is walked.

@@ -5,6 +5,7 @@
 
 #include "src/check.h"
 #include "src/plan.h"
+#include "src/price_codec.h"
 
 namespace gossamer {
 namespace {
@@ -50,13 +51,16 @@ class Walk {
         element_bytes_(size_of(call.type)),
         in_cache_(in_cache),
         from_memory_(from_memory),
-        in_place_(in_place) {
+        in_place_(in_place),
+        eager_bytes_(call.eager_bytes),
+        coding_(call.codec != nullptr ? coding_cost(*call.codec) : CodingCost()) {
     shape_.size = static_cast<Rank>(machine.host_of.size());
     shape_.root = call.root;
     shape_.count = piece_count;
     shape_.wide = accumulates_wide(algorithm, call);
     shape_.stride = call.count;
     shape_.mixing = call.mixing;
+    shape_.codec = call.codec;
     shape_.eager_count = call.eager_bytes / size_of(call.type);
     if (machine.host_of.back() > 0) shape_.hosts = machine.host_of;
     options_ = {.collective = call.collective,
@@ -65,7 +69,8 @@ class Walk {
                 .count = call.count,
                 .in_place = in_place_,
                 .wide = shape_.wide,
-                .finishes = call.op == ReduceOp::kAvg};
+                .finishes = call.op == ReduceOp::kAvg,
+                .codec = call.codec};
   }
 
   PieceCost run() {
@@ -161,19 +166,24 @@ class Walk {
       std::erase_if(states_[i].lent,
                     [&](const Lent& lent) { return lent.until <= states_[i].now; });
       algorithm_.emit(shape_of(ranks_[i]), round, builders_[i]);
+      bool received = false;
       for (const Step& step : builders_[i].emitted()) {
+        received = received || step.receives();
         if (step.sends()) send(i, step);
+        if (is_early(step, received)) work(&states_[i], step);
       }
     }
     for (size_t i = 0; i < ranks_.size(); ++i) {
       // Once it has its core back, a rank finds the whole round's messages waiting.
       bool waited = false;
+      bool received = false;
       double remote = front;  // sampled: when the peers' sends of this round have left
       for (const Step& step : builders_[i].emitted()) {
+        received = received || step.receives();
         if (step.receives()) {
           receive(i, step, &remote);
           waited = true;
-        } else if (!step.sends()) {
+        } else if (!step.sends() && !is_early(step, received)) {
           work(&states_[i], step);
         }
       }
@@ -190,7 +200,12 @@ class Walk {
   }
 
   double bytes_of(const Step& step) const {
-    return static_cast<double>(step.count) * element_bytes_;
+    return static_cast<double>(step.count) * (step.is_coded() ? 1 : element_bytes_);
+  }
+
+  // What is encoded before the round's first receive is encoded before what is sent after it.
+  static bool is_early(const Step& step, bool received) {
+    return step.verb == Verb::kEncode && !received;
   }
 
   void spend(RankState* s, double us) const {
@@ -226,7 +241,7 @@ class Walk {
     port.free_at = std::max(port.free_at, s.now) + link.wire_us_per_byte * bytes;
     port.busy += link.wire_us_per_byte * bytes;
     if (remote && sampled()) host.transmit.busy += link.wire_us_per_byte * bytes;
-    if (link.lends && step.count > shape_.eager_count) {
+    if (link.lends && bytes > static_cast<double>(eager_bytes_)) {
       s.lent.push_back({step.from(), port.free_at});
     }
     // Shared memory whose sender copies nothing is read by the receiver alone.
@@ -290,6 +305,18 @@ class Walk {
 
   void work(RankState* s, const Step& step) const {
     const double bytes = bytes_of(step);
+    if (step.codes()) {
+      const auto count = static_cast<double>(step.count);
+      const bool packs = step.verb == Verb::kPack || step.verb == Verb::kUnpack;
+      const double us = packs            ? coding_.pack_us
+                        : step.encodes() ? coding_.encode_us
+                                         : coding_.decode_us;
+      s->now = free_at(*s, step.into());
+      spend(s, machine_.step_us + coding_.call_us + count * us);
+      const double touched = bytes + static_cast<double>(step.code_count);
+      s->memory_bytes += in_cache_ ? touched / 2 : touched;
+      return;
+    }
     const bool folds = step.verb == Verb::kReduce;
     s->now = free_at(*s, step.into());
     spend(s, machine_.step_us +
@@ -343,6 +370,8 @@ class Walk {
   const bool in_cache_;
   const bool from_memory_;
   const bool in_place_;
+  const uint64_t eager_bytes_;
+  const CodingCost coding_;
   Shape shape_;
   Builder::Options options_;
   std::vector<Rank> ranks_;  // walked, ascending

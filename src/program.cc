@@ -6,11 +6,14 @@
 
 #include "src/call_buffers.h"
 #include "src/check.h"
+#include "src/packing.h"
+#include "src/reduce_double.h"
 
 namespace gossamer {
 namespace {
 
 uint64_t bytes_per_element(Buffer buffer, uint32_t element_bytes) {
+  if (buffer == Buffer::kCode) return 1;
   return buffer == Buffer::kWide ? sizeof(float) : element_bytes;
 }
 
@@ -23,6 +26,10 @@ Kernels kernels_for(const Call& call, Rank size) {
     k.widen = widen_kernel(call.type);
     k.narrow = narrow_kernel(call.type);
   }
+  if (call.codec != nullptr) {
+    k.widen = widen_kernel(call.type);
+    k.narrow = narrow_kernel(call.type);
+  }
   if (!reduces(call.collective)) return k;
   k.fold = fold_kernel(call.type, call.op);
   k.fold_wide = fold_wide_kernel(call.type, call.op);
@@ -31,9 +38,19 @@ Kernels kernels_for(const Call& call, Rank size) {
   k.divide = divide_kernel(call.type);
   k.scale = scale_kernel(call.type);
   k.narrow_divide = narrow_divide_kernel(call.type);
+  k.divide_wide = divide_kernel(DataType::kFloat32);
   k.divisor = size;
   k.finishes = call.op == ReduceOp::kAvg;
   return k;
+}
+
+// Accumulators of fp64 are fp32 too, where a codec decodes into them.
+void pass_by_float(const Call& call, Kernels* k) {
+  if (call.codec == nullptr || call.type != DataType::kFloat64) return;
+  k->widen = float_of_double;
+  k->narrow = double_of_float;
+  k->narrow_divide = double_of_float_divided;
+  k->fold_wide = sum_double_into_float;
 }
 
 Weighted weighted_of(const Step& step, const Factors& factors, DataType type) {
@@ -45,8 +62,8 @@ Weighted weighted_of(const Step& step, const Factors& factors, DataType type) {
   w.from_bytes = static_cast<uint32_t>(bytes_per_element(step.from_buffer, w.wire_bytes));
   w.into_bytes = static_cast<uint32_t>(bytes_per_element(step.into_buffer, w.wire_bytes));
   if (step.verb == Verb::kCopy) {
-    GOSSAMER_CHECK(!from_wide && !into_wide);
-    w.scale = scale_kernel(type);
+    GOSSAMER_CHECK(!from_wide);
+    w.scale = scale_kernel(into_wide ? DataType::kFloat32 : type);
   } else {
     GOSSAMER_CHECK(step.verb == Verb::kRecvReduce && (into_wide || !from_wide));
     w.mix = !into_wide  ? mix_kernel(type)
@@ -125,19 +142,77 @@ void find_answer(const Schedule& schedule, Program* program) {
   }
 }
 
+// The steps that a codec carries out.
+class Codings {
+ public:
+  Codings(const Schedule& schedule, const Call& call, Rank size, Program* program)
+      : schedule_(schedule), call_(call), size_(size), program_(*program) {}
+
+  void sent_by(Rank peer, const Slice& code) { sender_of_[code.first] = peer; }
+
+  uint32_t add(uint32_t index) {
+    const Step& step = schedule_.steps[index];
+    const Buffer elements = step.decodes() ? step.into_buffer : step.from_buffer;
+    Coding c;
+    c.verb = step.verb;
+    c.is_float = elements == Buffer::kWide || call_.type == DataType::kFloat32;
+    c.count = step.count;
+    c.code_bytes = step.code_count;
+    if (step.verb == Verb::kEncode) {
+      c.element_first = schedule_.encodings[index].element_first;
+      c.residual_first = schedule_.encodings[index].residual_first;
+      c.place = encodings_++;
+      sender_of_.erase(step.into_first);
+      program_.workspace_bytes =
+          std::max(program_.workspace_bytes, call_.codec->workspace_bytes(step.count));
+    } else if (step.decodes()) {
+      const auto sender = sender_of_.find(step.from_first);
+      c.is_foreign = sender != sender_of_.end();
+      if (c.is_foreign) c.from = sender->second;
+    }
+    if (step.verb == Verb::kPack || step.verb == Verb::kUnpack) {
+      c.entries = packed_entries(*call_.codec, size_, step.count);
+      GOSSAMER_CHECK(c.is_float || step.verb == Verb::kUnpack);
+      if (step.verb == Verb::kPack) sender_of_.erase(step.into_first);
+    }
+    if (step.verb == Verb::kDecodeReduce) {
+      GOSSAMER_CHECK(c.is_float);
+      if (!schedule_.factors.empty()) c.factor = static_cast<float>(schedule_.factors[index].wire);
+    }
+    // An encoding may need it for its residual, whatever its elements are.
+    if (!c.is_float || step.verb == Verb::kEncode) {
+      program_.staging_count = std::max(program_.staging_count, step.count);
+    }
+    program_.codings.push_back(c);
+    return static_cast<uint32_t>(program_.codings.size() - 1);
+  }
+
+ private:
+  const Schedule& schedule_;
+  const Call& call_;
+  const Rank size_;
+  Program& program_;
+  std::map<uint64_t, Rank> sender_of_;  // of the code at a place
+  uint32_t encodings_ = 0;
+};
+
 }  // namespace
 
 Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<const Rank> order) {
   Program p;
   p.kernels = kernels_for(call, size);
+  pass_by_float(call, &p.kernels);
   const uint32_t element = p.kernels.element_bytes;
   p.scratch_bytes = schedule.scratch_count * element;
   p.wide_bytes = schedule.wide_count * sizeof(float);
+  p.code_bytes = schedule.code_count;
+  p.residual_count = schedule.residual_count;
   p.waits = schedule.waits;
   p.dependents = schedule.dependents;
   p.ops.resize(schedule.steps.size());
 
   Shares shares;
+  Codings codings(schedule, call, size, &p);
   std::map<std::tuple<Rank, Lane, bool>, std::pair<uint32_t, uint32_t>> queues;  // index, last op
   for (uint32_t i = 0; i < p.ops.size(); ++i) {
     const Step& step = schedule.steps[i];
@@ -151,11 +226,13 @@ Program lower(const Schedule& schedule, const Call& call, Rank size, std::span<c
     op.count = step.count;
     op.from_offset = step.from_first * bytes_per_element(step.from_buffer, element);
     op.into_offset = step.into_first * bytes_per_element(step.into_buffer, element);
-    op.wire_bytes = step.is_message() ? step.count * element : 0;
+    op.wire_bytes = step.is_message() ? step.count * (step.is_coded() ? 1 : element) : 0;
+    if (step.codes()) op.coding = codings.add(i);
+    if (step.receives() && step.is_coded()) codings.sent_by(op.peer, step.into());
     op.dependents_begin = schedule.dependents_begin[i];
     op.dependents_end = schedule.dependents_begin[i + 1];
     if (p.waits[i] == 0) p.ready.push_back(i);
-    if (!schedule.factors.empty() && schedule.factors[i] != Factors{}) {
+    if (!schedule.factors.empty() && schedule.factors[i] != Factors{} && !step.codes()) {
       op.weighted = static_cast<uint32_t>(p.weighted.size());
       p.weighted.push_back(weighted_of(step, schedule.factors[i], call.type));
     }

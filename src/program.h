@@ -14,6 +14,7 @@
 
 #include "gossamer/schedule.h"
 #include "gossamer/transport.h"
+#include "src/coding.h"
 #include "src/price.h"
 #include "src/reduce.h"
 
@@ -38,6 +39,7 @@ struct Op {
   uint32_t next_in_queue = kNoStep;  // messages: the one issued after it
   uint32_t share = 0;                // sends: Message::share
   uint32_t weighted = kNoStep;       // index of its factors and kernels
+  uint32_t coding = kNoStep;         // index of what its codec does
   uint32_t answer = kNoStep;         // recv_reduce: the send that Sink::may_answer is about; send:
                                      // the recv that Message::answer is about
 };
@@ -52,7 +54,8 @@ struct Kernels {
   ConvertKernel divide = nullptr;  // kAvg, type -> type
   ConvertKernel scale = nullptr;   // kPreMulSum, type -> type
   ConvertKernel narrow_divide = nullptr;
-  double divisor = 1;  // kAvg: the number of ranks
+  ConvertKernel divide_wide = nullptr;  // kAvg, fp32 -> fp32
+  double divisor = 1;                   // kAvg: the number of ranks
   uint32_t element_bytes = 1;
   bool finishes = false;  // kAvg
 };
@@ -61,7 +64,7 @@ struct Kernels {
 struct Weighted {
   Factors factors;
   MixKernel mix = nullptr;        // kRecvReduce
-  ConvertKernel scale = nullptr;  // kCopy
+  ConvertKernel scale = nullptr;  // kCopy; into fp32 in place, where the copy widens
   uint32_t wire_bytes = 1;        // of one element, as it arrives,
   uint32_t from_bytes = 1;        // is read,
   uint32_t into_bytes = 1;        // and is written
@@ -76,11 +79,16 @@ struct Program {
   std::vector<Rank> peers;            // ranks this one exchanges messages with
   Kernels kernels;
   std::vector<Weighted> weighted;
+  std::vector<Coding> codings;
   uint64_t scratch_bytes = 0;
   uint64_t wide_bytes = 0;
-  uint64_t whole_bytes = 0;    // of the largest buffer, on whichever rank
-  uint64_t messages_sent = 0;  // by one run
-  uint64_t bytes_sent = 0;     // by one run
+  uint64_t code_bytes = 0;
+  uint64_t staging_count = 0;    // floats: of CodingBindings
+  uint64_t workspace_bytes = 0;  // of CodingBindings
+  uint64_t residual_count = 0;   // floats
+  uint64_t whole_bytes = 0;      // of the largest buffer, on whichever rank
+  uint64_t messages_sent = 0;    // by one run
+  uint64_t bytes_sent = 0;       // by one run
 };
 
 // `order[p]` is the rank at position p of the schedule; empty: the same.

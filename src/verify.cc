@@ -10,14 +10,15 @@ Memory::Memory(const Proof& proof, Rank rank)
     : CallBuffers(buffers_of(proof.call, rank, proof.size)) {}
 
 std::string name_step(Rank rank, uint32_t index, const Step& step) {
-  static constexpr const char* kVerbs[] = {"send to", "recv from", "recv_reduce from",
-                                           "copy",    "reduce",    "settle"};
+  static constexpr const char* kVerbs[] = {
+      "send to", "recv from", "recv_reduce from", "copy", "reduce", "settle",
+      "encode",  "decode",    "decode_reduce",    "pack", "unpack"};
   std::string text = "rank " + std::to_string(rank) + " step " + std::to_string(index) + " (" +
                      kVerbs[static_cast<size_t>(step.verb)];
   if (step.is_message()) text += " " + std::to_string(step.peer);
   const Slice slice = step.writes_into() ? step.into() : step.from();
-  text += ", elements " + std::to_string(slice.first) + " to " +
-          std::to_string(slice.first + slice.count) + ")";
+  text += (slice.buffer == Buffer::kCode ? ", code bytes " : ", elements ") +
+          std::to_string(slice.first) + " to " + std::to_string(slice.first + slice.count) + ")";
   return text;
 }
 

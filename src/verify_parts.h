@@ -43,6 +43,10 @@ std::string check_limits(const Proof& proof, Rank rank, const Schedule& schedule
 // Empty, or what is wrong. Call after check_limits().
 std::string check_races(const Proof& proof, Rank rank, const Schedule& schedule);
 
+// Whether what the rank encodes fits its codes and residual, and every float of the residual is
+// kept by one step. Empty, or what is wrong.
+std::string check_codes(const Proof& proof, Rank rank, const Schedule& schedule);
+
 // Runs all ranks symbolically and fills complete, same_bits and no_deadlock.
 void check_values(const Proof& proof, const std::vector<Schedule>& schedules, Verdict* verdict);
 

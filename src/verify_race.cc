@@ -18,7 +18,8 @@ constexpr uint32_t kNone = UINT32_MAX;
 std::string check_step(const Proof& proof, const Memory& memory, Rank rank,
                        const Schedule& schedule, const Step& step) {
   const std::array<uint64_t, kBufferCount> ends = {memory.input_count, memory.output_end(),
-                                                   schedule.scratch_count, schedule.wide_count};
+                                                   schedule.scratch_count, schedule.wide_count,
+                                                   schedule.code_count};
   const auto outside = [&](const Slice& slice) {
     const uint64_t end = ends[static_cast<size_t>(slice.buffer)];
     return slice.first > end || slice.count > end - slice.first;
@@ -31,7 +32,7 @@ std::string check_step(const Proof& proof, const Memory& memory, Rank rank,
     return "has no such peer";
   }
   if (step.is_message() && step.lane >= schedule.lanes) return "uses an undeclared lane";
-  if (step.reads_from() && step.writes_into()) {
+  if (step.reads_from() && step.writes_into() && !step.codes()) {
     const Slice from = memory.at(step.from());
     const Slice into = memory.at(step.into());
     const uint64_t apart =
@@ -48,17 +49,22 @@ std::string check_wide(const Proof& proof, const Step& step) {
   const bool from_wide = step.reads_from() && step.from_buffer == Buffer::kWide;
   const bool into_wide = step.writes_into() && step.into_buffer == Buffer::kWide;
   if ((from_wide || into_wide) && !proof.wide) return "uses accumulators in a narrow plan";
-  const bool folds = step.verb == Verb::kReduce || step.verb == Verb::kRecvReduce;
+  const bool folds = step.verb == Verb::kReduce || step.verb == Verb::kRecvReduce ||
+                     step.verb == Verb::kDecodeReduce;
   if (folds && proof.wide && !into_wide) return "folds outside the accumulators";
   // An average takes this rank's own value, still narrow, with the first that arrives.
   const bool widens = proof.call.collective == Collective::kNeighborAverage && !from_wide;
   if (step.verb == Verb::kRecvReduce && from_wide != into_wide && !widens) {
     return "has an operand of another width than its result";
   }
-  if (from_wide && !into_wide && step.verb != Verb::kSettle) {
+  if (from_wide && !into_wide && step.verb != Verb::kSettle && !step.encodes()) {
     return "takes an accumulator without settling it";
   }
-  if (step.verb == Verb::kSettle && into_wide) return "settles into an accumulator";
+  // What is encoded next is divided in fp32.
+  const bool encodes_next = proof.call.codec != nullptr && from_wide;
+  if (step.verb == Verb::kSettle && into_wide && !encodes_next) {
+    return "settles into an accumulator";
+  }
   return {};
 }
 
@@ -69,6 +75,7 @@ std::string check_factors(const Proof& proof, const Schedule& schedule, uint32_t
   const Verb verb = schedule.steps[index].verb;
   if (proof.call.collective != Collective::kNeighborAverage) return "has factors, in a plain sum";
   if (verb == Verb::kRecvReduce || (verb == Verb::kCopy && factors.wire == 1)) return {};
+  if (verb == Verb::kDecodeReduce && factors.from == 1) return {};
   return "has factors, which its verb does not take";
 }
 
@@ -105,8 +112,8 @@ class RaceCheck {
  public:
   RaceCheck(const Proof& proof, Rank rank, const Schedule& schedule)
       : memory_(proof, rank), schedule_(schedule) {
-    const std::array<uint64_t, kBufferCount> ends = {0, memory_.output_end(),
-                                                     schedule.scratch_count, schedule.wide_count};
+    const std::array<uint64_t, kBufferCount> ends = {
+        0, memory_.output_end(), schedule.scratch_count, schedule.wide_count, schedule.code_count};
     for (size_t b = 0; b < ends.size(); ++b) cells_[b].reset(ends[b], {});
     const size_t n = schedule.steps.size();
     stamp_.assign(n, kNone);
@@ -219,6 +226,8 @@ std::string check_limits(const Proof& proof, Rank rank, const Schedule& schedule
     if (wrong.empty()) wrong = check_factors(proof, schedule, i);
     if (!wrong.empty()) return name_step(rank, i, step) + " " + wrong;
   }
+  const std::string codes = check_codes(proof, rank, schedule);
+  if (!codes.empty()) return codes;
   return check_edges(rank, schedule);
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "gossamer/codec.h"
 #include "src/plan.h"
 #include "src/verify.h"
 
@@ -55,10 +56,23 @@ std::vector<Rank> roots_for(const Algorithm& algorithm, Rank size) {
   return {roots.begin(), roots.end()};
 }
 
+// What algorithms that send codes are proved with: of a block that leaves most awkward counts
+// uneven, or, where only sparse ones do, of few entries. Null: there is none.
+const Codec* codec_for(const Algorithm& algorithm) {
+  static const std::unique_ptr<Codec> dense = make_codec("int8:block=8").value();
+  static const auto sparse = make_codec("topk:ratio=0.02");
+  if (!algorithm.codes) return nullptr;
+  const bool takes_sparse = sparse &&
+                            !algorithm.accepts({.size = 2, .count = 2, .codec = dense.get()}) &&
+                            algorithm.accepts({.size = 2, .count = 2, .codec = sparse->get()});
+  return takes_sparse ? sparse->get() : dense.get();
+}
+
 // One host; or, for algorithms that need more, equal hosts, a short last host, mixed hosts.
 std::vector<std::vector<Rank>> layouts_for(const Algorithm& algorithm, Rank size) {
   Shape shape;
   shape.size = size;
+  shape.codec = codec_for(algorithm);
   if (has_graph(algorithm.collective)) return {{}};
   if (size == 1 || algorithm.accepts(shape)) return {{}};
   std::vector<std::vector<Rank>> patterns = {{8}, {size / 2}, {1, 2, 3, 4}};
@@ -94,7 +108,7 @@ std::vector<Variant> variants_for(const Algorithm& algorithm) {
   if (reduces(algorithm.collective) || algorithm.collective == Collective::kNeighborAverage) {
     variants.push_back({kFloat, ReduceOp::kSum, 1, true, 1 << 20});
   }
-  if (algorithm.rounds_once) {
+  if (algorithm.rounds_once || algorithm.codes) {
     variants.push_back({kNarrow, ReduceOp::kSum, 1, false, 0});
     variants.push_back({kNarrow, ReduceOp::kAvg, 1, true, 0});
     variants.push_back({kNarrow, ReduceOp::kAvg, 3, false, 0});
@@ -107,6 +121,7 @@ SweepCase prove_one(const Algorithm& algorithm, Rank size, const std::vector<Ran
                     uint64_t count, Rank root, const Variant& variant, const Mixing* mixing) {
   Call call;
   call.mixing = mixing;
+  call.codec = codec_for(algorithm);
   call.collective = algorithm.collective;
   call.type = variant.type;
   call.op = has_graph(algorithm.collective) ? ReduceOp::kSum : variant.op;

@@ -4,6 +4,10 @@
 // whose operands are sorted (addition commutes and does not associate), the element of the input it
 // belongs to, and whether it was settled. Two different trees have equal hashes with probability
 // 2^-64 per comparison.
+//
+// Every encoding makes a code of its own, whatever it encodes: ranks draw different random numbers
+// and have different residuals. What decodes it has to have all of its bytes, and gets what was
+// encoded, by the same element and contributors, with a node more in its tree.
 
 #include <algorithm>
 #include <array>
@@ -13,40 +17,11 @@
 #include "gossamer/mixing.h"
 #include "src/intervals.h"
 #include "src/verify_parts.h"
+#include "src/verify_symbols.h"
 #include "src/verify_weights.h"
 
 namespace gossamer {
 namespace {
-
-constexpr uint32_t kNone = UINT32_MAX;
-
-uint64_t mix(uint64_t x) {
-  x ^= x >> 30;
-  x *= 0xbf58476d1ce4e5b9U;
-  x ^= x >> 27;
-  x *= 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
-}
-
-uint64_t leaf_hash(Rank rank) {
-  return mix(0x9e3779b97f4a7c15U * (static_cast<uint64_t>(rank) + 1));
-}
-
-struct Value {
-  uint64_t contributors = 0;  // N <= 64: bit per rank; above: sum of random weights
-  uint64_t hash = 0;
-  int64_t shift = 0;  // input element = element of this buffer + shift
-  bool defined = false;
-  bool settled = false;
-};
-
-// A run of a slice's values, by offset in the slice; `shift` is relative to the slice's begin.
-struct Fragment {
-  uint64_t first;
-  uint64_t end;
-  Value value;
-};
-using Fragments = std::vector<Fragment>;
 
 class Run {
  public:
@@ -84,13 +59,7 @@ class Run {
  private:
   using Id = uint32_t;  // of a step, over all ranks
 
-  // One direction of one lane between two ranks: messages match in order.
-  struct Channel {
-    Id send_first = kNone, send_last = kNone;  // not yet taken by the receiver
-    Id recv_first = kNone, recv_last = kNone;
-    Id send_issue = kNone;   // the next to be issued eagerly
-    uint32_t in_flight = 0;  // complete at the sender, not yet taken
-  };
+  using Channel = ProvedChannel;
 
   uint64_t weight(Rank rank) const {
     const auto r = static_cast<uint64_t>(rank);
@@ -117,12 +86,6 @@ class Run {
     const auto r = static_cast<size_t>(rank_of_[id]);
     const Schedule& s = schedules_[r];
     return s.factors.empty() ? Factors{} : s.factors[id - begin_of_[r]];
-  }
-
-  static void scale(double factor, Value* value) {
-    if (factor == 1) return;
-    value->contributors = field_multiply(value->contributors, field_of(factor));
-    value->hash = mix(value->hash ^ std::bit_cast<uint64_t>(factor));
   }
 
   Value leaf(Rank rank, int64_t shift) const {
@@ -158,6 +121,7 @@ class Run {
     buffers[1].reset(memory.output_end(), {});
     buffers[2].reset(schedule.scratch_count, {});
     buffers[3].reset(schedule.wide_count, {});
+    buffers[4].reset(schedule.code_count, {});
     if (memory.in_place && memory.input_count > 0) {
       buffers[1].assign(memory.input_first, memory.input_first + memory.input_count,
                         leaf(r, -static_cast<int64_t>(memory.input_first)));
@@ -232,7 +196,8 @@ class Run {
   }
 
   bool is_eager(Id id) const {
-    return step_of(id).count * size_of(proof_.call.type) <= proof_.call.eager_bytes;
+    const uint64_t element = step_of(id).is_coded() ? 1 : size_of(proof_.call.type);
+    return step_of(id).count * element <= proof_.call.eager_bytes;
   }
 
   void issue_eagerly(Channel& channel) {
@@ -248,6 +213,11 @@ class Run {
   }
 
   void transfer(Channel& channel, Id send, Id recv) {
+    if (step_of(send).is_coded() != step_of(recv).is_coded()) {
+      lengths_differ_ = true;
+      reason_ = name(recv) + " and " + name(send) + ": one has codes and the other elements";
+      return;
+    }
     if (step_of(send).count != step_of(recv).count) {
       lengths_differ_ = true;
       reason_ = name(recv) + " expects " + std::to_string(step_of(recv).count) + " elements, but " +
@@ -278,7 +248,12 @@ class Run {
   void run_local(Id id) {
     const Step& step = step_of(id);
     load(id, step.from(), &arrived_);
-    if (step.verb == Verb::kReduce) {
+    if (step.encodes()) return encode(id);
+    if (step.decodes()) {
+      decode(id);
+      if (!reason_.empty()) return;
+    }
+    if (step.reads_into()) {
       load(id, step.into(), &operand_);
       combine(id, operand_, arrived_, &result_);
       store(id, result_);
@@ -289,6 +264,38 @@ class Run {
       for (Fragment& f : arrived_) settle(id, &f.value);
     }
     store(id, arrived_);
+  }
+
+  void encode(Id id) {
+    const Step& step = step_of(id);
+    for (const Fragment& f : arrived_) encoded_.note(rank_of_[id], f);
+    ProvedCode made{arrived_, step.count, step.code_count, mix(0xa0761d6478bd642fU + mix(id)),
+                    step.verb == Verb::kPack};
+    const Value value = made.as_value(codes_.size());
+    codes_.push_back(std::move(made));
+    store(id, {{0, step.code_count, value}});
+  }
+
+  // Turns the code in arrived_ into what was encoded.
+  void decode(Id id) {
+    const Step& step = step_of(id);
+    const Value first = arrived_.front().value;
+    for (const Fragment& f : arrived_) {
+      if (!f.value.coded || f.value.contributors != first.contributors || f.value.shift != 0) {
+        return reject(id, "reads bytes that are no code, or of several");
+      }
+    }
+    const ProvedCode& code = codes_[first.contributors];
+    if (code.bytes != step.code_count || code.count != step.count ||
+        code.exact != (step.verb == Verb::kUnpack)) {
+      return reject(id, "decodes a code of another length");
+    }
+    arrived_ = code.values;
+    for (Fragment& f : arrived_) {
+      if (code.exact) continue;
+      f.value.hash = mix(f.value.hash + 0xe7037ed1a0b428dbU * code.hash);
+      scale(factors_of(id).wire, &f.value);
+    }
   }
 
   void settle(Id id, Value* value) {
@@ -337,6 +344,11 @@ class Run {
     for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
       const uint64_t first = std::max(a[i].first, b[j].first);
       const uint64_t end = std::min(a[i].end, b[j].end);
+      const Rank rank = rank_of_[id];
+      if (!weighted_ && (encoded_.have(rank, first, end, a[i].value) ||
+                         encoded_.have(rank, first, end, b[j].value))) {
+        reject(id, "adds what it has encoded, without what its code loses");
+      }
       out->push_back({first, end, fold(id, a[i].value, b[j].value)});
       if (a[i].end == end) ++i;
       if (j < b.size() && b[j].end == end) ++j;
@@ -344,6 +356,7 @@ class Run {
   }
 
   Value fold(Id id, const Value& a, const Value& b) {
+    if (a.coded || b.coded) reject(id, "adds codes");
     if (a.shift != b.shift) reject(id, "adds different elements");
     if (a.settled || b.settled) reject(id, "folds a value that was settled");
     if (exact_ && (a.contributors & b.contributors) != 0) {
@@ -408,11 +421,18 @@ class Run {
     // A rank whose neighbors are silent in this round only copies.
     const bool alone = weighted_ && proof_.call.mixing->sources(rank).empty();
     const bool finishes =
-        proof_.size > 1 && !alone && (proof_.wide || proof_.call.op == ReduceOp::kAvg);
+        proof_.size > 1 && !alone &&
+        ((proof_.wide && proof_.call.codec == nullptr) || proof_.call.op == ReduceOp::kAvg);
+    // What was encoded is the same value, though not the same bits.
+    const bool exact = proof_.call.codec == nullptr || promise.is_kept || proof_.size == 1;
     if (!v.defined) {
       reject_output(rank, element, "was never written");
+    } else if (v.coded) {
+      reject_output(rank, element, "is a byte of a code");
     } else if (!sums) {
-      if (v.hash != leaf_hash(promise.from) || !in_place_of_it) {
+      const bool right =
+          exact ? v.hash == leaf_hash(promise.from) : v.contributors == weight(promise.from);
+      if (!right || !in_place_of_it) {
         reject_output(
             rank, element,
             promise.is_kept ? "was input only, and is overwritten" : "is not what its rank put in");
@@ -427,9 +447,11 @@ class Run {
   }
 
   // Equal trees on every rank, by walking rank 0's runs along every other rank's. Other collectives
-  // leave each sum on one rank.
+  // leave each sum on one rank, and copies were compared with what they are of, unless encoded.
   bool check_bits() {
-    if (proof_.call.collective != Collective::kAllReduce) return true;
+    const bool gathers =
+        proof_.call.codec != nullptr && proof_.call.collective == Collective::kAllGather;
+    if (proof_.call.collective != Collective::kAllReduce && !gathers) return true;
     const auto& reference = buffers_[0][1];
     for (Rank r = 1; r < proof_.size; ++r) {
       for (const auto& run : reference.runs()) {
@@ -461,6 +483,8 @@ class Run {
   std::vector<Channel> channels_;
   std::vector<Id> ready_;
   std::unordered_map<Id, Fragments> buffered_;
+  std::vector<ProvedCode> codes_;
+  EncodedValues encoded_;
   Fragments arrived_, operand_, result_;
   size_t finished_ = 0;
   bool lengths_differ_ = false;

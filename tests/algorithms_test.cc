@@ -9,9 +9,11 @@
 
 #include "algorithms/knomial.h"
 #include "algorithms/tree.h"
+#include "gossamer/codec.h"
 #include "src/plan.h"
 #include "src/verify.h"
 #include "tests/some_mixing.h"
+#include "tests/sparse_codec.h"
 
 namespace gossamer {
 namespace {
@@ -20,6 +22,13 @@ const Algorithm& named(Collective collective, const char* name) {
   const Algorithm* algorithm = find_algorithm(collective, name);
   EXPECT_NE(algorithm, nullptr) << name;
   return *algorithm;
+}
+
+const Codec* codec_for(const Algorithm& algorithm) {
+  static const std::unique_ptr<Codec> dense = make_codec("int8:block=64").value();
+  static const LargestCodec sparse(50);
+  if (!algorithm.codes) return nullptr;
+  return is_for_sparse_codecs(algorithm) ? static_cast<const Codec*>(&sparse) : dense.get();
 }
 
 int log2_ceil(Rank n) {
@@ -64,6 +73,9 @@ TEST_P(EveryAlgorithm, E1_GivesEveryRankTheRightValueForAwkwardSizesAndCounts) {
     };
     cases += verify_sweep({GetParam()}, first, last, proved, some_mixings);
   }
+  if (is_for_sparse_codecs(*GetParam()) && !make_codec("topk:ratio=0.02")) {
+    GTEST_SKIP() << "no sparse codec is registered; coded_split_test has one of its own";
+  }
   EXPECT_GE(cases, 30U * 6 * 4);  // sizes x counts x variants; only some sizes make equal hosts
 }
 
@@ -74,12 +86,17 @@ TEST_P(EveryAlgorithm, E1_GivesEveryRankTheRightValueForLargeCounts) {
     for (uint64_t elements : {1000U, 1'000'007U}) {
       for (uint32_t pieces : {1U, 7U}) {
         const Mixing* const mixing = mixing_for(GetParam()->collective, size);
-        Shape shape{.size = size, .count = elements, .hosts = hosts, .mixing = mixing};
+        Shape shape{.size = size,
+                    .count = elements,
+                    .hosts = hosts,
+                    .mixing = mixing,
+                    .codec = codec_for(*GetParam())};
         if (!GetParam()->accepts(shape)) continue;
         const Call call{.collective = GetParam()->collective,
                         .count = elements,
                         .root = size / 3,
-                        .mixing = mixing};
+                        .mixing = mixing,
+                        .codec = codec_for(*GetParam())};
         const Verdict v = verify(*GetParam(), call, size, hosts, pieces, 4);
         EXPECT_TRUE(v.proved()) << "N " << size << ", count " << elements << ": " << v.reason;
       }
@@ -92,15 +109,16 @@ TEST_P(EveryAlgorithm, E1_HoldsAbove64RanksWithRandomWeights) {
     std::vector<Rank> hosts;
     for (Rank r = 0; r < size; ++r) hosts.push_back(r / 8);
     const Mixing* const mixing = mixing_for(GetParam()->collective, size);
-    if (!GetParam()->accepts({.size = size, .count = 301, .hosts = hosts, .mixing = mixing})) {
-      continue;
-    }
+    const Codec* const codec = codec_for(*GetParam());
+    const Shape shape{.size = size, .count = 301, .hosts = hosts, .mixing = mixing, .codec = codec};
+    if (!GetParam()->accepts(shape)) continue;
     const bool reduces_all = reduces(GetParam()->collective);
     const Call call{.collective = GetParam()->collective,
                     .op = reduces_all ? ReduceOp::kAvg : ReduceOp::kSum,
                     .count = 301,
                     .root = size / 3,
-                    .mixing = mixing};
+                    .mixing = mixing,
+                    .codec = codec};
     const Verdict v = verify(*GetParam(), call, size, hosts, 2, 2);
     EXPECT_TRUE(v.proved()) << "N " << size << ": " << v.reason;
   }
@@ -113,9 +131,13 @@ TEST_P(EveryAlgorithm, SendsTheSameMessagesInPlaceAndEagerOrNot) {
     for (Rank r = 0; r < size; ++r) hosts.push_back(r / 3);
     for (Rank rank = 0; rank < size; ++rank) {
       const Mixing* const mixing = mixing_for(GetParam()->collective, size);
-      Call call{
-          .collective = GetParam()->collective, .count = 100, .root = size / 2, .mixing = mixing};
-      Shape shape{.size = size, .count = 100, .hosts = hosts, .mixing = mixing};
+      const Codec* const codec = codec_for(*GetParam());
+      Call call{.collective = GetParam()->collective,
+                .count = 100,
+                .root = size / 2,
+                .mixing = mixing,
+                .codec = codec};
+      Shape shape{.size = size, .count = 100, .hosts = hosts, .mixing = mixing, .codec = codec};
       if (!GetParam()->accepts(shape)) continue;
       const auto messages = [&] {
         std::vector<std::tuple<bool, Rank, uint64_t>> all;
@@ -258,6 +280,32 @@ TEST(Hierarchical, E2_GatherAndScatterCrossToAHostInOneMessage) {
       EXPECT_EQ(inside, (10 - 4) * 64U) << name << " to " << root;
     }
   }
+}
+
+// Bytes of codes, whatever the algorithm does to get by with them.
+TEST(CodedAlgorithms, E2_SendCodesOfWhatTheirUncodedFormsSend) {
+  const Rank n = 5;
+  const uint64_t elements = 64 * 5;
+  const auto bytes_sent = [&](Collective collective, const char* name) {
+    const Algorithm& algorithm = named(collective, name);
+    const Call call{.collective = collective, .count = elements, .codec = codec_for(algorithm)};
+    uint64_t bytes = 0;
+    for (const Step& step : build_schedule(algorithm, call, 2, n, {}, 1, 1).steps) {
+      if (!step.sends()) continue;
+      EXPECT_TRUE(step.is_coded());
+      bytes += step.count;
+    }
+    return bytes;
+  };
+  const Codec& codec = *codec_for(named(Collective::kAllReduce, "coded_ring"));
+  const uint64_t block = codec.bytes_max(64);
+  const uint64_t whole = codec.bytes_max(elements);
+  EXPECT_EQ(bytes_sent(Collective::kAllReduce, "coded_two_shot"), 2 * 4 * block);
+  EXPECT_EQ(bytes_sent(Collective::kAllReduce, "coded_ring"), 2 * 4 * block);
+  EXPECT_EQ(bytes_sent(Collective::kAllReduce, "coded_one_shot"), 4 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kReduceScatter, "coded_reduce_scatter"), 4 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kAllGather, "coded_all_gather"), 4 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kAllGather, "coded_ring_all_gather"), 4 * whole);
 }
 
 TEST(KnomialTrees, E2_TakeLogRoundsAndHangEveryRankOnce) {

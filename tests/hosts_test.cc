@@ -151,6 +151,7 @@ void check_collective(Communicator& comm, Collective collective) {
 TEST(Hosts, EveryAlgorithmAmongInterleavedHosts) {
   for (const Algorithm* algorithm : algorithms()) {
     if (has_graph(algorithm->collective)) continue;  // AveragesWithNeighborsAmongThem
+    if (algorithm->codes) continue;                  // coded_hosts_test.cc
     on_hosts("abcab", algorithm->name,
              [&](Communicator& comm) { check_collective(comm, algorithm->collective); });
   }

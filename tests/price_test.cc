@@ -8,6 +8,7 @@
 
 #include "src/price_walk.h"
 #include "tests/some_mixing.h"
+#include "tests/sparse_codec.h"
 
 namespace gossamer {
 namespace {
@@ -178,7 +179,12 @@ TEST(Price, RanksOfAHostShareItsPort) {
 }
 
 TEST(Price, GrowsWithBytes) {
+  const auto dense = make_codec("int8").value();
+  const LargestCodec sparse(100);
   for (const Algorithm* algorithm : algorithms()) {
+    const Codec* const codec = !algorithm->codes                  ? nullptr
+                               : is_for_sparse_codecs(*algorithm) ? &sparse
+                                                                  : dense.get();
     Machine m = one_host(8, 2);
     m.host_of = {0, 0, 0, 0, 1, 1, 1, 1};
     m.other_host = {.latency_us = 20, .overhead_us = 1, .wire_us_per_byte = 1e-3};
@@ -187,7 +193,8 @@ TEST(Price, GrowsWithBytes) {
       const double us = price(*algorithm,
                               {.collective = algorithm->collective,
                                .count = count,
-                               .mixing = mixing_for(algorithm->collective, 8)},
+                               .mixing = mixing_for(algorithm->collective, 8),
+                               .codec = codec},
                               1, m);
       EXPECT_GT(us, last) << algorithm->name << " " << count;
       EXPECT_TRUE(std::isfinite(us));

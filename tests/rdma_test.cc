@@ -79,6 +79,7 @@ void run_all(const Way& way, Rank size) {
   for (const Algorithm* algorithm : algorithms()) {
     if (std::string(algorithm->name).starts_with("hierarchical")) continue;  // needs two hosts
     if (has_graph(algorithm->collective)) continue;  // tests/neighbors_test.cc
+    if (algorithm->codes) continue;                  // tests/coded_test.cc
     SCOPED_TRACE(testing::Message() << algorithm->name << " on " << size << " ranks");
     const TemporaryFolder folder;
     const std::vector<ExactCall> calls = calls_of(algorithm->collective);

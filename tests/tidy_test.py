@@ -29,10 +29,12 @@ MAY_INCLUDE = [
     (r"src/(reduce|narrow|stream_copy)", rf"gossamer/types\.h|{KERNELS}|{TOOLS}"),
     (r"src/(engine|program)", rf"gossamer/(schedule|transport|status|types|codec)\.h"
                               rf"|src/(engine|program|point_to_point|window|fingerprint)\.h"
+                              rf"|src/(coding|packing|reduce_double)\.h"
                               rf"|src/(patience|plan|price)\.h"
                               rf"|src/call_buffers\.h|{KERNELS}|{TOOLS}"),
-    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status|mixing)\.h"
-                            rf"|src/(verify\w*|price\w*|plan|edges|intervals)\.h"
+    # of a codec: how long its codes are, and what it costs
+    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status|mixing|codec)\.h"
+                            rf"|src/(verify\w*|price\w*|plan|edges|intervals|packing)\.h"
                                          rf"|src/call_buffers\.h|{TOOLS}"),
     (r"topology/", rf"gossamer/(types|status)\.h|topology/|src/price\.h|{TOOLS}"),
     (r"gossip/membership/", rf"gossamer/|gossip/membership/"

@@ -5,14 +5,17 @@
 //
 // Threads    Everything here is pure: no I/O, no threads, no clocks. Distinct objects may be used
 //            from distinct threads.
-// Units      `first` and `count` are elements of the collective's data type.
-// Later      A codec on a send/recv pair is an attribute of a message, not a verb: it becomes a
-//            table beside the steps, as Factors are, handed on to the transport's Sink, whose
-//            combine function already takes a context.
+// Units      `first` and `count` are elements of the collective's data type; of codes, bytes.
+// Codecs     Codes are bytes in a buffer of their own, made and read by steps of their own, and
+// sent
+//            as any bytes are. So a rank passes on the very code that it got, and keeps what its
+//            own decodes to, without encoding twice.
 
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -22,6 +25,7 @@
 
 namespace gossamer {
 
+class Codec;   // gossamer/codec.h
 class Mixing;  // gossamer/mixing.h
 
 using Lane = uint8_t;  // independent FIFO between two ranks
@@ -30,9 +34,10 @@ enum class Buffer : uint8_t {
   kInput,    // the caller's, read only
   kOutput,   // the caller's
   kScratch,  // elements of the data type, zero cost to name, sized by Builder::scratch()
-  kWide,     // fp32 accumulators of a 16- or 8-bit float, sized by Builder::accumulator()
+  kWide,     // fp32 accumulators of another float, sized by Builder::accumulator()
+  kCode,     // bytes of codes, sized by Builder::code()
 };
-inline constexpr int kBufferCount = 4;
+inline constexpr int kBufferCount = 5;
 
 // A run of elements in one buffer.
 struct Slice {
@@ -44,8 +49,9 @@ struct Slice {
   friend bool operator==(const Slice&, const Slice&) = default;
 };
 
-// Five verbs and the one place where a value becomes final. No protocol, device or data type in a
-// verb: kWide slices are converted by whoever moves the data.
+// Five verbs, the one place where a value becomes final, and what a codec does. No protocol, device
+// or data type in a verb: kWide slices are converted by whoever moves the data, and codecs are
+// given fp32, whatever the elements are.
 enum class Verb : uint8_t {
   kSend,        // from -> wire
   kRecv,        // wire -> into
@@ -53,6 +59,13 @@ enum class Verb : uint8_t {
   kCopy,        // from -> into
   kReduce,      // into = into (op) from
   kSettle,      // into = final(from): rounds a wide accumulator once, divides for kAvg
+  // With a residual, p = from + residual is encoded, and p - decoded(into) is the next residual.
+  kEncode,        // into = code(from)
+  kDecode,        // into = decoded(from)
+  kDecodeReduce,  // into = into + decoded(from), into fp32
+  // Sums of sparse codes, without loss (src/packing.h).
+  kPack,    // into = packed(from), from fp32
+  kUnpack,  // into = unpacked(from)
 };
 
 struct Step {
@@ -64,21 +77,32 @@ struct Step {
   uint64_t from_first = 0;
   uint64_t into_first = 0;
   uint64_t count = 0;
+  uint64_t code_count = 0;  // bytes of the code of `count` elements that the step makes or reads
 
   bool is_message() const { return verb <= Verb::kRecvReduce; }
   bool sends() const { return verb == Verb::kSend; }
   bool receives() const { return verb == Verb::kRecv || verb == Verb::kRecvReduce; }
   bool reads_from() const { return verb != Verb::kRecv; }
   bool writes_into() const { return verb != Verb::kSend; }
-  bool reads_into() const { return verb == Verb::kReduce; }
-  Slice from() const { return {from_buffer, from_first, count}; }
-  Slice into() const { return {into_buffer, into_first, count}; }
+  bool reads_into() const { return verb == Verb::kReduce || verb == Verb::kDecodeReduce; }
+  bool encodes() const { return verb == Verb::kEncode || verb == Verb::kPack; }
+  bool decodes() const {
+    return verb == Verb::kDecode || verb == Verb::kDecodeReduce || verb == Verb::kUnpack;
+  }
+  bool codes() const { return verb >= Verb::kEncode; }
+  // A message that carries bytes of a code.
+  bool is_coded() const {
+    return is_message() && (sends() ? from_buffer : into_buffer) == Buffer::kCode;
+  }
+  Slice from() const { return {from_buffer, from_first, decodes() ? code_count : count}; }
+  Slice into() const { return {into_buffer, into_first, encodes() ? code_count : count}; }
 };
-static_assert(sizeof(Step) == 32, "a step is half a cache line");
+static_assert(sizeof(Step) == 40);
 
 // What a step of a weighted schedule multiplies by before it adds:
 //   kRecvReduce   into = from * (what it reads) + wire * (what arrives)
 //   kCopy         into = from * (what it reads)
+//   kDecodeReduce into = into + wire * decoded(what it reads)
 // Steps with other verbs have none. Computed in the accumulator's type.
 struct Factors {
   double from = 1;
@@ -87,15 +111,27 @@ struct Factors {
   friend bool operator==(const Factors&, const Factors&) = default;
 };
 
+// Of a kEncode step: which elements of the whole operation it encodes, as random numbers that ranks
+// share must be alike for the same elements; and where its residual begins.
+struct Encoding {
+  uint64_t element_first = 0;
+  uint64_t residual_first = 0;
+
+  friend bool operator==(const Encoding&, const Encoding&) = default;
+};
+
 // One rank's steps in program order, with the edges derived from overlaps in compressed rows.
 struct Schedule {
   std::vector<Step> steps;
   std::vector<Factors> factors;            // one per step; empty: all 1
+  std::vector<Encoding> encodings;         // one per step; empty: none encodes
   std::vector<uint32_t> waits;             // per step: how many steps it waits for
   std::vector<uint32_t> dependents_begin;  // per step, and one past the end: row in dependents
   std::vector<uint32_t> dependents;        // steps that wait for it
   uint64_t scratch_count = 0;              // elements of Buffer::kScratch
   uint64_t wide_count = 0;                 // elements of Buffer::kWide
+  uint64_t code_count = 0;                 // bytes of Buffer::kCode
+  uint64_t residual_count = 0;             // floats of the residual, each one some step's
   uint8_t lanes = 1;
 
   std::span<const uint32_t> dependents_of(uint32_t step) const {
@@ -116,7 +152,7 @@ struct GOSSAMER_API Shape {
   Rank size = 1;
   Rank root = 0;  // broadcast, reduce, gather, scatter
   uint64_t count = 0;
-  bool wide = false;                 // accumulate in Buffer::kWide (16- and 8-bit floats)
+  bool wide = false;                 // accumulate in Buffer::kWide
   uint64_t granule = 1;              // block boundaries are multiples of this where count allows
   std::span<const Rank> hosts = {};  // host index of each rank, ascending from 0; empty: one host
   // Local matters: what goes over the wire must not depend on them, since ranks may differ.
@@ -127,6 +163,7 @@ struct GOSSAMER_API Shape {
   uint64_t stride = 0;  // elements from one share to the next; 0: count
   // Who exchanges with whom, with what weight; null but for collectives that have a graph.
   const Mixing* mixing = nullptr;
+  const Codec* codec = nullptr;  // null but for calls that have one
 
   Rank next() const { return (rank + 1) % size; }
   Rank prev() const { return (rank + size - 1) % size; }
@@ -174,6 +211,7 @@ class GOSSAMER_API Builder {
     bool in_place = false;  // kOutput names the memory of both; each lies somewhere in it
     bool wide = false;      // accumulator() gives kWide slices
     bool finishes = false;  // the reduction has a final step (kAvg)
+    const Codec* codec = nullptr;
   };
   explicit Builder(const Options& options);
 
@@ -189,6 +227,27 @@ class GOSSAMER_API Builder {
   // (same slice, no final step). Every element that was reduced is settled once per rank that
   // completes it, before it is passed on.
   void settle(Slice accumulated, Slice result);
+
+  // Whose residual an encoding makes up for, and keeps.
+  enum class Residual : uint8_t {
+    // Of each element of the whole input, which is encoded once: residual i belongs to element i.
+    kOfElements,
+    // Floats of its own, which come after those: of what is encoded beside or instead of the input.
+    kOwn,
+  };
+  // into = code of `from`, which is the operation's `elements` (a slice at the same place as in the
+  // input or output), or a sum of them so far.
+  void encode(Slice from, Slice into, Slice elements, Residual residual);
+  void decode(Slice from, Slice into);                            // into = decoded(from)
+  void decode_reduce(Slice from, Slice into, double factor = 1);  // into += factor * decoded(from)
+  // into = packed(from), which is a sum of codes of all ranks; into = unpacked(from).
+  void pack(Slice from, Slice into);
+  void unpack(Slice from, Slice into);
+  // Bytes for such a sum of `count` elements, packed; none: it is shorter as it is.
+  Slice packed(uint64_t count, int index = 0);
+  // Bytes for a code of `count` elements. Asking again in the same piece, with the same count and
+  // index, gives the same bytes.
+  Slice code(uint64_t count, int index = 0);
 
   // Data-type elements that live until the schedule ends. Asking again in the same piece, with the
   // same count and index, gives the same elements.
@@ -211,6 +270,7 @@ class GOSSAMER_API Builder {
   void clear() {
     schedule_.steps.clear();
     schedule_.factors.clear();
+    schedule_.encodings.clear();
   }
 
   Schedule finish();  // derives the edges
@@ -225,8 +285,11 @@ class GOSSAMER_API Builder {
     Slice result;
     uint64_t first;
   };
-  void push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors = {});
+  void push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors = {},
+            uint64_t code_count = 0);
   Slice place(Slice slice) const;
+  Slice reserve(uint64_t count, int index, uint64_t bytes);
+  void place_residuals();
 
   Options options_;
   bool in_place_ = false;
@@ -239,7 +302,12 @@ class GOSSAMER_API Builder {
   Slice nest_output_;
   Slice nest_input_;
   std::vector<Region> scratch_;
+  // By piece, nested output, count and index: there are as many as ranks times pieces.
+  std::map<std::array<uint64_t, 4>, uint64_t> codes_;
   std::vector<Accumulator> accumulators_;
+  uint64_t input_count_ = 0;
+  bool keeps_elements_ = false;      // some encoding's residual is of elements
+  std::vector<uint32_t> keeps_own_;  // steps whose residual is their own
   Schedule schedule_;
 };
 
@@ -251,6 +319,7 @@ struct Algorithm {
   bool (*accepts)(const Shape&);                      // may this shape be used at all?
   int (*rounds)(const Shape&);                        // how often emit() is called
   void (*emit)(const Shape&, int round, Builder& b);  // pure; a round is an index, not a barrier
+  bool codes = false;  // for calls that have a codec, and for them alone
 };
 
 GOSSAMER_API std::span<const Algorithm* const> algorithms();
@@ -259,5 +328,11 @@ GOSSAMER_API const Algorithm* find_algorithm(Collective collective, std::string_
 inline bool any_shape(const Shape&) {
   return true;
 }
+inline bool has_codec(const Shape& shape) {
+  return shape.codec != nullptr;
+}
+// One whose decoded runs are mostly zero, or one whose are not.
+GOSSAMER_API bool has_sparse_codec(const Shape& shape);
+GOSSAMER_API bool has_dense_codec(const Shape& shape);
 
 }  // namespace gossamer

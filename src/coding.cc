@@ -1,0 +1,154 @@
+#include "src/coding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "src/packing.h"
+#include "src/program.h"
+
+namespace gossamer {
+namespace {
+
+constexpr uint64_t kPartMax = 1 << 13;  // elements: values, residuals and code stay in L1
+
+uint64_t scramble(uint64_t x) {  // the finaliser of MurmurHash3
+  x ^= x >> 33;
+  x *= 0xff51afd7ed558ccdU;
+  x ^= x >> 33;
+  x *= 0xc4ceb9fe1a85ec53U;
+  return x ^ (x >> 33);
+}
+
+void to_float(const Coding& coding, const Kernels& kernels, const std::byte* from, float* into) {
+  if (coding.is_float) {
+    std::memcpy(into, from, coding.count * sizeof(float));
+  } else {
+    kernels.widen(reinterpret_cast<std::byte*>(into), from, coding.count, 1.0);
+  }
+}
+
+// What is not finite is in no residual: it would stay there for ever.
+void forget_infinities(std::span<float> residual) {
+  for (float& value : residual) value = std::isfinite(value) ? value : 0;
+}
+
+// Codes of parts may be made and read part by part, in the cache, where the codec says so.
+uint64_t part_of(const Coding& coding, const Codec& codec) {
+  if (!codec.traits().joins || coding.count <= kPartMax) return coding.count;
+  const uint64_t block = codec.block();
+  return block > kPartMax ? block : kPartMax / block * block;
+}
+
+void encode_part(const Coding& whole, const Coding& coding, const Kernels& kernels,
+                 const std::byte* from, std::span<std::byte> code, const CodingBindings& b) {
+  const uint64_t offset = coding.residual_first - whole.residual_first;
+  const bool keeps = b.next_residual != nullptr;
+  float* const next = keeps ? b.next_residual + coding.residual_first : b.staging;
+  const auto* values = reinterpret_cast<const float*>(from);
+  if (keeps || b.residual != nullptr || !coding.is_float) {
+    to_float(coding, kernels, from, next);
+    values = next;
+  }
+  if (b.residual != nullptr) {
+    const float* const residual = b.residual + coding.residual_first;
+    for (uint64_t i = 0; i < coding.count; ++i) next[i] += residual[i];
+  }
+  Draws draws = draws_of(b.draws, b.rank, whole);
+  draws.first += offset;
+  const Encoded made = b.codec->encode({values, coding.count}, draws, code, b.workspace);
+  if (keeps) {
+    b.codec->add(code, -1.0F, {next, coding.count});
+    if (made.not_finite > 0) forget_infinities({next, coding.count});
+  }
+  if (b.not_finite != nullptr) *b.not_finite += made.not_finite;
+}
+
+// Calls use(part, offset in elements, its code) for the parts of a coding.
+template <class Byte, class Use>
+void for_each_part(const Coding& coding, const Codec& codec, Byte* code, Use use) {
+  const uint64_t step = part_of(coding, codec);
+  Coding part = coding;
+  for (uint64_t offset = 0; offset < coding.count; offset += step) {
+    part.count = std::min(step, coding.count - offset);
+    part.residual_first = coding.residual_first + offset;
+    part.code_bytes = codec.bytes_max(part.count);
+    use(part, offset, std::span<Byte>(code, part.code_bytes));
+    code += part.code_bytes;
+  }
+}
+
+void encode(const Coding& coding, const Kernels& kernels, const std::byte* from, std::byte* into,
+            const CodingBindings& b) {
+  const uint64_t element = coding.is_float ? sizeof(float) : kernels.element_bytes;
+  for_each_part(coding, *b.codec, into,
+                [&](const Coding& part, uint64_t offset, std::span<std::byte> code) {
+                  encode_part(coding, part, kernels, from + offset * element, code, b);
+                });
+}
+
+void decode(const Coding& coding, const Kernels& kernels, const std::byte* from, std::byte* into,
+            const CodingBindings& b) {
+  if (coding.is_float) {
+    b.codec->decode({from, coding.code_bytes}, {reinterpret_cast<float*>(into), coding.count});
+    return;
+  }
+  for_each_part(coding, *b.codec, from,
+                [&](const Coding& part, uint64_t offset, std::span<const std::byte> code) {
+                  b.codec->decode(code, {b.staging, part.count});
+                  kernels.narrow(into + offset * kernels.element_bytes,
+                                 reinterpret_cast<const std::byte*>(b.staging), part.count, 1.0);
+                });
+}
+
+}  // namespace
+
+Draws draws_of(const Draws& call, Rank rank, const Coding& coding) {
+  const auto r = static_cast<uint64_t>(rank) + 1;
+  return {.own = scramble(scramble(call.own + 0x9e3779b97f4a7c15U * r) + coding.place),
+          .shared = call.shared,
+          .first = call.first + coding.element_first};
+}
+
+Code run_coding(const Coding& coding, const Kernels& kernels, const std::byte* from,
+                std::byte* into, const CodingBindings& bindings, Fault* fault) noexcept {
+  if (coding.verb == Verb::kEncode) {
+    encode(coding, kernels, from, into, bindings);
+    return Code::kOk;
+  }
+  const std::span<const std::byte> code(from, coding.code_bytes);
+  if (coding.verb == Verb::kPack) {
+    const auto* const values = reinterpret_cast<const float*>(from);
+    if (pack({values, coding.count}, coding.entries, {into, coding.code_bytes})) return Code::kOk;
+    fault->set(Code::kMismatch, -1, "a sum of codes of %s has more entries than they promise",
+               bindings.codec->name().c_str());
+    return Code::kMismatch;
+  }
+  if (coding.verb == Verb::kUnpack) {
+    auto* const values = coding.is_float ? reinterpret_cast<float*>(into) : bindings.staging;
+    if (!unpack(code, coding.entries, {values, coding.count})) {
+      fault->set(Code::kMismatch, coding.from, "what rank %d sent is no packed sum", coding.from);
+      return Code::kMismatch;
+    }
+    if (!coding.is_float) {
+      kernels.narrow(into, reinterpret_cast<const std::byte*>(values), coding.count, 1.0);
+    }
+    return Code::kOk;
+  }
+  if (coding.is_foreign) {
+    const Status sound = bindings.codec->check(code, coding.count);
+    if (!sound) {
+      fault->set(Code::kMismatch, coding.from, "what rank %d sent is no code of %s: %s",
+                 coding.from, bindings.codec->name().c_str(), sound.message().c_str());
+      return Code::kMismatch;
+    }
+  }
+  if (coding.verb == Verb::kDecode) {
+    decode(coding, kernels, from, into, bindings);
+  } else {
+    bindings.codec->add(code, coding.factor, {reinterpret_cast<float*>(into), coding.count});
+  }
+  return Code::kOk;
+}
+
+}  // namespace gossamer

@@ -111,6 +111,7 @@ Status Communicator::Impl::check(const CollectiveCall& asked, PlanKey* key) cons
   call = call_of(asked);
   Status sound = check_shape(call);
   if (sound) sound = find_round(asked, key);
+  if (sound) sound = find_codec(asked, key);
   if (!sound) return sound;
   if (call.op == ReduceOp::kUser && asked.reduction.function == nullptr) {
     return invalid("ReduceOp::kUser needs a function; use Reduction::user(function, context)");
@@ -165,6 +166,7 @@ Result<PersistentCollective> Communicator::plan(const CollectiveCall& call) {
   if (!status) return status;
   Result<Operation*> made = impl_->make_persistent(key, call.input, call.output, call.reduction);
   if (!made) return made.status();
+  (*made)->compression = call.compression;
   return PersistentCollective(*made);
 }
 
@@ -175,13 +177,21 @@ Result<Communicator::Choice> Communicator::explain(Collective collective, uint64
 }
 
 Result<Communicator::Choice> Communicator::explain(const CollectiveCall& call, bool in_place) {
+  Result<PlanKey> key = impl_->key_of(call, in_place);
+  if (!key) return key.status();
+  return impl_->explain(*key);
+}
+
+// Of a call whose buffers do not matter.
+Result<PlanKey> Communicator::Impl::key_of(const CollectiveCall& call, bool in_place) const {
   PlanKey key;
-  key.call = impl_->call_of(call);
-  Status sound = impl_->check_shape(key.call);
-  if (sound) sound = impl_->find_round(call, &key);
+  key.call = call_of(call);
+  Status sound = check_shape(key.call);
+  if (sound) sound = find_round(call, &key);
+  if (sound) sound = find_codec(call, &key);
   if (!sound) return sound;
-  impl_->place(in_place, &key.call);
-  return impl_->explain(key);
+  place(in_place, &key.call);
+  return key;
 }
 
 // --- by name -------------------------------------------------------------------------------------

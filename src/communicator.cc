@@ -18,8 +18,10 @@ namespace {
 
 bool same(const CollectiveCall& a, const CollectiveCall& b) {
   // A graph may have gone and another lie in its place, and rounds differ: those calls are checked.
-  return a.collective == b.collective && !has_graph(a.collective) && a.input == b.input &&
-         a.output == b.output && a.count == b.count && a.type == b.type && a.root == b.root &&
+  // So may a codec have gone.
+  return a.collective == b.collective && !has_graph(a.collective) && a.compression == nullptr &&
+         b.compression == nullptr && a.input == b.input && a.output == b.output &&
+         a.count == b.count && a.type == b.type && a.root == b.root &&
          a.reduction.op == b.reduction.op && a.reduction.scalar == b.reduction.scalar &&
          a.reduction.function == b.reduction.function && a.reduction.context == b.reduction.context;
 }
@@ -89,7 +91,7 @@ Status Communicator::Impl::run_alone(const CollectiveCall& call) {
   const auto* const input = static_cast<const std::byte*>(call.input);
   auto* const output = static_cast<std::byte*>(call.output);
   if (repeats_checked_ && last_plan_ != nullptr && same(call, last_call_) && !revoked()) {
-    return execute(last_plan_, input, output, call.reduction);
+    return execute(last_plan_, input, output, call.reduction, {});
   }
   PlanKey key;
   Status status = check(call, &key);
@@ -124,15 +126,15 @@ Status Communicator::Impl::execute(const PlanKey& key, const std::byte* input, s
     plan = last_plan_ = found->get();
     repeats_checked_ = false;
   }
-  return execute(plan, input, output, reduction);
+  return execute(plan, input, output, reduction, key.compression);
 }
 
 Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte* output,
-                                   const Reduction& reduction) {
+                                   const Reduction& reduction, const Compression& compression) {
   // Messages between two ranks keep their order, so those posted before go first.
   if (engine_->letters().waiting()) issue_letters();
   Running run;
-  Status status = begin(plan, input, output, reduction, &run);
+  Status status = begin(plan, input, output, reduction, compression, &run);
   if (!status || run.plan == nullptr) return status;
   status = drive(&run);
   count_run(plan->program);
@@ -141,7 +143,8 @@ Status Communicator::Impl::execute(Plan* plan, const std::byte* input, std::byte
 
 // Binds a plan to a call's buffers. A call that needs no steps is over at once: run->plan is null.
 Status Communicator::Impl::begin(Plan* plan, const std::byte* input, std::byte* output,
-                                 const Reduction& reduction, Running* run) {
+                                 const Reduction& reduction, const Compression& compression,
+                                 Running* run) {
   const PlanKey& key = plan->key;
   if (failed_.load(std::memory_order_relaxed)) return failure_;
   if (abort_.load(std::memory_order_relaxed)) return give_up(Code::kAborted, key.call);
@@ -154,6 +157,7 @@ Status Communicator::Impl::begin(Plan* plan, const std::byte* input, std::byte* 
     program.kernels.scale(scaled, input, plan->scaled_count, reduction.scalar);
     input = scaled;
   }
+  carry_residual(*plan, compression);
   if (program.ops.empty()) return Status::ok();
   if (scratch_.size() < program.scratch_bytes) scratch_.resize(program.scratch_bytes);
   if (wide_.size() < program.wide_bytes) wide_.resize(program.wide_bytes);
@@ -163,6 +167,10 @@ Status Communicator::Impl::begin(Plan* plan, const std::byte* input, std::byte* 
   bindings.output = output - plan->output_offset_bytes;
   bindings.scratch = scratch_.data();
   bindings.wide = wide_.data();
+  if (!program.codings.empty()) {
+    bindings.coding = bind_coding(*plan, compression);
+    bindings.code = code_.data();
+  }
   bindings.fingerprint = with_sequence(plan->fingerprint, sequence_ & 0xfff);
   bindings.reduction = reduction;
   run->plan = plan;

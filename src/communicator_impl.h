@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "gossamer/communicator.h"
+#include "gossamer/compression.h"
 #include "gossamer/transport.h"
 #include "src/bootstrap.h"
 #include "src/engine.h"
@@ -43,12 +44,14 @@ inline constexpr const char* kSharedAndTcp = "shm+tcp";
 struct PlanKey {
   Call call;
   std::shared_ptr<const Mixing> mixing = nullptr;  // keeps what call.mixing points to
+  Compression compression = {};                    // of a call, not of a plan
 
   friend bool operator==(const PlanKey& a, const PlanKey& b) {
     return a.call.count == b.call.count && a.call.collective == b.call.collective &&
            a.call.type == b.call.type && a.call.op == b.call.op &&
            a.call.in_place == b.call.in_place && a.call.root == b.call.root &&
-           a.call.graph == b.call.graph && a.call.round == b.call.round;
+           a.call.graph == b.call.graph && a.call.round == b.call.round &&
+           a.call.codec_identity == b.call.codec_identity;
   }
 };
 
@@ -58,7 +61,8 @@ struct PlanKeyHash {
                        static_cast<uint64_t>(key.call.type) << 8 |
                        static_cast<uint64_t>(key.call.op) << 1 | (key.call.in_place ? 1 : 0);
     const auto root = static_cast<uint64_t>(key.call.root) << 24;
-    const uint64_t graph = (key.call.graph + key.call.round) * 0xC2B2AE3D27D4EB4FULL;
+    const uint64_t graph =
+        (key.call.graph + key.call.round + key.call.codec_identity) * 0xC2B2AE3D27D4EB4FULL;
     return std::hash<uint64_t>{}(key.call.count * 0x9E3779B97F4A7C15ULL ^ small ^ root ^ graph);
   }
 };
@@ -71,6 +75,7 @@ struct Plan {
   Fingerprint fingerprint = 0;       // without the sequence number
   uint64_t output_offset_bytes = 0;  // in place: where the output begins in the memory of both
   uint64_t scaled_count = 0;         // kPreMulSum: elements of the input that are scaled first
+  uint64_t carried_count = 0;        // floats of a residual that this rank does not encode with
   bool open = false;                 // all of its links are
 };
 
@@ -109,7 +114,9 @@ struct Operation {
   const std::byte* input = nullptr;
   std::byte* output = nullptr;
   Reduction reduction;
-  std::shared_ptr<Plan> plan;   // of a persistent one; else looked up when it runs
+  std::shared_ptr<Plan> plan;  // of a persistent one; else looked up when it runs
+  // Of a persistent one: what key.compression is read from at every start.
+  const Compression* compression = nullptr;
   std::vector<Letter> letters;  // not empty: messages, and no collective
   uint32_t letters_left = 0;
   std::atomic<bool> gated{false};  // not to begin yet: its stream has other things to do first
@@ -174,6 +181,8 @@ class Communicator::Impl {
   std::vector<Rank> stuck_ranks() const { return watch_ ? watch_->stuck() : std::vector<Rank>(); }
   Status status() const;
   Result<Choice> explain(const PlanKey& key);
+  Result<uint64_t> residual_count(const PlanKey& key);
+  Result<PlanKey> key_of(const CollectiveCall& call, bool in_place) const;
   Counters counters();
 
   // One end of a message, validated.
@@ -182,6 +191,7 @@ class Communicator::Impl {
   Status check_shape(const Call& call) const;
   Call call_of(const CollectiveCall& asked) const;
   Status find_round(const CollectiveCall& asked, PlanKey* key) const;
+  Status find_codec(const CollectiveCall& asked, PlanKey* key) const;
   void place(bool in_place, Call* call) const;
   // Validates a call and makes its key.
   Status check(const CollectiveCall& asked, PlanKey* key) const;
@@ -228,7 +238,8 @@ class Communicator::Impl {
   Status run_alone(const CollectiveCall& call);
   Status execute(const PlanKey& key, const std::byte* input, std::byte* output,
                  const Reduction& reduction);
-  Status execute(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction);
+  Status execute(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction,
+                 const Compression& compression);
   // One collective on its way.
   struct Running {
     std::shared_ptr<Plan> keep;  // unless the caller keeps the plan
@@ -239,7 +250,7 @@ class Communicator::Impl {
     Clock::time_point give_up_at{};
   };
   Status begin(Plan* plan, const std::byte* input, std::byte* output, const Reduction& reduction,
-               Running* run);
+               const Compression& compression, Running* run);
   Code advance(Running* run);
   Status drive(Running* run);
   Status drive(Running* run, Patience* patience);
@@ -261,6 +272,11 @@ class Communicator::Impl {
   Result<std::unique_ptr<Impl>> split_by_messages(const Claim& mine, const SplitOptions& options);
   Result<std::unique_ptr<Impl>> split_at_door(const Claim& mine, const SplitOptions& options);
   Result<Door> door_of(Rank owner, const std::string& purpose) const;
+
+  // compressed_calls.cc
+  Status renew_compression(Operation* operation) const;
+  CodingBindings bind_coding(const Plan& plan, const Compression& compression);
+  static void carry_residual(const Plan& plan, const Compression& compression);
 
   // plans.cc
   Result<std::shared_ptr<Plan>> plan_for(const PlanKey& key);
@@ -348,8 +364,11 @@ class Communicator::Impl {
   bool repeats_checked_ = false;  // it was checked; no other has made last_plan_ another since
   std::vector<std::byte> scratch_;
   std::vector<std::byte> wide_;
-  std::vector<std::byte> scaled_;  // the input of a kPreMulSum that has no room for it elsewhere
-  std::byte barrier_{};            // what barriers reduce
+  std::vector<std::byte> code_;
+  std::vector<std::byte> workspace_;  // codecs'
+  std::vector<float> staging_;        // what codecs take and give
+  std::vector<std::byte> scaled_;     // the input of a kPreMulSum that has no room for it elsewhere
+  std::byte barrier_{};               // what barriers reduce
   std::map<RegistrationId, std::span<std::byte>> registrations_;
   RegistrationId last_registration_ = 0;
   Running running_;                // the first of the queue, when it has begun

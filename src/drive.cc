@@ -90,7 +90,8 @@ Code Communicator::Impl::step_collective(Operation* operation) {
       plan = running_.keep.get();
     }
     if (result) {
-      result = begin(plan, operation->input, operation->output, operation->reduction, &running_);
+      result = begin(plan, operation->input, operation->output, operation->reduction,
+                     operation->key.compression, &running_);
     }
   }
   if (running_.plan != nullptr) {
@@ -115,7 +116,8 @@ bool Communicator::Impl::run_first() {
       head->gated.load(std::memory_order_acquire)) {
     return false;
   }
-  Status result = head->plan ? execute(head->plan.get(), head->input, head->output, head->reduction)
+  Status result = head->plan ? execute(head->plan.get(), head->input, head->output, head->reduction,
+                                       head->key.compression)
                              : execute(head->key, head->input, head->output, head->reduction);
   auto& overlaps = head->plan ? head->overlaps : works_overlap_;
   overlaps.store(driven_by_thread_, std::memory_order_relaxed);

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 
+#include "src/codec_names.h"
 #include "src/graph_names.h"
 
 namespace gossamer {
@@ -13,22 +14,31 @@ namespace {
 
 constexpr uint64_t kCountMask = (uint64_t{1} << 33) - 1;
 constexpr uint64_t kLetter = 15;  // in place of the collective
+constexpr int kShiftBits = 6;     // of how many more digits a count has than are told
 // Of a collective that has a graph.
 constexpr int kDigitBits = 8;  // of a count's first binary digits
-constexpr int kShiftBits = 6;  // of how many more it has
 constexpr int kRoundBits = 10;
 constexpr uint64_t kRoundMask = (uint64_t{1} << kRoundBits) - 1;
 static_assert(kGraphTagBits + kRoundBits + kShiftBits + kDigitBits == 36);
+// Of a call that has a codec, without a graph and with one.
+constexpr int kCodedDigitBits = 15;
+constexpr int kCodedNeighborDigitBits = 6;
+static_assert(3 + kCodecTagBits + kShiftBits + kCodedDigitBits == 36);
+static_assert(kGraphTagBits + kCodecTagBits + kShiftBits + kCodedNeighborDigitBits == 36);
+// In place of the collective: those that take a codec.
+constexpr uint64_t kCodedFirst = 10;
+constexpr Collective kCoded[] = {Collective::kAllReduce, Collective::kReduceScatter,
+                                 Collective::kAllGather, Collective::kNeighborAverage};
 
-uint64_t shorten(uint64_t count) {
-  const int shift = std::max(0, static_cast<int>(std::bit_width(count)) - kDigitBits);
-  return static_cast<uint64_t>(shift) << kDigitBits | count >> shift;
+uint64_t shorten(uint64_t count, int digit_bits) {
+  const int shift = std::max(0, static_cast<int>(std::bit_width(count)) - digit_bits);
+  return static_cast<uint64_t>(shift) << digit_bits | count >> shift;
 }
 
 // "~1024": a count of which only the first digits are known.
-std::string shortened_text(uint64_t code) {
-  const uint64_t shift = (code >> kDigitBits) & ((1U << kShiftBits) - 1);
-  const uint64_t digits = code & ((1U << kDigitBits) - 1);
+std::string shortened_text(uint64_t code, int digit_bits) {
+  const uint64_t shift = (code >> digit_bits) & ((1U << kShiftBits) - 1);
+  const uint64_t digits = code & ((1U << digit_bits) - 1);
   return fmt::format("{}{}", shift == 0 ? "" : "~", digits << shift);
 }
 
@@ -38,14 +48,62 @@ std::string neighbor_text(Collective collective, const std::string& count, DataT
                      name_of(type), round, describe_graph(tag), sequence);
 }
 
+bool is_coded(Fingerprint f) {
+  const uint64_t number = (f >> 40) & 15;
+  return number >= kCodedFirst && number < kCodedFirst + std::size(kCoded);
+}
+
+uint64_t coded_number(Collective collective) {
+  return kCodedFirst +
+         static_cast<uint64_t>(std::find(std::begin(kCoded), std::end(kCoded), collective) -
+                               std::begin(kCoded));
+}
+
+// What follows the type in a fingerprint, of a call that has a codec.
+uint64_t coded_bits(const Call& call) {
+  if (has_graph(call.collective)) {
+    return uint64_t{graph_tag(call.graph)}
+               << (kCodecTagBits + kShiftBits + kCodedNeighborDigitBits) |
+           uint64_t{codec_tag(call.codec_identity)} << (kShiftBits + kCodedNeighborDigitBits) |
+           shorten(call.count, kCodedNeighborDigitBits);
+  }
+  return static_cast<uint64_t>(call.op) << 33 |
+         uint64_t{codec_tag(call.codec_identity)} << (kShiftBits + kCodedDigitBits) |
+         shorten(call.count, kCodedDigitBits);
+}
+
+// "all_reduce of 100 float32 (sum) with codec int8:block=256, call 7".
+std::string coded_text(Collective collective, const std::string& count, DataType type,
+                       const std::string& with, uint32_t codec, uint64_t sequence) {
+  return fmt::format("{} of {} {}{} with {}, call {}", name_of(collective), count, name_of(type),
+                     with, describe_codec(codec), sequence);
+}
+
+std::string reduction_text(Collective collective, ReduceOp op) {
+  return reduces(collective) ? fmt::format(" ({})", name_of(op)) : "";
+}
+
+std::string describe_coded(Fingerprint f) {
+  const Collective collective = kCoded[((f >> 40) & 15) - kCodedFirst];
+  const auto type = static_cast<DataType>((f >> 36) & 15);
+  const bool graph = has_graph(collective);
+  const int digits = graph ? kCodedNeighborDigitBits : kCodedDigitBits;
+  const auto codec =
+      static_cast<uint32_t>(f >> (kShiftBits + digits)) & ((1U << kCodecTagBits) - 1);
+  const auto after = static_cast<uint32_t>(f >> (kCodecTagBits + kShiftBits + digits));
+  const std::string with = graph ? ", " + describe_graph(after & ((1U << kGraphTagBits) - 1))
+                                 : reduction_text(collective, static_cast<ReduceOp>(after & 7));
+  return coded_text(collective, shortened_text(f, digits), type, with, codec, f >> 52);
+}
+
 std::string call_text(Collective collective, uint64_t count, DataType type, ReduceOp op,
                       const std::string& root, uint64_t sequence) {
-  const std::string reduction = reduces(collective) ? fmt::format(" ({})", name_of(op)) : "";
   return fmt::format("{} of {} {}{}{}, call {}", name_of(collective), count, name_of(type),
-                     reduction, root, sequence);
+                     reduction_text(collective, op), root, sequence);
 }
 
 Collective collective_of(Fingerprint f) {
+  if (is_coded(f)) return kCoded[((f >> 40) & 15) - kCodedFirst];
   return static_cast<Collective>((f >> 40) & 15);
 }
 
@@ -62,12 +120,17 @@ std::string deed(Fingerprint f, const char* letter_verb) {
 }  // namespace
 
 Fingerprint make_fingerprint(const Call& call, uint8_t plan_hash, uint64_t sequence) {
+  if (call.codec_identity != 0) {
+    return (sequence << 52) | (uint64_t{plan_hash} << 44) | (coded_number(call.collective) << 40) |
+           (static_cast<uint64_t>(call.type) << 36) | coded_bits(call);
+  }
   if (has_graph(call.collective)) {
     return (sequence << 52) | (uint64_t{plan_hash} << 44) |
            (static_cast<uint64_t>(call.collective) << 40) |
            (static_cast<uint64_t>(call.type) << 36) |
            (uint64_t{graph_tag(call.graph)} << (kRoundBits + kShiftBits + kDigitBits)) |
-           ((call.round & kRoundMask) << (kShiftBits + kDigitBits)) | shorten(call.count);
+           ((call.round & kRoundMask) << (kShiftBits + kDigitBits)) |
+           shorten(call.count, kDigitBits);
   }
   return (sequence << 52) | (uint64_t{plan_hash} << 44) |
          (static_cast<uint64_t>(call.collective) << 40) | (static_cast<uint64_t>(call.type) << 36) |
@@ -91,8 +154,8 @@ bool is_before(Fingerprint letter, Fingerprint call) {
 uint8_t hash_plan(const char* algorithm, uint32_t pieces, const Call& call) {
   uint32_t hash = 2166136261U + pieces;  // FNV-1a
   hash = (hash ^ static_cast<uint32_t>(call.root)) * 16777619U;
-  if (has_graph(call.collective)) {
-    for (const uint64_t word : {call.graph, call.round, call.count}) {
+  if (has_graph(call.collective) || call.codec_identity != 0) {
+    for (const uint64_t word : {call.graph, call.round, call.count, call.codec_identity}) {
       hash = (hash ^ static_cast<uint32_t>(word)) * 16777619U;
       hash = (hash ^ static_cast<uint32_t>(word >> 32)) * 16777619U;
     }
@@ -104,6 +167,14 @@ uint8_t hash_plan(const char* algorithm, uint32_t pieces, const Call& call) {
 }
 
 std::string describe(const Call& call, uint64_t sequence) {
+  if (call.codec_identity != 0) {
+    return coded_text(
+        call.collective, std::to_string(call.count), call.type,
+        has_graph(call.collective)
+            ? fmt::format(", round {} of {}", call.round, describe_graph(graph_tag(call.graph)))
+            : reduction_text(call.collective, call.op),
+        codec_tag(call.codec_identity), sequence);
+  }
   if (has_graph(call.collective)) {
     return neighbor_text(call.collective, std::to_string(call.count), call.type, call.round,
                          graph_tag(call.graph), sequence);
@@ -116,9 +187,10 @@ std::string describe(Fingerprint f) {
   const auto collective = static_cast<Collective>((f >> 40) & 15);
   const auto type = static_cast<DataType>((f >> 36) & 15);
   const auto op = static_cast<ReduceOp>((f >> 33) & 7);
+  if (is_coded(f) && static_cast<int>(type) < kDataTypeCount) return describe_coded(f);
   if (has_graph(collective) && static_cast<int>(type) < kDataTypeCount) {
     const uint64_t after = f >> (kShiftBits + kDigitBits);
-    return neighbor_text(collective, shortened_text(f), type, after & kRoundMask,
+    return neighbor_text(collective, shortened_text(f, kDigitBits), type, after & kRoundMask,
                          static_cast<uint32_t>(after >> kRoundBits) & ((1U << kGraphTagBits) - 1),
                          f >> 52);
   }
@@ -149,15 +221,19 @@ void explain_mismatch(Rank self, Fault* fault) {
   if (mine == theirs) {
     text = fmt::format("rank {} expected {} bytes and rank {} sent {} in {}", self,
                        fault->expected_bytes, peer, fault->arrived_bytes, describe(mine));
-  } else if ((mine | kPlanMask) == (theirs | kPlanMask) && has_graph(collective_of(mine))) {
+  } else if ((mine | kPlanMask) == (theirs | kPlanMask) &&
+             (is_coded(mine) || has_graph(collective_of(mine)))) {
     text += "; counts or rounds differ in digits that messages do not tell";
   } else if (has_graph(collective_of(mine)) && has_graph(collective_of(theirs))) {
-    text += "; neighbors agree on count, type, graph and round";
+    text += "; neighbors agree on count, type, graph, round, codec";
   } else if ((mine | kPlanMask) == (theirs | kPlanMask)) {
     text = fmt::format(
         "ranks {} and {} have different roots or algorithms for {}; give all ranks the same root, "
         "and set GOSSAMER_ALGORITHM alike",
         self, peer, describe(mine));
+  } else if (is_coded(mine) != is_coded(theirs) || (is_coded(mine) && (mine ^ theirs) >> 52 == 0 &&
+                                                    collective_of(mine) == collective_of(theirs))) {
+    text += "; all ranks give a call the same codec";
   } else {
     text += "; all ranks must make the same calls in the same order";
   }

@@ -138,6 +138,10 @@ Status Communicator::Impl::restart(Operation* operation) {
         "wait(), or test() until it is true, before it is started again");
   }
   if (failed_.load(std::memory_order_acquire)) return failure_;
+  if (operation->compression != nullptr) {
+    Status sound = renew_compression(operation);
+    if (!sound) return sound;
+  }
   enqueue(operation);
   return Status::ok();
 }

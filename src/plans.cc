@@ -6,6 +6,7 @@
 
 #include "gossamer/mixing.h"
 #include "src/call_buffers.h"
+#include "src/codec_names.h"
 #include "src/communicator_impl.h"
 #include "src/fingerprint.h"
 #include "src/plan.h"
@@ -58,6 +59,8 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
   flat.root = call.root;
   flat.count = call.count;
   flat.mixing = call.mixing;
+  flat.codec = call.codec;
+  if (call.codec != nullptr) remember_codec(call.codec_identity, call.codec->name());
   const std::vector<Candidate> all = candidates(call, machine_, algorithm_);
   const auto chosen = std::find_if(all.begin(), all.end(), [&](const Candidate& c) {
     return c.why_not.empty() && (!hosts.empty() || c.algorithm->accepts(flat));
@@ -78,6 +81,8 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
       build_schedule(*best.algorithm, call, position, size, hosts, best.pieces, lanes_);
   auto plan = std::make_shared<Plan>();
   plan->key = key;
+  plan->key.call.codec = nullptr;  // it may go before the plan does
+  plan->key.compression = {};
   plan->program = lower(schedule, call, size,
                         reordered ? std::span<const Rank>(order_) : std::span<const Rank>());
   plan->choice = {best.algorithm->name, transport_name_, best.pieces, best.predicted_us};
@@ -85,6 +90,10 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
       make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces, key.call), 0);
   const CallBuffers buffers = buffers_of(key.call, rank, size);
   plan->output_offset_bytes = buffers.output_first * size_of(call.type);
+  if (call.codec != nullptr && call.collective == Collective::kNeighborAverage &&
+      plan->program.residual_count == 0) {
+    plan->carried_count = call.count;
+  }
   if (call.op == ReduceOp::kPreMulSum) plan->scaled_count = buffers.input_count;
   log_line(LogLevel::kInfo, identity_,
            fmt::format("{}: {} x{} over {}, predicted {:.1f} us", describe(call, sequence_ + 1),

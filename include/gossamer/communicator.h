@@ -54,6 +54,7 @@ struct GOSSAMER_API UniqueId {
 };
 
 class Graph;
+struct Compression;
 
 // A collective as data: what the named calls of Communicator are made of.
 struct CollectiveCall {
@@ -67,6 +68,8 @@ struct CollectiveCall {
   // Of those that have a graph (gossamer/gossip.h), which need not outlive the call.
   const Graph* graph = nullptr;
   uint64_t round = 0;
+  // Messages are codes (gossamer/compression.h); null: they are elements.
+  const Compression* compression = nullptr;
 };
 
 struct Operation;
@@ -401,6 +404,10 @@ class GOSSAMER_API Communicator {
   Result<Choice> explain(Collective collective, uint64_t count, DataType type, Reduction reduction,
                          bool in_place, Rank root = 0);
   Result<Choice> explain(const CollectiveCall& call, bool in_place);  // its buffers do not matter
+
+  // Floats that the residual of a call has on this rank, 0 without a codec. The call's buffers do
+  // not matter.
+  Result<uint64_t> residual_count(const CollectiveCall& call, bool in_place = false);
 
   // Since creation, this rank: what a schedule promises, counted by the engine, and what came of
   // it, counted by the transports. Never waits: while another thread drives an operation, `traffic`

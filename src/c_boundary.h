@@ -82,10 +82,10 @@ Result<Communicator::Options> options_of(const gossamerConfig_t* config);
 gossamerResult_t hand_over(Result<std::unique_ptr<Communicator>> made, gossamerComm_t* comm);
 gossamerResult_t hand_over(Work work, gossamerWork_t* handle);
 
+inline constexpr const char* kNoGraph = "the graph is null; gossamerGraphCreate* makes one";
 inline constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";
 inline constexpr const char* kNoWork = "the work handle is null; a ...Start call makes one";
 inline constexpr const char* kNoPlan = "the plan is null; a call ending in Init makes one";
-inline constexpr const char* kNoGraph = "the graph is null; gossamerGraphCreate* makes one";
 inline constexpr const char* kNoResult = "the pointer for the result is null";
 inline constexpr const char* kNoOp =
     "the operation is none of gossamerRedOp_t; use gossamerAllReducePreMulSum or "

@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "gossamer/gossip.h"
 #include "src/c_boundary.h"
 
 using gossamer::Collective;

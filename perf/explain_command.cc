@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "gossamer/codec.h"
 #include "gossamer/gossip.h"
 #include "gossamer/transport.h"
 #include "perf/commands.h"
@@ -27,6 +28,7 @@ struct Flags {
   std::string algorithm;
   std::string transport = "shm";
   std::string between = "auto";
+  std::string codec;
   std::string graph = "one_peer_exponential";
   uint64_t round = 0;
   uint64_t seed = 1;
@@ -91,6 +93,24 @@ Status read_graph(const Flags& f, Call* call, std::shared_ptr<const Mixing>* mix
   return Status::ok();
 }
 
+// Of a call that has one.
+Status read_codec(const Flags& f, Call* call, std::unique_ptr<Codec>* codec) {
+  if (f.codec.empty()) return Status::ok();
+  auto made = make_codec(f.codec);
+  if (!made) return made.status();
+  *codec = std::move(made).value();
+  if (!(*codec)->traits().fixed_size)
+    return bad(f.codec + " makes codes that differ in length, and travels in no schedule");
+  const bool is_float = call->type == DataType::kFloat32 || call->type == DataType::kFloat64 ||
+                        is_narrow_float(call->type);
+  const bool sums = call->op == ReduceOp::kSum || call->op == ReduceOp::kAvg;
+  if (!is_float || (reduces(call->collective) && !sums))
+    return bad("--codec goes with float types, and with sum and avg");
+  call->codec = codec->get();
+  call->codec_identity = (*codec)->identity();
+  return Status::ok();
+}
+
 Machine machine_for(const Flags& f) {
   std::vector<std::string> host_per_rank;
   host_per_rank.reserve(static_cast<size_t>(f.ranks));
@@ -133,6 +153,8 @@ int explain(Flags f) {
   }
   if (!f.algorithm.empty() && find_algorithm(call->collective, f.algorithm) == nullptr)
     return complain(bad("'" + f.algorithm + "' is no algorithm for " + f.collective), kExitUsage);
+  std::unique_ptr<Codec> codec;
+  if (Status read = read_codec(f, &*call, &codec); !read) return complain(read, kExitUsage);
   const Machine machine = machine_for(f);
   call->eager_bytes = eager_bytes(f);
   const std::vector<Candidate> all = candidates(*call, machine, f.algorithm);
@@ -143,7 +165,8 @@ int explain(Flags f) {
       name_of(call->type), reduces(call->collective) ? name_of(call->op) : "no reduction",
       (has_graph(call->collective) ? fmt::format(", round {} of graph {}", call->round, f.graph)
                                    : "") +
-          (f.in_place ? ", in place" : ""),
+          (f.in_place ? ", in place" : "") +
+          (call->codec != nullptr ? ", codec " + call->codec->name() : ""),
       f.ranks, f.hosts, f.hosts == 1 ? "" : "s", machine.cores_per_host, f.transport);
   if (f.hosts > 1) fmt::print("{} between hosts: {}\n", f.between, why);
   fmt::print("{:>10}  {:<28}{:>7}{:>14}\n", "", "algorithm", "pieces", "predicted us");
@@ -181,6 +204,7 @@ void add_explain_command(CLI::App& app, int* exit_code) {
   command->add_option("--between", f.between, "between hosts: tcp, verbs, ucx, or auto as on this")
       ->capture_default_str();
   command->add_option("--algorithm", f.algorithm, "as if this one were asked for");
+  command->add_option("--codec", f.codec, "messages are codes of this one: int8:block=256");
   command->add_option("--graph", f.graph, "of a neighbor collective")->capture_default_str();
   command->add_option("--round", f.round, "of the graph")->capture_default_str();
   command->add_option("--seed", f.seed, "of a random graph")->capture_default_str();

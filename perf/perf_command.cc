@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "gossamer/codec.h"
 #include "perf/commands.h"
 #include "perf/exchange_run.h"
 #include "perf/perf_run.h"
@@ -152,6 +153,23 @@ Status read_swap(const Flags& f, const PerfOptions& o) {
   return f.direction == "in" ? bad("--swap is out of place; leave --place in out") : Status::ok();
 }
 
+Status read_codec(const Flags& f, PerfOptions* o) {
+  if (o->codec.empty()) return Status::ok();
+  if (const auto codec = make_codec(o->codec); !codec) return codec.status();
+  if (o->persistent || !o->exchange.empty() || !o->baseline.empty() || o->nccl || o->swap)
+    return bad(
+        "--codec goes with collectives, and with no --persistent, --baseline, --swap or --nccl");
+  for (const Collective c : o->collectives) {
+    if (c == Collective::kAllReduce || c == Collective::kReduceScatter ||
+        c == Collective::kAllGather || c == Collective::kNeighborAverage) {
+      continue;
+    }
+    return bad("'" + f.collective +
+               "' takes no codec; all_reduce, reduce_scatter, all_gather and neighbor_average do");
+  }
+  return Status::ok();
+}
+
 Status read_rest(const Flags& f, PerfOptions* o) {
   if (f.direction != "both" && f.direction != "in" && f.direction != "out")
     return bad("--place wants in, out or both");
@@ -190,7 +208,8 @@ Status read_rest(const Flags& f, PerfOptions* o) {
 
 Result<PerfOptions> read(const Flags& flags) {
   PerfOptions options = flags.rest;
-  for (const auto part : {read_names, read_sizes, read_rest, read_exchange, read_graph}) {
+  for (const auto part :
+       {read_names, read_sizes, read_rest, read_exchange, read_graph, read_codec}) {
     if (Status s = part(flags, &options); !s) return s;
   }
   return options;
@@ -245,6 +264,8 @@ void add_perf_command(CLI::App& app, int* exit_code) {
   command->add_option("--algorithm", f.rest.algorithm, "this one instead of the cheapest");
   command->add_option("--transport", f.rest.transport, "auto, shm, verbs, ucx or tcp")
       ->capture_default_str();
+  command->add_option("--codec", f.rest.codec,
+                      "messages are codes of this one: int8:block=256, fp16");
   command->add_option("--graph", f.rest.graph,
                       "of a neighbor collective: ring, base:k=2; gossamer graph list tells all");
   command->add_option("--round", f.rest.round, "of the graph, all the time (default: in turn)");

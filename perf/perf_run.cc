@@ -9,6 +9,7 @@
 #include <memory>
 #include <utility>
 
+#include "perf/coded_run.h"
 #include "perf/commands.h"
 #include "perf/communicator_group.h"
 #include "perf/exchange_run.h"
@@ -198,11 +199,15 @@ void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
   if (!o.graph.empty())
     fmt::print("# graph {}, {}\n", o.graph,
                o.round < 0 ? "its rounds one after another" : fmt::format("round {}", o.round));
+  if (!o.codec.empty())
+    fmt::print("# codec {}: sent: bytes of a rank per operation; loss: of the square\n", o.codec);
   fmt::print("# {}transport {}, algorithm {}, {} buffers, {}\n",
              o.persistent ? "persistent collectives, " : "", o.transport,
              o.algorithm.empty() ? "by price" : o.algorithm,
              o.registered ? "library-allocated" : "ordinary",
-             o.check ? "every element of every rank checked" : "results not checked");
+             !o.check          ? "results not checked"
+             : o.codec.empty() ? "every element of every rank checked"
+                               : "ranks compared, and what is lost measured");
   fmt::print("# time: median; p99: 99 of 100 are not slower; {}\n",
              where.shared_clock ? "an operation ends when its last rank ends (shared clock)"
                                 : "the slowest rank's own clock counts");
@@ -299,6 +304,11 @@ Status measure_collectives(Runner* runner, const PerfOptions& o, Rank size, Resu
 Status measure_all(Communicator& communicator, Group& group, const PerfOptions& o,
                    Results* results) {
   const auto row = [&](const std::vector<Cell>& cells) { results->row(cells); };
+  for (const Collective collective : o.codec.empty() ? std::vector<Collective>() : o.collectives) {
+    results->header(std::string(name_of(collective)));
+    if (Status s = measure_coded(communicator, group, o, collective, row); !s) return s;
+  }
+  if (!o.codec.empty()) return Status::ok();
   if (!o.collectives.empty() && has_graph(o.collectives.front())) {
     results->header(std::string(name_of(o.collectives.front())));
     return measure_neighbors(communicator, group, o, row);

@@ -33,6 +33,7 @@ struct PerfOptions {
   double timeout_s = 30;
   std::string algorithm;
   std::string transport = "auto";
+  std::string codec;  // messages are its codes; empty: they are elements
   std::string graph;  // of the collectives that have one
   uint64_t seed = 1;  // of a random graph
   int round = -1;     // of the graph; -1: one after another

@@ -19,7 +19,7 @@ class Results {
       : options_(options),
         ranks_(ranks),
         prints_(prints),
-        table_(stdout, options.out_of_place, options.in_place) {}
+        table_(stdout, options.out_of_place, options.in_place, !options.codec.empty()) {}
 
   void header(const std::string& name) const {
     if (!prints_) return;

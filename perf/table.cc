@@ -33,6 +33,7 @@ std::string figure(double value) {
 const char* const kCsvColumns =
     "op,ranks,bytes,dtype,redop,algorithm,transport,in_place,iters,median_us,p99_us,min_us,"
     "algbw_gbps,busbw_gbps,predicted_us,wrong";
+const char* const kCsvCodedColumns = ",codec,sent_bytes,loss";
 
 double Cell::algbw_gbps() const {
   return timing.median_us > 0 ? static_cast<double>(bytes) / timing.median_us * 1e-3 : 0;
@@ -57,15 +58,19 @@ std::string Cell::reduction() const {
 }
 
 std::string csv_line(const Cell& c) {
-  return fmt::format("{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.5f},{:.5f},{:.3f},{}",
+  // Names of codecs have commas.
+  const std::string coded =
+      c.codec.empty() ? "" : fmt::format(",\"{}\",{},{:.4e}", c.codec, c.sent_bytes, c.loss);
+  return fmt::format("{},{},{},{},{},{},{},{},{},{:.3f},{:.3f},{:.3f},{:.5f},{:.5f},{:.3f},{}{}",
                      c.name(), c.ranks, c.bytes, name_of(c.type), c.reduction(), c.algorithm,
                      c.transport, c.in_place ? 1 : 0, c.timing.iterations, c.timing.median_us,
                      c.timing.p99_us, c.timing.min_us, c.algbw_gbps(), c.busbw_gbps(),
-                     c.predicted_us, c.timing.wrong);
+                     c.predicted_us, c.timing.wrong, coded);
 }
 
 Status write_csv(const std::string& path, const std::vector<Cell>& cells) {
-  std::string text = std::string(kCsvColumns) + "\n";
+  const bool coded = !cells.empty() && !cells.front().codec.empty();
+  std::string text = std::string(kCsvColumns) + (coded ? kCsvCodedColumns : "") + "\n";
   for (const Cell& cell : cells) text += csv_line(cell) + "\n";
   return write_file(path, text);
 }
@@ -89,6 +94,10 @@ Status write_json(const std::string& path, const std::vector<Cell>& cells) {
                     {"busbw_gbps", c.busbw_gbps()},
                     {"predicted_us", c.predicted_us},
                     {"wrong", c.timing.wrong}});
+    if (c.codec.empty()) continue;
+    rows.back()["codec"] = c.codec;
+    rows.back()["sent_bytes"] = c.sent_bytes;
+    rows.back()["loss"] = c.loss;
   }
   return write_file(path, rows.dump(2) + "\n");
 }
@@ -133,8 +142,8 @@ Result<uint64_t> parse_bytes(const std::string& text) {
   return fail();
 }
 
-Table::Table(std::FILE* stream, bool out_of_place, bool in_place)
-    : stream_(stream), out_of_place_(out_of_place), in_place_(in_place) {}
+Table::Table(std::FILE* stream, bool out_of_place, bool in_place, bool coded)
+    : stream_(stream), out_of_place_(out_of_place), in_place_(in_place), coded_(coded) {}
 
 void Table::header() const {
   std::string kinds;
@@ -145,6 +154,10 @@ void Table::header() const {
     kinds += fmt::format("{:^44}", in_place ? "in-place" : "out-of-place");
     names += fmt::format("{:>9}{:>9}{:>9}{:>9}{:>8}", "time", "p99", "algbw", "busbw", "#wrong");
     units += fmt::format("{:>9}{:>9}{:>9}{:>9}{:>8}", "(us)", "(us)", "(GB/s)", "(GB/s)", "");
+  }
+  if (coded_) {
+    names += fmt::format("{:>12}{:>10}", "sent", "loss");
+    units += fmt::format("{:>12}{:>10}", "(B)", "");
   }
   fmt::print(stream_, "#{:>55}{}\n", "", kinds);
   fmt::print(stream_, "#{:>11}{:>13}{:>12}{:>12}{:>7}{}{:>10}  {}\n", "size", "count", "type",
@@ -172,6 +185,7 @@ void Table::row(const std::vector<Cell>& cells) const {
                         figure(c.timing.p99_us), c.algbw_gbps(), c.busbw_gbps(),
                         c.checked ? std::to_string(c.timing.wrong) : "N/A");
   }
+  if (coded_) line += fmt::format("{:>12}{:>10.1e}", any.sent_bytes, any.loss);
   std::string chosen = any.algorithm + ", " + any.transport;
   if (cells.back().algorithm != any.algorithm)
     chosen += " (in place: " + cells.back().algorithm + ")";

@@ -28,6 +28,9 @@ struct Cell {
   bool in_place = false;
   bool checked = false;  // whether timing.wrong means anything
   double predicted_us = 0;
+  std::string codec;        // empty: messages are elements
+  uint64_t sent_bytes = 0;  // by one rank per operation, with a codec
+  double loss = 0;          // mean squared error over the mean square, with a codec
   Timing timing;
 
   // Bytes per time of the median operation; and what a link carries for it whatever the algorithm,
@@ -40,8 +43,9 @@ struct Cell {
   bool has_root() const;
 };
 
-// The column names of the CSV file, without the line's end.
+// The column names of the CSV file, without the line's end; with a codec, three more.
 extern const char* const kCsvColumns;
+extern const char* const kCsvCodedColumns;
 std::string csv_line(const Cell& cell);
 Status write_csv(const std::string& path, const std::vector<Cell>& cells);
 Status write_json(const std::string& path, const std::vector<Cell>& cells);
@@ -55,7 +59,7 @@ Result<uint64_t> parse_bytes(const std::string& text);
 // Prints cells in the order they come; a size's two directions share a line.
 class Table {
  public:
-  Table(std::FILE* stream, bool out_of_place, bool in_place);
+  Table(std::FILE* stream, bool out_of_place, bool in_place, bool coded = false);
   void header() const;
   // One or two cells of the same size and type.
   void row(const std::vector<Cell>& cells) const;
@@ -64,6 +68,7 @@ class Table {
   std::FILE* stream_;
   bool out_of_place_;
   bool in_place_;
+  bool coded_;  // shows what was sent and lost
 };
 
 }  // namespace gossamer

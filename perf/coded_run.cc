@@ -1,0 +1,235 @@
+#include "perf/coded_run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "gossamer/compression.h"
+#include "gossamer/gossip.h"
+#include "gossamer/mixing.h"
+#include "perf/pattern.h"
+#include "perf/region.h"
+#include "src/call_buffers.h"
+#include "src/reduce.h"
+
+namespace gossamer {
+namespace {
+
+constexpr double kLossMax = 0.5;
+
+double decode(DataType type, const std::byte* from) {
+  if (is_narrow_float(type)) return static_cast<double>(widen_one(type, from));
+  if (type == DataType::kFloat64) {
+    double value = 0;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  float value = 0;
+  std::memcpy(&value, from, sizeof value);
+  return static_cast<double>(value);
+}
+
+class CodedRunner {
+ public:
+  CodedRunner(Communicator& communicator, Group& group, const PerfOptions& options,
+              const Codec& codec, const Graph* graph)
+      : communicator_(communicator), group_(group), options_(options), graph_(graph) {
+    compression_.codec = &codec;
+  }
+
+  Status allocate() {
+    const uint64_t longest = options_.sizes.back() + 8 * static_cast<uint64_t>(group_.size());
+    if (Status s = input_.allocate(longest, options_.registered); !s) return s;
+    return output_.allocate(longest, options_.registered);
+  }
+
+  Result<Cell> run(Collective collective, DataType type, ReduceOp op, uint64_t bytes,
+                   bool in_place) {
+    const uint64_t parts = shares_of(collective, group_.size());
+    Cell cell;
+    cell.collective = collective;
+    cell.ranks = group_.size();
+    cell.type = type;
+    cell.op = op;
+    cell.in_place = in_place;
+    cell.checked = options_.check;
+    cell.codec = compression_.codec->name();
+    cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
+    cell.bytes = cell.count * parts * size_of(type);
+    const auto choice = communicator_.explain(call_of(cell), in_place);
+    if (!choice) return choice.status();
+    cell.algorithm = choice->algorithm;
+    if (choice->pieces > 1) cell.algorithm += " x" + std::to_string(choice->pieces);
+    cell.transport = choice->transport;
+    cell.predicted_us = choice->predicted_us;
+    if (Status s = time(&cell); !s) return s;
+    return cell;
+  }
+
+ private:
+  CallBuffers buffers_of_cell(const Cell& cell) const {
+    Call shape;
+    shape.collective = cell.collective;
+    shape.count = cell.count;
+    shape.in_place = cell.in_place;
+    return buffers_of(shape, group_.rank(), group_.size());
+  }
+
+  CollectiveCall call_of(const Cell& cell) const {
+    const CallBuffers b = buffers_of_cell(cell);
+    const uint64_t element = size_of(cell.type);
+    std::byte* const both = output_.data();
+    return {.collective = cell.collective,
+            .input = b.in_place ? both + b.input_first * element : input_.data(),
+            .output = b.in_place ? both + b.output_first * element : both,
+            .count = cell.count,
+            .type = cell.type,
+            .reduction = reduces(cell.collective) ? cell.op : ReduceOp::kSum,
+            .graph = has_graph(cell.collective) ? graph_ : nullptr,
+            .round = static_cast<uint64_t>(std::max(0, options_.round)),
+            .compression = &compression_};
+  }
+
+  // Sums of four numbers in [-1, 1], that repeat after kPeriod elements.
+  double value(Rank rank, uint64_t index) const {
+    uint64_t state = index % Pattern::kPeriod * 0x9E3779B97F4A7C15U + salt_ * 0xC2B2AE3D27D4EB4FU +
+                     static_cast<uint64_t>(rank) * 0x165667B19E3779F9U;
+    double sum = 0;
+    for (int i = 0; i < 4; ++i) {
+      state = (state ^ (state >> 29)) * 0xBF58476D1CE4E5B9U + 0x94D049BB133111EBU;
+      sum += static_cast<double>(state >> 11) * 0x1p-52 - 1;
+    }
+    return sum;
+  }
+
+  void fill(const Cell& cell) {
+    const CallBuffers b = buffers_of_cell(cell);
+    const uint64_t element = size_of(cell.type);
+    std::memset(output_.data(), 0, b.output_count * element);
+    auto* const mine = static_cast<std::byte*>(const_cast<void*>(call_of(cell).input));
+    const uint64_t tile = std::min(Pattern::kPeriod, b.input_count);
+    for (uint64_t i = 0; i < tile; ++i) {
+      encode(cell.type, value(group_.rank(), i), mine + i * element);
+    }
+    const uint64_t bytes = b.input_count * element;
+    for (uint64_t done = tile * element; done < bytes; done += tile * element) {
+      std::memcpy(mine + done, mine, std::min(tile * element, bytes - done));
+    }
+  }
+
+  // What element `index` of this rank's output is without any loss.
+  double exact(const Cell& cell, const Mixing* mixing, uint64_t index) const {
+    const Rank self = group_.rank();
+    if (cell.collective == Collective::kAllGather) {
+      return value(static_cast<Rank>(index / cell.count), index % cell.count);
+    }
+    double sum = 0;
+    if (cell.collective == Collective::kNeighborAverage) {
+      for (const Weight& w : mixing->row(self)) sum += w.value * value(w.rank, index);
+      return sum;
+    }
+    const bool scattered = cell.collective == Collective::kReduceScatter;
+    const uint64_t first = scattered ? static_cast<uint64_t>(self) * cell.count : 0;
+    for (Rank r = 0; r < group_.size(); ++r) sum += value(r, first + index);
+    return cell.op == ReduceOp::kAvg ? sum / group_.size() : sum;
+  }
+
+  Status time(Cell* cell) {
+    Measured measured;
+    measured.prepare = [&](int group) {
+      salt_ = static_cast<uint64_t>(group + 2);
+      fill(*cell);
+    };
+    measured.run = [&](int) {
+      compression_.draws.own = ++operations_;
+      return communicator_.run(call_of(*cell));
+    };
+    measured.inspect = [](int) -> uint64_t { return 0; };
+    const Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    const Result<Timing> timing = measure(group_, pace, measured);
+    if (!timing) return timing.status();
+    cell->timing = *timing;
+    return check_once(cell, measured);
+  }
+
+  // One operation on fresh data: what it sends, what it loses, whether ranks differ.
+  Status check_once(Cell* cell, const Measured& measured) {
+    measured.prepare(-1);
+    if (Status s = group_.barrier(); !s) return s;
+    const uint64_t before = communicator_.counters().bytes_sent;
+    if (Status s = measured.run(0); !s) return s;
+    cell->sent_bytes = communicator_.counters().bytes_sent - before;
+    if (!options_.check) return Status::ok();
+    const CallBuffers b = buffers_of_cell(*cell);
+    const auto* const output = static_cast<const std::byte*>(call_of(*cell).output);
+    const auto mixing = graph_ == nullptr ? nullptr : graph_->mixing(call_of(*cell).round);
+    double lost = 0;
+    double square = 0;
+    for (uint64_t i = 0; i < b.output_count; ++i) {
+      const double right = exact(*cell, mixing.get(), i);
+      const double off = decode(cell->type, output + i * size_of(cell->type)) - right;
+      lost += off * off;
+      square += right * right;
+    }
+    cell->loss = square > 0 ? lost / square : 0;
+    const bool alike =
+        cell->collective == Collective::kAllReduce || cell->collective == Collective::kAllGather;
+    const uint64_t hash = alike ? hash_bytes(output, b.output_count * size_of(cell->type)) : 0;
+    std::vector<double> all;
+    if (Status s = group_.gather(static_cast<double>(hash >> 12), &all); !s) return s;
+    for (const double other : all) cell->timing.wrong += other == all[0] ? 0 : 1;
+    if (Status s = group_.gather(cell->loss, &all); !s) return s;
+    for (const double loss : all) cell->timing.wrong += loss <= kLossMax ? 0 : 1;
+    return Status::ok();
+  }
+
+  Communicator& communicator_;
+  Group& group_;
+  const PerfOptions& options_;
+  const Graph* graph_;
+  Compression compression_;
+  uint64_t salt_ = 0;
+  uint64_t operations_ = 0;
+  Region input_;
+  Region output_;
+};
+
+}  // namespace
+
+Status measure_coded(Communicator& communicator, Group& group, const PerfOptions& options,
+                     Collective collective,
+                     const std::function<void(const std::vector<Cell>&)>& row) {
+  const auto codec = make_codec(options.codec);
+  if (!codec) return codec.status();
+  std::shared_ptr<const Graph> graph;
+  if (has_graph(collective)) {
+    auto made = make_graph(options.graph, communicator.size(), options.seed);
+    if (!made) return made.status();
+    graph = std::move(made).value();
+  }
+  CodedRunner runner(communicator, group, options, **codec, graph.get());
+  if (Status s = runner.allocate(); !s) return s;
+  const std::vector<ReduceOp> once = {ReduceOp::kSum};
+  for (const DataType type : options.types) {
+    for (const ReduceOp op : reduces(collective) ? options.ops : once) {
+      uint64_t last_bytes = 0;
+      for (const uint64_t bytes : options.sizes) {
+        std::vector<Cell> cells;
+        for (const bool in_place : {false, true}) {
+          if (!(in_place ? options.in_place : options.out_of_place)) continue;
+          Result<Cell> cell = runner.run(collective, type, op, bytes, in_place);
+          if (!cell) return cell.status();
+          if (cell->bytes == last_bytes) break;
+          cells.push_back(*std::move(cell));
+        }
+        if (cells.empty()) continue;
+        last_bytes = cells[0].bytes;
+        row(cells);
+      }
+    }
+  }
+  return Status::ok();
+}
+
+}  // namespace gossamer

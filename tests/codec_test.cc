@@ -47,6 +47,17 @@ TEST_P(AnyCodec, HasTheBytesItSays) {
   }
 }
 
+TEST_P(AnyCodec, HasNoMoreEntriesThanItSays) {
+  for (const size_t count : {0U, 1U, 33U, 1000U, 65'537U}) {
+    const std::vector<float> values = gaussian(count);
+    const Encoding encoding(*codec_, values);
+    std::vector<float> decoded(count);
+    codec_->decode(encoding.code(), decoded);
+    const auto zeros = static_cast<uint64_t>(std::count(decoded.begin(), decoded.end(), 0.0F));
+    EXPECT_LE(count - zeros, codec_->entries_max(count)) << count;
+  }
+}
+
 TEST_P(AnyCodec, RefusesCodesOfAnotherLength) {
   if (!codec_->traits().fixed_size) GTEST_SKIP() << "has many lengths";
   const Encoding encoding(*codec_, gaussian(1000));

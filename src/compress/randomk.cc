@@ -65,6 +65,7 @@ class RandomK final : public Codec {
             .sparse = true,
             .shared_positions = true};
   }
+  uint64_t entries_max(uint64_t count) const override { return kept_of(ratio_, count); }
   uint64_t bytes_max(uint64_t count) const override {
     return count == 0 ? 0 : sizeof(Draw) + kept_of(ratio_, count) * sizeof(float);
   }

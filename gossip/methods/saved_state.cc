@@ -60,7 +60,7 @@ std::vector<std::byte> StateWriter::finish() {
 
 Result<StateReader> StateReader::open(MethodKind kind, std::span<const std::byte> saved) {
   if (saved.size() < kHeaderBytes + kHashBytes || read<uint64_t>(saved, 0) != kMagic) {
-    return invalid("this is no saved state of a gossip method; load what save() returned");
+    return invalid("this is no saved state of this library; load what save() returned");
   }
   const auto version = read<uint64_t>(saved, 8);
   if (static_cast<uint32_t>(version) != kVersion) {

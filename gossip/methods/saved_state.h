@@ -34,6 +34,7 @@ enum class MethodKind : uint32_t {
   kRelaySum = 13,
   kMoshpitAverage = 14,
   kEpidemicPush = 15,
+  kGradientHook = 64,  // src/compress/hook/state.cc
 };
 
 class StateWriter {

@@ -1,0 +1,212 @@
+// A GradientHook averages the gradients of a training step over all ranks while the rest of them is
+// still being computed: what a framework's backward pass calls once per parameter.
+//
+//   std::vector<GradientHook::Parameter> model = {{"embed", {50'000, 512}}, {"out.bias", {512}}};
+//   auto hook = gossamer::GradientHook::create(comm, model, {});
+//   for (;;) {
+//     ...                                          // backward pass; as each gradient is there:
+//     if (Status s = (*hook)->ready("out.bias", gradient); !s) ...
+//     auto step = (*hook)->wait();                 // all gradients are averages now, in place
+//     if (step && step->finite) ...                // the optimizer's step
+//   }
+//
+// Iterations An iteration begins with the first ready() or skip() after a wait(), has one of the
+//            two for every parameter, in any order, and ends with wait(). Ranks need not keep the
+//            same order, nor the same pace.
+// Averages   are over the ranks that contributed: a rank may skip() a parameter, and still gets
+//            the others' average of it. All ranks get the same bits, but by kGossip. Types of 16
+//            and 8 bits are accumulated in fp32.
+// Buckets    Gradients travel together, in buckets of parameters of one type, which are filled as
+//            gradients become ready. Before the first iteration their order is taken to be the
+//            reverse of the list's; after it, it is what it was on rank 0. What all ranks have
+//            ready is agreed on before a bucket travels, so ranks start the same ones in one order.
+// Priority   Of the buckets that are ready everywhere, the one that holds the parameter that comes
+//            first in the list goes first: list parameters in the order in which the forward pass
+//            uses them. A bucket on its way is not overtaken. wait(key) returns when that
+//            parameter is done.
+// Threads    ready(), skip() and wait(key) may be called by any thread, at the same time. wait() by
+//            one, which may be waiting while others still call ready(). Others: one thread, between
+//            iterations. Callbacks run on the thread that does the work: whoever waits, or the
+//            hook's own. The communicator is the hook's alone while an iteration is under way:
+//            Communicator::split() makes one for it.
+// Ownership  A gradient is lent from ready() to the end of wait(); it is read in ready(), written
+//            when its average has come, and left as it is when that fails. Communicator and graph
+//            outlive the hook, or the next rebind().
+// Memory     The size of all gradients once, in memory that ranks of one host share. Nothing is
+//            allocated after the second iteration, but in the first one of a kind: with a parameter
+//            skipped, with an error.
+// Deadlines  wait() waits Options::ready_timeout for parameters that nobody has made ready here,
+//            and then gives up: on all ranks, whose sentence names rank and parameters. A rank
+//            that does not come at all is named by the communicator, within its deadline.
+// Errors     of the communicator are final: later calls return them until rebind(). After any other
+//            the next iteration may begin, on all ranks. An iteration that failed has not been:
+//            gradients that were averaged already stay so, everything that the hook keeps from one
+//            iteration to the next is as it was, bit for bit, and it has the same number when it is
+//            repeated.
+
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gossamer/communicator.h"
+#include "gossamer/export.h"
+#include "gossamer/gossip.h"
+
+namespace gossamer {
+
+class GOSSAMER_API GradientHook {
+ public:
+  struct Parameter {
+    std::string key;              // names it in this and in later runs; no two alike
+    std::vector<uint64_t> shape;  // empty: one number
+    DataType type = DataType::kFloat32;
+  };
+
+  enum class Exchange : uint8_t {
+    kAllReduce = 0,
+    // Each rank gets the averages of its shards only (shards()), updates these, and gather() brings
+    // everybody's together. Buckets keep the first order, so that shards stay where they are.
+    kReduceScatter = 1,
+    // Weighted averages with a graph's neighbors, of the round that is the iteration's number.
+    // Nothing is agreed among all ranks: a parameter with values that are not finite, or that is
+    // not ready in time, is taken as skipped, Step::finite is each rank's own, and an iteration in
+    // which a callback failed counts. What is averaged may be parameters instead of gradients.
+    kGossip = 2,
+  };
+
+  // A bucket, as callbacks see it.
+  struct Part {
+    uint32_t parameter = 0;  // its place in the list
+    std::string_view key;
+    uint64_t first = 0;  // in the bucket, elements
+    uint64_t count = 0;
+    bool contributes = true;  // in pre(): false if skipped here, and zero then
+  };
+  struct BucketView {
+    uint64_t iteration = 0;
+    uint32_t index = 0;
+    uint32_t bucket_count = 0;
+    void* data = nullptr;
+    uint64_t count = 0;  // elements; those between parts are padding, and zero
+    DataType type = DataType::kFloat32;
+    std::span<const Part> parts;
+    // In post(): where the averages are. The whole, or this rank's share by kReduceScatter.
+    uint64_t first_valid = 0;
+    uint64_t valid_count = 0;
+  };
+  // What the user does to buckets. Several work as a chain: pre() in the order in which they are
+  // given, post() in reverse. A Status that is not ok fails the iteration, on all ranks.
+  struct Callbacks {
+    // The values of this rank, before they are compressed or sent; may be changed.
+    Status (*pre)(const BucketView& bucket, void* context) = nullptr;
+    // The averages, before they are written to the gradients; may be changed, alike on all ranks.
+    Status (*post)(const BucketView& bucket, void* context) = nullptr;
+    void* context = nullptr;  // outlives the hook
+  };
+
+  struct Options {
+    Exchange exchange = Exchange::kAllReduce;
+    const Graph* graph = nullptr;  // of kGossip; rows that sum to 1
+    uint64_t bucket_bytes_max = uint64_t{25} << 20;
+    uint64_t first_bucket_bytes_max = uint64_t{1} << 20;  // so that the first one leaves early
+    // Less than the communicator's own deadline, so that other ranks still hear why.
+    std::chrono::milliseconds ready_timeout{10'000};
+    // A thread of the hook communicates while the caller computes; else wait() does all of it.
+    bool overlap = true;
+    std::vector<Callbacks> callbacks = {};
+  };
+
+  // What an iteration came to.
+  struct Step {
+    uint64_t iteration = 0;  // counts from 0
+    // False: some rank's gradient, or an average, is not finite. Skip the optimizer's step; all
+    // ranks hear the same.
+    bool finite = true;
+    Rank rank = -1;        // whose it was; -1: finite gradients had a sum that is not
+    std::string_view key;  // one such parameter, as long as the hook lives
+    size_t late = 0;       // by kGossip: parameters taken as skipped, for they came too late
+  };
+
+  // A collective: all ranks, with the same parameters and options, but for callbacks and overlap.
+  //   kInvalidArgument  no parameters, two of one key, a type that is no float, too many elements;
+  //                     a limit of 0; no graph, or one of another size
+  //   kMismatch         ranks differ; the message names the rank and the first parameter
+  //   others            as for Communicator::all_reduce()
+  static Result<std::unique_ptr<GradientHook>> create(Communicator& comm,
+                                                      std::vector<Parameter> parameters,
+                                                      const Options& options);
+  // Waits for the part of an iteration that is on its way, within the communicator's deadline.
+  ~GradientHook();
+  GradientHook(const GradientHook&) = delete;
+  GradientHook& operator=(const GradientHook&) = delete;
+
+  // This rank's gradient, as many elements as the parameter has; becomes the average.
+  //   kInvalidArgument  no parameter has this key; it was ready or skipped in this iteration; null
+  //   otherwise         what this iteration failed by
+  Status ready(std::string_view key, void* gradient);
+  // This rank contributes nothing to the parameter in this iteration. `into`, if it is not null,
+  // becomes the average of the others, and is left as it is where there are none.
+  Status skip(std::string_view key, void* into = nullptr);
+  // The same by place in the list.
+  Status ready_at(size_t parameter, void* gradient);
+  Status skip_at(size_t parameter, void* into = nullptr);
+
+  // Until the iteration has ended.
+  //   kTimeout          parameters were not made ready in time, here or on another rank; the
+  //                     message names them
+  //   kAborted          a callback failed on the rank that is named; there wait() returns its
+  //                     Status
+  //   kPeerLost, kTimeout, kAborted, kMismatch   the communicator's; rebind() goes on
+  Result<Step> wait();
+  // Until this parameter has its average. Later ones may still turn out not to be finite.
+  //   kInvalidArgument  it was not made ready or skipped in this iteration
+  Status wait(std::string_view key);
+
+  // Of kReduceScatter. The elements of a parameter that are this rank's: none, or a run.
+  struct Shard {
+    uint64_t first = 0;
+    uint64_t count = 0;
+  };
+  Result<Shard> shard(std::string_view key) const;
+  // values[i], of parameter i's count and type: what owners have in their shards, on all ranks.
+  //   kInvalidArgument  another exchange; not one pointer per parameter; null; within an iteration
+  Status gather(std::span<void* const> values);
+
+  // Goes on among the ranks of another communicator, which shrink() or split() made: a collective
+  // of it. What was under way is dropped. Ranks that had come further than others go back: all have
+  // iteration() of the last one that every rank ended.
+  //   kMismatch         as for create(); a rank is more than one iteration ahead: load() what all
+  //                     ranks saved
+  //   kInvalidArgument  by kGossip, the graph's size is another one: give one
+  Status rebind(Communicator& comm, const Graph* graph = nullptr);
+
+  uint64_t iteration() const;  // the number of the next, or present, one
+  size_t size() const;         // parameters
+  //   kInvalidArgument  no parameter has this key
+  Result<size_t> find(std::string_view key) const;
+
+  // How gradients are grouped, in the order in which buckets are expected; changes with the first
+  // iteration.
+  std::vector<std::vector<uint32_t>> buckets() const;
+
+  // What is kept from one iteration to the next: its number, the order, and what feedback keeps.
+  // Each rank saves and loads its own. load() takes it by key, whatever the order of the list, and
+  // refuses, changing nothing, what save() did not write, what was damaged, and what is of other
+  // parameters (kInvalidArgument). All ranks load the same iteration, or none.
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  class Impl;
+  explicit GradientHook(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace gossamer

@@ -1,0 +1,143 @@
+// One bucket on its way: callbacks, the collective, averages written back.
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "src/compress/hook/hook_impl.h"
+
+namespace gossamer {
+namespace {
+
+// Sums of weights that differ from 1 by rounding alone.
+constexpr double kWeightRounding = 1e-5;
+
+}  // namespace
+
+GradientHook::BucketView GradientHook::Impl::view_of(uint32_t bucket) const {
+  const Bucket& of = buckets_[bucket];
+  BucketView view;
+  view.iteration = iteration_;
+  view.index = bucket;
+  view.bucket_count = static_cast<uint32_t>(buckets_.size());
+  view.data = carriers_[bucket].memory.data();
+  view.count = of.count;
+  view.type = of.type;
+  view.parts = carriers_[bucket].view;
+  view.first_valid = share_of(of).first;
+  view.valid_count = share_of(of).count;
+  return view;
+}
+
+// The first failure is kept for the next vote; the bucket travels all the same, as others expect.
+void GradientHook::Impl::call_back(uint32_t bucket, bool before) {
+  const std::vector<Callbacks>& chain = options_.callbacks;
+  Status failure;
+  for (size_t i = 0; i < chain.size() && failure; ++i) {
+    const Callbacks& link = before ? chain[i] : chain[chain.size() - 1 - i];
+    const auto call = before ? link.pre : link.post;
+    if (call != nullptr) failure = call(view_of(bucket), link.context);
+  }
+  if (failure) return;
+  const Lock lock(mutex_);
+  if (now_.own_failure) now_.own_failure = std::move(failure);
+}
+
+Status GradientHook::Impl::explain(const Status& failure, uint32_t bucket) const {
+  const Bucket& of = buckets_[bucket];
+  return Status::error(
+      failure.code(),
+      fmt::format("iteration {} of the gradient hook, with '{}' and {} other parameters in bucket "
+                  "{} of {}: {}",
+                  iteration_, parameters_.key(of.parts[0].parameter), of.parts.size() - 1, bucket,
+                  buckets_.size(), failure.message()),
+      failure.rank());
+}
+
+Status GradientHook::Impl::exchange(uint32_t bucket) {
+  Carrier& carrier = carriers_[bucket];
+  if (calls_back_) {
+    for (GradientHook::Part& part : carrier.view) {
+      part.contributes = votes_.contributes(comm_->rank(), part.parameter);
+    }
+    call_back(bucket, true);
+  }
+  Status done = carrier.exchange.start();
+  if (done) done = carrier.exchange.wait();
+  if (!done) return explain(done, bucket);
+  write_back(bucket);
+  return done;
+}
+
+// How much has come of each part is averaged as the values are: what a rank skips counts nowhere.
+Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
+  Carrier& carrier = carriers_[bucket];
+  const Bucket& of = buckets_[bucket];
+  for (size_t i = 0; i < of.parts.size(); ++i) {
+    const Slot& slot = slots_[of.parts[i].parameter];
+    carrier.weights[i] = slot.contributes ? 1.0F : 0.0F;
+    carrier.view[i].contributes = slot.contributes;
+  }
+  if (calls_back_) call_back(bucket, true);
+  float* const weights = carrier.weights.data();
+  std::byte* const values = carrier.memory.data();
+  const Graph& graph = *options_.graph;
+  Work first = start_neighbor_average(*comm_, weights, weights, carrier.weights.size(),
+                                      DataType::kFloat32, graph, iteration_);
+  Work second =
+      start_neighbor_average(*comm_, values, values, of.count, of.type, graph, iteration_);
+  Status done = first.wait();
+  if (done) done = second.wait();
+  if (!done) return explain(done, bucket);
+  write_back(bucket);
+  return done;
+}
+
+// Sums of wide floats are divided once, here; narrow ones come as averages over all ranks, for a
+// sum may be more than they can hold.
+Divisor GradientHook::Impl::divisor(uint32_t bucket, size_t part) const {
+  const Bucket& of = buckets_[bucket];
+  if (options_.exchange == Exchange::kGossip) {
+    const double weight = carriers_[bucket].weights[part];
+    if (weight < kWeightRounding) return {.divide = 0};
+    return {.times = std::abs(weight - 1) < kWeightRounding ? 1 : 1 / weight};
+  }
+  const double contributors = votes_.contributors(of.parts[part].parameter);
+  if (!is_narrow_float(of.type) || contributors == 0) return {.divide = contributors};
+  return {.times = comm_->size() / contributors};
+}
+
+void GradientHook::Impl::write_back(uint32_t bucket) {
+  const Bucket& of = buckets_[bucket];
+  const uint64_t element = size_of(of.type);
+  std::byte* const memory = carriers_[bucket].memory.data();
+  const auto write = [&](size_t part, bool divides) {
+    const Shard valid = clip(of, of.parts[part]);
+    const Divisor by = divides ? divisor(bucket, part) : Divisor{};
+    if (valid.count == 0 || by.divide == 0) return;
+    const Slot& slot = slots_[of.parts[part].parameter];
+    std::byte* const from = memory + valid.first * element;
+    std::byte* into = from;
+    if (slot.target != nullptr && (!divides || !calls_after_)) {
+      into = slot.target + (valid.first - of.parts[part].first) * element;
+    }
+    if (divide_finite(of.type, into, from, valid.count, by)) return;
+    note_result(of.parts[part].parameter);
+  };
+  for (size_t i = 0; i < of.parts.size(); ++i) write(i, true);
+  if (!calls_after_) return;
+  call_back(bucket, false);
+  for (size_t i = 0; i < of.parts.size(); ++i) {
+    if (divisor(bucket, i).divide != 0) write(i, false);
+  }
+}
+
+// An average that is not finite. All ranks see the same ones, but where each has a share of its own
+// and tells the others.
+void GradientHook::Impl::note_result(size_t parameter) {
+  if (options_.exchange == Exchange::kAllReduce) return note_not_finite(-1, parameter);
+  const Lock lock(mutex_);
+  if (now_.spoiled == SIZE_MAX) now_.spoiled = parameter;
+}
+
+}  // namespace gossamer

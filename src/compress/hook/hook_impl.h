@@ -1,0 +1,170 @@
+// A gradient hook's inside: slots that gradients are put into, carriers that take them to the other
+// ranks, and who conducts that.
+//
+// Threads    One thread at a time conducts: a waiting caller, or the hook's own. What only it
+//            touches needs no lock; slots and counts of the present iteration are guarded by
+//            mutex_. Carriers, plans and the list are changed between iterations only.
+
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "gossamer/gradient_hook.h"
+#include "src/compress/hook/buckets.h"
+#include "src/compress/hook/values.h"
+#include "src/compress/hook/vote.h"
+
+namespace gossamer {
+
+// Memory of a bucket: shared among ranks of one host where that can be had.
+class BucketMemory {
+ public:
+  BucketMemory() = default;
+  explicit BucketMemory(uint64_t bytes);  // zeros
+  BucketMemory(BucketMemory&& other) noexcept;
+  BucketMemory& operator=(BucketMemory&& other) noexcept;
+  ~BucketMemory();
+  std::byte* data() const { return shared_ != nullptr ? shared_ : own_; }
+
+ private:
+  std::byte* shared_ = nullptr;
+  std::byte* own_ = nullptr;
+};
+
+class GradientHook::Impl {
+ public:
+  static Result<std::unique_ptr<Impl>> make(Communicator& comm, std::vector<Parameter> parameters,
+                                            const Options& options);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  const Parameters& parameters() const { return parameters_; }
+  // intake.cc
+  Status take(size_t parameter, void* target, bool contributes);
+  // conduct.cc
+  Result<Step> wait();
+  Status wait(size_t parameter);
+  uint64_t iteration() const;
+  // shards.cc
+  Result<Shard> shard(size_t parameter) const;
+  Status gather(std::span<void* const> values);
+  // meet.cc
+  Status rebind(Communicator& comm, const Graph* graph);
+  // layout.cc
+  std::vector<std::vector<uint32_t>> buckets() const;
+  // state.cc
+  std::vector<std::byte> save() const;
+  Status load(std::span<const std::byte> saved);
+
+ private:
+  enum class Stage : uint8_t { kMissing, kFilling, kReady };
+  struct Slot {
+    uint32_t carrier = 0;
+    std::byte* memory = nullptr;  // in the carrier's
+    std::byte* target = nullptr;  // the caller's
+    Stage stage = Stage::kMissing;
+    bool contributes = false;
+  };
+  // A bucket with what it travels in.
+  struct Carrier {
+    BucketMemory memory;
+    std::vector<GradientHook::Part> view;  // for callbacks
+    std::vector<float> weights;            // by kGossip: how much of each part has come
+    PersistentCollective exchange;
+    uint32_t missing = 0;  // parts; guarded by mutex_
+    bool done = false;     // written back; guarded by mutex_
+  };
+  // An iteration, guarded by mutex_ but for what only the conductor reads.
+  struct Progress {
+    size_t unready = 0;  // parameters
+    size_t filling = 0;  // of these, being copied
+    uint32_t next = 0;   // the first bucket that has not travelled
+    uint32_t arrivals = 0;
+    size_t not_finite = SIZE_MAX;  // a parameter of this rank
+    size_t spoiled = SIZE_MAX;     // one whose average here is not finite
+    bool over = false;
+    Status failure;      // over: what it failed by
+    Status own_failure;  // to be told to the others
+    Step step;
+  };
+
+  explicit Impl(const Options& options) : options_(options) {}
+  // meet.cc
+  static Status check(const Options& options, const Graph* graph, const Communicator& comm);
+  Status meet(Communicator& comm);
+  Status compare_lists(Communicator& comm, uint64_t count_at_0) const;
+  uint64_t digest() const;
+  Status learn_order();
+  Status take_order(Communicator& comm);
+  // layout.cc
+  Status build();
+  Status plan(Carrier* carrier, const Bucket& bucket) const;
+  void begin_iteration();
+  // conduct.cc
+  using Lock = std::unique_lock<std::mutex>;
+  void serve();
+  bool can_step() const;
+  void conduct(Lock* lock);
+  template <class Done>
+  void await(Lock* lock, const Done& done);
+  void give_up();
+  void step();
+  Status step_by_vote();
+  Status step_with_neighbors();
+  Status vote(bool last);
+  bool needs_last_vote() const;
+  void note_launched(uint32_t bucket);
+  void note_not_finite(Rank rank, size_t parameter);
+  void finish(Status result);
+  // exchange.cc
+  Status exchange(uint32_t bucket);
+  Status exchange_with_neighbors(uint32_t bucket);
+  void call_back(uint32_t bucket, bool before);
+  Status explain(const Status& failure, uint32_t bucket) const;
+  Divisor divisor(uint32_t bucket, size_t part) const;
+  void write_back(uint32_t bucket);
+  void note_result(size_t parameter);
+  BucketView view_of(uint32_t bucket) const;
+  Shard share_of(const Bucket& bucket) const;
+  Shard clip(const Bucket& bucket, const Bucket::Part& part) const;
+
+  // constant between iterations
+  Options options_;
+  Parameters parameters_;
+  Communicator* comm_ = nullptr;
+  bool calls_back_ = false;
+  bool calls_after_ = false;  // some callback has a post()
+  std::vector<uint32_t> groups_;
+  std::vector<uint32_t> order_;
+  bool learned_ = false;  // order_ is that of an iteration
+  std::vector<Bucket> buckets_;
+  std::vector<Carrier> carriers_;
+  uint64_t layout_ = 0;
+  VoteBoard votes_;
+  PersistentCollective vote_;
+
+  // conductor
+  std::vector<bool> launched_;
+  std::vector<uint32_t> launches_;
+  bool reordered_ = false;  // buckets_ are of another order
+
+  // guarded by mutex_
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;  // for those who wait
+  std::condition_variable work_;     // for the thread
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> arrival_;  // of each parameter: how many came before
+  Progress now_;
+  uint64_t iteration_ = 0;
+  bool conducting_ = false;
+  bool leaving_ = false;
+  Status broken_;  // no iteration may begin until rebind()
+  std::thread thread_;
+};
+
+}  // namespace gossamer

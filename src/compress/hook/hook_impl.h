@@ -100,7 +100,7 @@ class GradientHook::Impl {
   Status compare_lists(Communicator& comm, uint64_t count_at_0) const;
   uint64_t digest() const;
   Status learn_order();
-  Status take_order(Communicator& comm);
+  Status take_order(Communicator& comm, std::vector<uint32_t> order);
   // layout.cc
   Status build();
   Status plan(Carrier* carrier, const Bucket& bucket) const;

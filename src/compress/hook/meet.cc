@@ -143,10 +143,7 @@ Status GradientHook::Impl::meet(Communicator& comm) {
                     least - all.begin(), least->iteration, most - all.begin(), most->iteration),
         static_cast<Rank>(most - all.begin()));
   }
-  if (all[0].learned != 0) {
-    Status done = take_order(comm);
-    if (!done) return done;
-  }
+  if (Status done = take_order(comm, order_); !done) return done;
   learned_ = all[0].learned != 0;
   comm_ = &comm;
   iteration_ = least->iteration;
@@ -163,9 +160,8 @@ Status GradientHook::Impl::meet(Communicator& comm) {
   return built;
 }
 
-// Rank 0's order_ becomes everybody's.
-Status GradientHook::Impl::take_order(Communicator& comm) {
-  std::vector<uint32_t> order = order_;
+// Rank 0's order becomes everybody's.
+Status GradientHook::Impl::take_order(Communicator& comm, std::vector<uint32_t> order) {
   const Status done =
       comm.start_broadcast(order.data(), order.data(), order.size(), DataType::kUint32, 0).wait();
   if (!done) return done;
@@ -182,13 +178,14 @@ Status GradientHook::Impl::take_order(Communicator& comm) {
 
 // After the first iteration: the order in which gradients came on rank 0.
 Status GradientHook::Impl::learn_order() {
+  std::vector<uint32_t> order(order_.size());
+  std::iota(order.begin(), order.end(), 0U);
   {
     const Lock lock(mutex_);
-    std::iota(order_.begin(), order_.end(), 0U);
-    std::sort(order_.begin(), order_.end(),
+    std::sort(order.begin(), order.end(),
               [this](uint32_t a, uint32_t b) { return arrival_[a] < arrival_[b]; });
   }
-  const Status done = take_order(*comm_);
+  const Status done = take_order(*comm_, std::move(order));
   if (!done) return done;
   learned_ = true;
   reordered_ = true;

@@ -1,0 +1,365 @@
+// The gradient hook when something goes wrong: parameters that stay away, aborts, ranks that die;
+// and what it keeps: saved, loaded, taken to another group; and what it allocates.
+
+#include <barrier>
+#include <chrono>
+#include <numeric>
+#include <thread>
+
+#include "gossamer/gradient_hook.h"
+#include "tests/count_allocations.h"
+#include "tests/hook_model.h"
+#include "tests/methods.h"
+#include "tests/process_ranks.h"
+#include "tests/rank_group.h"
+
+namespace gossamer {
+namespace {
+
+using Options = GradientHook::Options;
+using Step = GradientHook::Step;
+
+Options small_buckets(milliseconds ready_timeout = milliseconds(10'000)) {
+  Options options;
+  options.bucket_bytes_max = 4000;
+  options.first_bucket_bytes_max = 600;
+  options.ready_timeout = ready_timeout;
+  return options;
+}
+
+// All parameters in an order of the rank's own, then wait().
+Result<Step> iterate(GradientHook& hook, const Model& model, Rank rank, uint64_t t,
+                     std::vector<Values>* gradients) {
+  *gradients = gradients_of(model, rank, t);
+  for (const size_t p : shuffled(model.size(), t * 31 + static_cast<uint64_t>(rank))) {
+    if (Status ready = hook.ready_at(p, (*gradients)[p].data()); !ready) return ready;
+  }
+  return hook.wait();
+}
+
+// --- parameters that stay away -------------------------------------------------------------------
+
+TEST(HookFaults, NameTheParameterThatARankForgets) {
+  const Model model = some_model(12, 300, 3);
+  RankGroup group(3);
+  group.each([&](Communicator& comm) {
+    auto hook = hook_of(comm, model, small_buckets(milliseconds(100)));
+    ASSERT_NE(hook, nullptr);
+    std::vector<Values> gradients;
+    for (uint64_t t = 0; t < 2; ++t) {
+      ASSERT_TRUE(iterate(*hook, model, comm.rank(), t, &gradients));
+    }
+    gradients = gradients_of(model, comm.rank(), 2);
+    for (size_t p = 0; p < model.size(); ++p) {
+      if (comm.rank() == 1 && (p == 4 || p == 9)) continue;
+      (void)hook->ready_at(p, gradients[p].data());
+    }
+    const Status failed = hook->wait().status();
+    expect_status(failed, Code::kTimeout, "'layer4', 'layer9'");
+    EXPECT_EQ(failed.rank(), 1);
+    if (comm.rank() != 1) expect_status(failed, Code::kTimeout, "rank 1");
+    // The communicator is whole, and so is the next iteration; it has the same number.
+    EXPECT_TRUE(comm.status());
+    EXPECT_EQ(hook->iteration(), 2U);
+    const Result<Step> step = iterate(*hook, model, comm.rank(), 3, &gradients);
+    ASSERT_TRUE(step) << step.status().to_string();
+    EXPECT_EQ(step->iteration, 2U);
+    expect_averages(model, gradients, 3, 3);
+  });
+}
+
+TEST(HookFaults, RefuseBadCallsAndGoOn) {
+  const Model model = {{"a", {3}}, {"b", {2}}};
+  RankGroup group(2);
+  group.each([&](Communicator& comm) {
+    auto hook = hook_of(comm, model, {});
+    std::vector<float> a(3, 1), b(2, 2);
+    expect_status(hook->ready("c", a.data()), Code::kInvalidArgument, "'c'");
+    expect_status(hook->ready("a", nullptr), Code::kInvalidArgument, "skip()");
+    expect_status(hook->ready_at(2, a.data()), Code::kInvalidArgument, "no parameter 2");
+    expect_status(hook->skip_at(7), Code::kInvalidArgument, "no parameter 7");
+    expect_status(hook->shard("c").status(), Code::kInvalidArgument, "'c'");
+    std::vector<void*> pointers = {a.data(), b.data()};
+    expect_status(hook->gather(pointers), Code::kInvalidArgument, "kReduceScatter");
+    ASSERT_TRUE(hook->ready("a", a.data()));
+    expect_status(hook->ready("a", a.data()), Code::kInvalidArgument, "ready or skipped before");
+    expect_status(hook->skip("a"), Code::kInvalidArgument, "ready or skipped before");
+    expect_status(hook->load(hook->save()), Code::kInvalidArgument, "under way");
+    ASSERT_TRUE(hook->ready("b", b.data()));
+    EXPECT_TRUE(hook->wait());
+  });
+}
+
+TEST(HookFaults, RefuseOptionsThatMakeNoSense) {
+  RankGroup group(1);
+  const auto refused = [&](const Model& model, const Options& options, const std::string& part) {
+    expect_status(GradientHook::create(group[0], model, options).status(), Code::kInvalidArgument,
+                  part);
+  };
+  const Model model = {{"a", {3}}};
+  const auto graph = graph_of("ring", 3);
+  refused({}, {}, "no parameters");
+  refused(model, {.bucket_bytes_max = 0}, "0 bytes");
+  refused(model, {.first_bucket_bytes_max = 0}, "0 bytes");
+  refused(model, {.ready_timeout = milliseconds(0)}, "ready_timeout");
+  refused(model, {.exchange = static_cast<GradientHook::Exchange>(9)}, "no such exchange");
+  refused(model, {.exchange = GradientHook::Exchange::kGossip}, "make_graph()");
+  refused(model, {.exchange = GradientHook::Exchange::kGossip, .graph = graph.get()}, "3 ranks");
+}
+
+TEST(HookFaults, NameWhereListsDiffer) {
+  RankGroup group(3);
+  group.each([&](Communicator& comm) {
+    Model model = some_model(6, 50, 1);
+    if (comm.rank() == 2) model[4].shape[0] += 1;
+    const Status differs = GradientHook::create(comm, model, {}).status();
+    expect_status(differs, Code::kMismatch, "'layer4'");
+    EXPECT_EQ(differs.rank(), 2);
+    if (comm.rank() == 2) model[4].shape[0] -= 1;
+    if (comm.rank() == 1) model.pop_back();
+    expect_status(GradientHook::create(comm, model, {}).status(), Code::kMismatch, "place 5");
+    if (comm.rank() == 1) model = some_model(6, 50, 1);
+    Options options;
+    options.bucket_bytes_max += static_cast<uint64_t>(comm.rank() / 2);
+    expect_status(GradientHook::create(comm, model, options).status(), Code::kMismatch, "options");
+    EXPECT_NE(hook_of(comm, model, {}), nullptr);
+  });
+}
+
+// --- aborted and killed --------------------------------------------------------------------------
+
+TEST(HookFaults, EndWithTheCommunicatorAndGoOnInAnother) {
+  const Model model = some_model(12, 300, 3);
+  RankGroup group(3), other(3);
+  std::barrier all_have_ended(3);
+  group.each([&](Communicator& comm) {
+    auto hook = hook_of(comm, model, small_buckets());
+    ASSERT_NE(hook, nullptr);
+    std::vector<Values> gradients;
+    ASSERT_TRUE(iterate(*hook, model, comm.rank(), 0, &gradients));
+    all_have_ended.arrive_and_wait();
+    const auto buckets = hook->buckets();
+    gradients = gradients_of(model, comm.rank(), 1);
+    for (size_t p = 0; p < model.size(); ++p) {
+      if (comm.rank() == 2 && p == 5) comm.abort();
+      (void)hook->ready_at(p, gradients[p].data());
+    }
+    expect_status(hook->wait().status(), Code::kAborted, "");
+    expect_status(hook->ready_at(0, gradients[0].data()), Code::kAborted, "");
+    expect_status(hook->wait().status(), Code::kAborted, "");
+    const Status bound = hook->rebind(other[comm.rank()]);
+    ASSERT_TRUE(bound) << bound.to_string();
+    EXPECT_EQ(hook->iteration(), 1U);
+    EXPECT_EQ(hook->buckets(), buckets);
+    for (uint64_t t = 1; t < 3; ++t) {
+      const Result<Step> step = iterate(*hook, model, comm.rank(), t, &gradients);
+      ASSERT_TRUE(step) << step.status().to_string();
+      EXPECT_EQ(step->iteration, t);
+      expect_averages(model, gradients, 3, t);
+    }
+  });
+}
+
+// Some ranks have ended an iteration when it fails on others: all go back to it, with one order.
+TEST(HookFaults, TakeBackAnIterationThatNotAllRanksEnded) {
+  const Model model = some_model(12, 300, 3);
+  for (const bool at_0_too : {false, true}) {
+    RankGroup group(3), other(3);
+    std::vector<std::vector<std::vector<uint32_t>>> buckets(3);
+    group.each([&](Communicator& comm) {
+      auto hook = hook_of(comm, model, small_buckets());
+      ASSERT_NE(hook, nullptr);
+      std::vector<Values> gradients;
+      // As if it had failed on the others: they have never begun it.
+      const bool ahead = comm.rank() == 2 || (at_0_too && comm.rank() == 0);
+      if (ahead) {
+        RankGroup alone(1);
+        ASSERT_TRUE(hook->rebind(alone[0]));
+        ASSERT_TRUE(iterate(*hook, model, 0, 0, &gradients));
+        EXPECT_EQ(hook->iteration(), 1U);
+        ASSERT_TRUE(hook->rebind(other[comm.rank()]));
+      } else {
+        ASSERT_TRUE(hook->rebind(other[comm.rank()]));
+      }
+      EXPECT_EQ(hook->iteration(), 0U);
+      buckets[static_cast<size_t>(comm.rank())] = hook->buckets();
+      for (uint64_t t = 0; t < 3; ++t) {
+        ASSERT_TRUE(iterate(*hook, model, comm.rank(), t, &gradients));
+        expect_averages(model, gradients, 3, t);
+      }
+    });
+    EXPECT_EQ(buckets[0], buckets[1]);
+    EXPECT_EQ(buckets[0], buckets[2]);
+  }
+}
+
+// One of four processes dies in the middle of an iteration; the others shrink and go on.
+TEST(HookFaults, SurviveTheDeathOfARank) {
+  const Model model = some_model(16, 3000, 5);
+  for (const char* transport : {"shm", "tcp"}) {
+    const TemporaryFolder folder;
+    ProcessRanks ranks(4, [&](Rank rank, Report& report) {
+      auto comm = Communicator::create(options_of(rank, 4, folder.place("id"), transport));
+      if (!comm) return report.keep(comm.status());
+      auto hook = hook_of(**comm, model, small_buckets());
+      std::vector<Values> gradients;
+      Result<Step> step = iterate(*hook, model, rank, 0, &gradients);
+      report.stage = 1;
+      for (uint64_t t = 1; step; ++t) {
+        report.steps = static_cast<int64_t>(t);
+        step = iterate(*hook, model, rank, t, &gradients);
+      }
+      report.values[0] = step.status().rank();
+      const std::vector<Rank> excluded = {step.status().rank()};
+      auto smaller = (*comm)->shrink(excluded, {.abort = true});
+      report.keep(smaller.status());
+      if (smaller) {
+        report.keep(hook->rebind(**smaller));
+        comm.value().reset();
+        const uint64_t before = hook->iteration();
+        report.values[1] = static_cast<int64_t>(before);
+        for (uint64_t t = before; t < before + 3; ++t) {
+          // New ranks' gradients; averages are those of three.
+          step = iterate(*hook, model, (*smaller)->rank(), t, &gradients);
+          if (!step) report.keep(step.status());
+          if (step) expect_averages(model, gradients, 3, t);
+        }
+        report.values[2] = static_cast<int64_t>(hook->iteration() - before);
+      }
+      report.stage = 2;
+      while (report.stage.load() < 3) std::this_thread::sleep_for(milliseconds(1));
+    });
+    ASSERT_TRUE(ranks.wait_stage(1, milliseconds(20'000)));
+    std::this_thread::sleep_for(milliseconds(30));
+    ranks.kill(2);
+    ASSERT_TRUE(ranks.wait_stage(2, milliseconds(30'000), 2));
+    for (const Rank r : {0, 1, 3}) {
+      Report& report = ranks.report(r);
+      EXPECT_EQ(report.code, Code::kOk) << report.sentence();
+      EXPECT_EQ(report.values[0], 2);
+      EXPECT_EQ(report.values[1], ranks.report(0).values[1]);
+      EXPECT_EQ(report.values[2], 3);
+      report.stage = 3;
+    }
+    EXPECT_TRUE(ranks.wait_end(milliseconds(20'000), 2));
+  }
+}
+
+// A rank that does not come is named, within the communicator's deadline.
+TEST(HookFaults, NameARankThatDoesNotCome) {
+  const Model model = some_model(5, 100, 3);
+  RankGroup group(3, "loopback", "", milliseconds(300));
+  group.each([&](Communicator& comm) {
+    auto hook = hook_of(comm, model, small_buckets(milliseconds(100)));
+    ASSERT_NE(hook, nullptr);
+    if (comm.rank() == 1) return;
+    std::vector<Values> gradients;
+    const Status failed = iterate(*hook, model, comm.rank(), 0, &gradients).status();
+    EXPECT_FALSE(failed);
+    EXPECT_FALSE(comm.status());
+  });
+}
+
+// --- saved and loaded ----------------------------------------------------------------------------
+
+TEST(HookState, IsTakenByKey) {
+  const Model model = some_model(14, 200, 3);
+  Model backwards = model;
+  std::reverse(backwards.begin(), backwards.end());
+  RankGroup group(2);
+  group.each([&](Communicator& comm) {
+    std::vector<std::byte> saved;
+    std::vector<std::vector<uint32_t>> buckets;
+    std::vector<Values> gradients;
+    {
+      auto hook = hook_of(comm, model, small_buckets());
+      for (uint64_t t = 0; t < 3; ++t) {
+        ASSERT_TRUE(iterate(*hook, model, comm.rank(), t, &gradients));
+      }
+      saved = hook->save();
+      buckets = hook->buckets();
+    }
+    auto same = hook_of(comm, model, small_buckets());
+    expect_damage_noticed(*same, saved);
+    EXPECT_EQ(same->iteration(), 3U);
+    EXPECT_EQ(same->buckets(), buckets);
+    auto other = hook_of(comm, backwards, small_buckets());
+    ASSERT_TRUE(other->load(saved));
+    for (auto& bucket : buckets) {
+      for (uint32_t& p : bucket) p = static_cast<uint32_t>(model.size()) - 1 - p;
+    }
+    EXPECT_EQ(other->buckets(), buckets);
+    const Result<Step> step = iterate(*other, backwards, comm.rank(), 3, &gradients);
+    ASSERT_TRUE(step) << step.status().to_string();
+    EXPECT_EQ(step->iteration, 3U);
+    expect_averages(backwards, gradients, 2, 3);
+  });
+}
+
+TEST(HookState, IsRefusedWhereParametersDiffer) {
+  RankGroup group(1);
+  const auto saved = hook_of(group[0], {{"a", {4}}, {"b", {2, 3}}}, {})->save();
+  const auto refused = [&](const Model& model, const std::string& part) {
+    expect_status(hook_of(group[0], model, {})->load(saved), Code::kInvalidArgument, part);
+  };
+  refused({{"a", {4}}}, "parameters");
+  refused({{"a", {4}}, {"c", {2, 3}}}, "'b'");
+  refused({{"a", {4}}, {"b", {3, 2}}}, "'b' (3x2 float32)");
+}
+
+TEST(HookState, OfDifferentIterationsIsNoticed) {
+  const Model model = some_model(6, 100, 3);
+  RankGroup group(2);
+  group.each([&](Communicator& comm) {
+    std::vector<Values> gradients;
+    auto hook = hook_of(comm, model, small_buckets());
+    ASSERT_TRUE(iterate(*hook, model, comm.rank(), 0, &gradients));
+    const auto saved = hook->save();
+    ASSERT_TRUE(iterate(*hook, model, comm.rank(), 1, &gradients));
+    if (comm.rank() == 1) {
+      ASSERT_TRUE(hook->load(saved));
+    }
+    expect_status(iterate(*hook, model, comm.rank(), 2, &gradients).status(), Code::kMismatch,
+                  "load()");
+    if (comm.rank() == 0) {
+      ASSERT_TRUE(hook->load(saved));
+    }
+    EXPECT_TRUE(iterate(*hook, model, comm.rank(), 1, &gradients));
+  });
+}
+
+// --- what it costs -------------------------------------------------------------------------------
+
+#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
+TEST(HookCosts, NoAllocationAfterTheSecondIteration) {
+  const Model model = some_model(20, 2000, 3, {DataType::kFloat32, DataType::kBfloat16});
+  for (const char* transport : {"loopback", "shm", "tcp"}) {
+    RankGroup group(3, transport);
+    group.each([&](Communicator& comm) {
+      Options options = small_buckets();
+      options.overlap = false;  // all of it on this thread
+      auto hook = hook_of(comm, model, options);
+      std::vector<Values> gradients = gradients_of(model, comm.rank(), 0);
+      const std::vector<size_t> order = shuffled(model.size(), 5);
+      const auto iterate_once = [&] {
+        for (const size_t p : order) (void)hook->ready(model[p].key, gradients[p].data());
+        for (const auto& p : model) (void)hook->wait(p.key);
+        return hook->wait().is_ok();
+      };
+      ASSERT_TRUE(iterate_once());
+      ASSERT_TRUE(iterate_once());
+      // A list within a transport may grow once more, when a socket is full for the first time.
+      uint64_t least = UINT64_MAX;
+      for (int batch = 0; batch < 5; ++batch) {
+        const uint64_t before = allocations;
+        for (int i = 0; i < 4; ++i) ASSERT_TRUE(iterate_once());
+        least = std::min(least, allocations - before);
+      }
+      EXPECT_EQ(least, 0U) << transport;
+    });
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace gossamer

@@ -12,8 +12,8 @@
 namespace gossamer {
 namespace {
 
-Parameters list_from(const Model& model) {
-  Result<Parameters> made = Parameters::make(model);
+ParameterList list_from(const Model& model) {
+  Result<ParameterList> made = ParameterList::make(model);
   EXPECT_TRUE(made.is_ok()) << made.status().to_string();
   return std::move(made).value();
 }
@@ -28,7 +28,7 @@ std::vector<uint32_t> in_order(size_t count) {
 
 TEST(HookParameters, RefuseListsThatAreNone) {
   const auto refused = [](const Model& model, const std::string& part) {
-    expect_status(Parameters::make(model).status(), Code::kInvalidArgument, part);
+    expect_status(ParameterList::make(model).status(), Code::kInvalidArgument, part);
   };
   refused({}, "no parameters");
   refused({{"a", {2}}, {"b", {2}}, {"a", {3}}}, "0 and 2 have the same key 'a'");
@@ -41,7 +41,7 @@ TEST(HookParameters, RefuseListsThatAreNone) {
 }
 
 TEST(HookParameters, FindByKeyAndTellDifferencesApart) {
-  const Parameters list = list_from({{"a", {2, 3}}, {"b", {}}, {"", {6}}});
+  const ParameterList list = list_from({{"a", {2, 3}}, {"b", {}}, {"", {6}}});
   EXPECT_EQ(list.count(0), 6U);
   EXPECT_EQ(list.count(1), 1U);
   EXPECT_EQ(list.find("b").value(), 1U);
@@ -61,7 +61,7 @@ TEST(Buckets, KeepTheirLimitsAndHoldEachParameterOnce) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
     const std::vector<DataType> types = {DataType::kFloat32, DataType::kFloat16,
                                          DataType::kFloat8E4M3};
-    const Parameters list = list_from(some_model(1 + seed % 40, 600, seed, types));
+    const ParameterList list = list_from(some_model(1 + seed % 40, 600, seed, types));
     std::vector<uint32_t> groups(list.size());
     for (uint32_t i = 0; i < list.size(); ++i)
       groups[i] = (i * 7 + i / 3) % (1 + static_cast<uint32_t>(seed % 3));
@@ -104,7 +104,7 @@ TEST(Buckets, KeepTheirLimitsAndHoldEachParameterOnce) {
 TEST(Buckets, AreFilledAsFarAsTheyGo) {
   Model model;
   for (int i = 0; i < 100; ++i) model.push_back({std::to_string(i), {16}});
-  const Parameters list = list_from(model);
+  const ParameterList list = list_from(model);
   const auto buckets =
       make_buckets(list, std::vector<uint32_t>(100, 0), in_order(100), {640, 128, 1});
   ASSERT_EQ(buckets.size(), 11U);
@@ -114,7 +114,7 @@ TEST(Buckets, AreFilledAsFarAsTheyGo) {
 }
 
 TEST(Buckets, HaveADigestOfEverythingThatMatters) {
-  const Parameters list = list_from(some_model(10, 100, 1));
+  const ParameterList list = list_from(some_model(10, 100, 1));
   const std::vector<uint32_t> groups(10, 0);
   const auto digest = [&](std::vector<uint32_t> order, const BucketLimits& limits) {
     return digest_of(make_buckets(list, groups, order, limits));
@@ -182,7 +182,7 @@ TEST(Votes, LetTheBucketGoThatIsNeededFirstAmongThoseReadyEverywhere) {
 }
 
 TEST(Votes, CountContributionsAndTellWhoFailed) {
-  const Parameters list = list_from(some_model(11, 10, 2));
+  const ParameterList list = list_from(some_model(11, 10, 2));
   Board board(11, {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {0, 1}, {}});
   EXPECT_EQ(board.votes.contributors(1), 2U);
   EXPECT_EQ(board.votes.contributors(10), 1U);

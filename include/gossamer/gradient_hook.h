@@ -32,9 +32,14 @@
 // Ownership  A gradient is lent from ready() to the end of wait(); it is read in ready(), written
 //            when its average has come, and left as it is when that fails. Communicator and graph
 //            outlive the hook, or the next rebind().
-// Memory     The size of all gradients once, in memory that ranks of one host share. Nothing is
-//            allocated after the second iteration, but in the first one of a kind: with a parameter
-//            skipped, with an error.
+// Compression Rules say which parameters travel as codes of a codec (gossamer/codec.h), and what
+//            feedback keeps of what was lost (gossamer/feedback.h). Each parameter is encoded by
+//            itself, in fp32, and every rank decodes and adds the codes of all: what ranks send
+//            grows with their number. What is random differs from one iteration, parameter and rank
+//            to the next, and is the same when an iteration is repeated.
+// Memory     The size of all gradients once, in memory that ranks of one host share; with codecs,
+//            the codes of all ranks, and what feedback keeps. Nothing is allocated after the second
+//            iteration, but in the first one of a kind: another stage of a rule, an error.
 // Deadlines  wait() waits Options::ready_timeout for parameters that nobody has made ready here,
 //            and then gives up: on all ranks, whose sentence names rank and parameters. A rank
 //            that does not come at all is named by the communicator, within its deadline.
@@ -55,6 +60,7 @@
 #include <string_view>
 #include <vector>
 
+#include "gossamer/codec.h"
 #include "gossamer/communicator.h"
 #include "gossamer/export.h"
 #include "gossamer/gossip.h"
@@ -111,6 +117,24 @@ class GOSSAMER_API GradientHook {
     void* context = nullptr;  // outlives the hook
   };
 
+  // Which parameters are compressed, and how. The first rule whose conditions hold decides;
+  // parameters that none fits travel as they are. kAllReduce and kReduceScatter.
+  struct Stage {
+    uint64_t from_iteration = 0;
+    std::string codec;
+  };
+  struct Rule {
+    std::string keys = "*";           // a pattern: * stands for any characters, ? for one
+    uint64_t count_min = 1024;        // elements; smaller ones cost more than they save
+    size_t dimensions_min = 2;        // 2: neither biases nor other vectors
+    std::string codec = {};           // as make_codec() takes it
+    std::string feedback = {};        // as make_feedback() takes it; empty: what is lost is lost
+    uint64_t from_iteration = 0;      // before: as they are
+    std::vector<Stage> warm_up = {};  // ascending, before from_iteration: milder codecs
+    // The caller's own instead of `codec`, the same on all ranks; outlives the hook.
+    const Codec* own = nullptr;
+  };
+
   struct Options {
     Exchange exchange = Exchange::kAllReduce;
     const Graph* graph = nullptr;  // of kGossip; rows that sum to 1
@@ -121,6 +145,8 @@ class GOSSAMER_API GradientHook {
     // A thread of the hook communicates while the caller computes; else wait() does all of it.
     bool overlap = true;
     std::vector<Callbacks> callbacks = {};
+    std::vector<Rule> rules = {};
+    uint64_t seed = 1;  // of what codecs draw
   };
 
   // What an iteration came to.
@@ -136,7 +162,8 @@ class GOSSAMER_API GradientHook {
 
   // A collective: all ranks, with the same parameters and options, but for callbacks and overlap.
   //   kInvalidArgument  no parameters, two of one key, a type that is no float, too many elements;
-  //                     a limit of 0; no graph, or one of another size
+  //                     a limit of 0; no graph, or one of another size; a rule with no codec or
+  //                     feedback of this name, with stages out of order, or by kGossip
   //   kMismatch         ranks differ; the message names the rank and the first parameter
   //   others            as for Communicator::all_reduce()
   static Result<std::unique_ptr<GradientHook>> create(Communicator& comm,
@@ -192,6 +219,11 @@ class GOSSAMER_API GradientHook {
   //   kInvalidArgument  no parameter has this key
   Result<size_t> find(std::string_view key) const;
 
+  // What feedback keeps of this parameter's gradients that was not sent yet; empty where nothing
+  // is kept. Valid until the next iteration, load() or rebind().
+  //   kInvalidArgument  no parameter has this key; within an iteration
+  Result<std::span<const float>> residual(std::string_view key);
+
   // How gradients are grouped, in the order in which buckets are expected; changes with the first
   // iteration.
   std::vector<std::vector<uint32_t>> buckets() const;
@@ -200,7 +232,8 @@ class GOSSAMER_API GradientHook {
   // Each rank saves and loads its own. load() takes it by key, whatever the order of the list, and
   // refuses, changing nothing, what save() did not write, what was damaged, and what is of other
   // parameters (kInvalidArgument). All ranks load the same iteration, or none.
-  std::vector<std::byte> save() const;
+  //   kInvalidArgument  of save(): within an iteration
+  Result<std::vector<std::byte>> save();
   Status load(std::span<const std::byte> saved);
 
  private:

@@ -19,7 +19,7 @@ struct Open {
 
 }  // namespace
 
-std::vector<Bucket> make_buckets(const Parameters& parameters, std::span<const uint32_t> groups,
+std::vector<Bucket> make_buckets(const ParameterList& parameters, std::span<const uint32_t> groups,
                                  std::span<const uint32_t> order, const BucketLimits& limits) {
   std::vector<Open> all;
   std::vector<size_t> open;  // of `all`: those that may still grow, one of each type and group

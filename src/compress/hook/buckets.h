@@ -1,7 +1,7 @@
 // Which gradients travel together: a pure function of the list, of an order and of limits, so that
 // every rank comes to the same buckets.
 //
-// Rules      Parameters are taken in the given order. Those of one type and group share a bucket
+// Rules      ParameterList are taken in the given order. Those of one type and group share a bucket
 //            until the next one would exceed its limit in bytes; a larger one has a bucket alone.
 //            The bucket that is opened first has a limit of its own. Buckets are in the order in
 //            which their last parameters come.
@@ -42,7 +42,7 @@ struct BucketLimits {
 };
 
 // `groups` of each parameter; `order` names each parameter once.
-std::vector<Bucket> make_buckets(const Parameters& parameters, std::span<const uint32_t> groups,
+std::vector<Bucket> make_buckets(const ParameterList& parameters, std::span<const uint32_t> groups,
                                  std::span<const uint32_t> order, const BucketLimits& limits);
 
 // Of everything that decides how buckets travel.

@@ -82,7 +82,7 @@ void GradientHook::Impl::give_up() {
 
 // Ranks that need more than equal sums to go on alike end an iteration with a vote.
 bool GradientHook::Impl::needs_last_vote() const {
-  return options_.exchange == Exchange::kReduceScatter || calls_back_;
+  return options_.exchange == Exchange::kReduceScatter || calls_back_ || policy_.compresses();
 }
 
 void GradientHook::Impl::step() {
@@ -114,6 +114,7 @@ Status GradientHook::Impl::vote(bool last) {
 Status GradientHook::Impl::step_by_vote() {
   const bool last = now_.next == carriers_.size();
   if (Status done = vote(last); !done) return done;
+  commit_pending();
   if (votes_.first_failed() >= 0) {
     const Lock lock(mutex_);
     return now_.own_failure ? votes_.describe_failure(parameters_) : now_.own_failure;
@@ -171,6 +172,12 @@ void GradientHook::Impl::note_launched(uint32_t bucket) {
 
 void GradientHook::Impl::finish(Status result) {
   if (result && !learned_ && options_.exchange != Exchange::kReduceScatter) result = learn_order();
+  if (result) revertible_ = true;
+  if (result && now_.step.finite) {
+    pending_ = policy_.has_state();
+  } else if (!pending_) {
+    policy_.rollback();
+  }
   const Lock lock(mutex_);
   now_.over = true;
   if (!result) {

@@ -62,10 +62,17 @@ Status GradientHook::Impl::exchange(uint32_t bucket) {
     }
     call_back(bucket, true);
   }
-  Status done = carrier.exchange.start();
-  if (done) done = carrier.exchange.wait();
-  if (!done) return explain(done, bucket);
-  write_back(bucket);
+  const Codec* const codec = codec_of(bucket);
+  Status done;
+  if (codec != nullptr) {
+    done = exchange_codes(bucket, *codec);
+    if (!done) return done;
+  } else {
+    done = carrier.exchange.start();
+    if (done) done = carrier.exchange.wait();
+    if (!done) return explain(done, bucket);
+  }
+  write_back(bucket, codec != nullptr);
   return done;
 }
 
@@ -89,13 +96,13 @@ Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
   Status done = first.wait();
   if (done) done = second.wait();
   if (!done) return explain(done, bucket);
-  write_back(bucket);
+  write_back(bucket, false);
   return done;
 }
 
 // Sums of wide floats are divided once, here; narrow ones come as averages over all ranks, for a
 // sum may be more than they can hold.
-Divisor GradientHook::Impl::divisor(uint32_t bucket, size_t part) const {
+Divisor GradientHook::Impl::divisor(uint32_t bucket, size_t part, bool averaged) const {
   const Bucket& of = buckets_[bucket];
   if (options_.exchange == Exchange::kGossip) {
     const double weight = carriers_[bucket].weights[part];
@@ -103,17 +110,18 @@ Divisor GradientHook::Impl::divisor(uint32_t bucket, size_t part) const {
     return {.times = std::abs(weight - 1) < kWeightRounding ? 1 : 1 / weight};
   }
   const double contributors = votes_.contributors(of.parts[part].parameter);
+  if (averaged && contributors > 0) return {};
   if (!is_narrow_float(of.type) || contributors == 0) return {.divide = contributors};
   return {.times = comm_->size() / contributors};
 }
 
-void GradientHook::Impl::write_back(uint32_t bucket) {
+void GradientHook::Impl::write_back(uint32_t bucket, bool averaged) {
   const Bucket& of = buckets_[bucket];
   const uint64_t element = size_of(of.type);
   std::byte* const memory = carriers_[bucket].memory.data();
   const auto write = [&](size_t part, bool divides) {
     const Shard valid = clip(of, of.parts[part]);
-    const Divisor by = divides ? divisor(bucket, part) : Divisor{};
+    const Divisor by = divides ? divisor(bucket, part, averaged) : Divisor{};
     if (valid.count == 0 || by.divide == 0) return;
     const Slot& slot = slots_[of.parts[part].parameter];
     std::byte* const from = memory + valid.first * element;
@@ -128,7 +136,7 @@ void GradientHook::Impl::write_back(uint32_t bucket) {
   if (!calls_after_) return;
   call_back(bucket, false);
   for (size_t i = 0; i < of.parts.size(); ++i) {
-    if (divisor(bucket, i).divide != 0) write(i, false);
+    if (divisor(bucket, i, averaged).divide != 0) write(i, false);
   }
 }
 

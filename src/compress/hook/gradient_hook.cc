@@ -94,7 +94,13 @@ std::vector<std::vector<uint32_t>> GradientHook::buckets() const {
   return impl_->buckets();
 }
 
-std::vector<std::byte> GradientHook::save() const {
+Result<std::span<const float>> GradientHook::residual(std::string_view key) {
+  const Result<size_t> found = find(key);
+  if (!found) return found.status();
+  return impl_->residual(*found);
+}
+
+Result<std::vector<std::byte>> GradientHook::save() {
   return impl_->save();
 }
 

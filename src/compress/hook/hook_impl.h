@@ -15,6 +15,7 @@
 
 #include "gossamer/gradient_hook.h"
 #include "src/compress/hook/buckets.h"
+#include "src/compress/hook/policy.h"
 #include "src/compress/hook/values.h"
 #include "src/compress/hook/vote.h"
 
@@ -43,7 +44,7 @@ class GradientHook::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  const Parameters& parameters() const { return parameters_; }
+  const ParameterList& parameters() const { return parameters_; }
   // intake.cc
   Status take(size_t parameter, void* target, bool contributes);
   // conduct.cc
@@ -58,7 +59,8 @@ class GradientHook::Impl {
   // layout.cc
   std::vector<std::vector<uint32_t>> buckets() const;
   // state.cc
-  std::vector<std::byte> save() const;
+  Result<std::span<const float>> residual(size_t parameter);
+  Result<std::vector<std::byte>> save();
   Status load(std::span<const std::byte> saved);
 
  private:
@@ -76,6 +78,12 @@ class GradientHook::Impl {
     std::vector<GradientHook::Part> view;  // for callbacks
     std::vector<float> weights;            // by kGossip: how much of each part has come
     PersistentCollective exchange;
+    // Of buckets that may be compressed: messages of all ranks, and where they are.
+    uint64_t message_bytes_max = 0;
+    std::vector<std::byte> codes;
+    std::vector<uint64_t> lengths;
+    std::vector<uint64_t> displacements;
+    std::vector<uint64_t> cursors;
     uint32_t missing = 0;  // parts; guarded by mutex_
     bool done = false;     // written back; guarded by mutex_
   };
@@ -126,20 +134,32 @@ class GradientHook::Impl {
   Status exchange_with_neighbors(uint32_t bucket);
   void call_back(uint32_t bucket, bool before);
   Status explain(const Status& failure, uint32_t bucket) const;
-  Divisor divisor(uint32_t bucket, size_t part) const;
-  void write_back(uint32_t bucket);
+  Divisor divisor(uint32_t bucket, size_t part, bool averaged) const;
+  void write_back(uint32_t bucket, bool averaged);
   void note_result(size_t parameter);
+  // coded_exchange.cc
+  void make_room(Carrier* carrier, const Bucket& bucket);
+  const Codec* codec_of(uint32_t bucket) const;
+  Draws draws_of(size_t parameter) const;
+  uint64_t encode(uint32_t bucket, const Codec& codec, std::byte* message);
+  Status exchange_codes(uint32_t bucket, const Codec& codec);
+  Result<std::span<const std::byte>> next_code(uint32_t bucket, size_t part, const Codec& codec,
+                                               size_t r);
+  Status decode(uint32_t bucket, const Codec& codec);
+  // state.cc
+  void commit_pending();
+  void drop_pending();
+  Status check_between() const;
   BucketView view_of(uint32_t bucket) const;
   Shard share_of(const Bucket& bucket) const;
   Shard clip(const Bucket& bucket, const Bucket::Part& part) const;
 
   // constant between iterations
   Options options_;
-  Parameters parameters_;
+  ParameterList parameters_;
   Communicator* comm_ = nullptr;
   bool calls_back_ = false;
   bool calls_after_ = false;  // some callback has a post()
-  std::vector<uint32_t> groups_;
   std::vector<uint32_t> order_;
   bool learned_ = false;  // order_ is that of an iteration
   std::vector<Bucket> buckets_;
@@ -152,6 +172,12 @@ class GradientHook::Impl {
   std::vector<bool> launched_;
   std::vector<uint32_t> launches_;
   bool reordered_ = false;  // buckets_ are of another order
+  Policy policy_;           // its states too
+  std::vector<float> values_;
+  std::vector<float> decoded_;
+  std::vector<std::byte> workspace_;
+  bool pending_ = false;    // the last iteration's states are staged and good
+  bool revertible_ = true;  // they are, or there are none
 
   // guarded by mutex_
   mutable std::mutex mutex_;

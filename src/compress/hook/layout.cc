@@ -44,7 +44,7 @@ Status GradientHook::Impl::build() {
     limits.share_count = static_cast<uint64_t>(comm_->size());
   }
   carriers_.clear();
-  buckets_ = make_buckets(parameters_, groups_, order_, limits);
+  buckets_ = make_buckets(parameters_, policy_.groups(), order_, limits);
   layout_ = digest_of(buckets_);
   launched_.assign(buckets_.size(), false);
   launches_.reserve(buckets_.size());
@@ -61,6 +61,7 @@ Status GradientHook::Impl::build() {
       slot.carrier = b;
       slot.memory = carrier.memory.data() + part.first * size_of(bucket.type);
     }
+    make_room(&carrier, bucket);
     if (Status planned = plan(&carrier, bucket); !planned) return planned;
   }
   return Status::ok();

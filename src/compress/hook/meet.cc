@@ -21,6 +21,7 @@ struct Hello {
   uint64_t parameters = 0;
   uint64_t iteration = 0;
   uint64_t learned = 0;
+  uint64_t revertible = 0;  // whether its last iteration can be taken back
 };
 constexpr uint64_t kHelloWords = sizeof(Hello) / sizeof(uint64_t);
 
@@ -44,6 +45,9 @@ Status GradientHook::Impl::check(const Options& options, const Graph* graph,
   }
   if (options.exchange > Exchange::kGossip) return invalid("no such exchange");
   if (options.exchange != Exchange::kGossip) return Status::ok();
+  if (!options.rules.empty()) {
+    return invalid("rules that compress are of kAllReduce and kReduceScatter; see ChocoSgd");
+  }
   if (graph == nullptr) return invalid("gossip needs a graph; make_graph() makes one");
   if (graph->size() == comm.size()) return Status::ok();
   return invalid(fmt::format("the graph {} is of {} ranks and this communicator of {}",
@@ -53,10 +57,13 @@ Status GradientHook::Impl::check(const Options& options, const Graph* graph,
 Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
     Communicator& comm, std::vector<Parameter> parameters, const Options& options) {
   if (Status sound = check(options, options.graph, comm); !sound) return sound;
-  Result<Parameters> list = Parameters::make(std::move(parameters));
+  Result<ParameterList> list = ParameterList::make(std::move(parameters));
   if (!list) return list.status();
   std::unique_ptr<Impl> made(new Impl(options));
   made->parameters_ = std::move(list).value();
+  Result<Policy> policy = Policy::make(options.rules, made->parameters_);
+  if (!policy) return policy.status();
+  made->policy_ = std::move(policy).value();
   const size_t count = made->parameters_.size();
   for (const Callbacks& each : options.callbacks) {
     made->calls_back_ |= each.pre != nullptr || each.post != nullptr;
@@ -64,7 +71,6 @@ Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
   }
   made->slots_.resize(count);
   made->arrival_.resize(count);
-  made->groups_.resize(count);
   made->order_.resize(count);
   std::iota(made->order_.rbegin(), made->order_.rend(), 0U);
   if (Status met = made->meet(comm); !met) return met;
@@ -89,6 +95,8 @@ uint64_t GradientHook::Impl::digest() const {
   digest.add(options_.bucket_bytes_max);
   digest.add(options_.first_bucket_bytes_max);
   digest.add(calls_back_ ? 1 : 0);
+  digest.add(policy_.digest());
+  digest.add(options_.seed);
   if (options_.graph != nullptr) digest.add(options_.graph->identity());
   return digest.value();
 }
@@ -112,7 +120,8 @@ Status GradientHook::Impl::compare_lists(Communicator& comm, uint64_t count_at_0
   if (other == all.end()) {
     return Status::error(Code::kMismatch,
                          "ranks give their gradient hooks different options: exchange, limits of "
-                         "buckets, graph and whether there are callbacks must be the same");
+                         "buckets, rules, seed, graph and whether there are callbacks must be the "
+                         "same");
   }
   const auto rank = static_cast<Rank>(other - all.begin());
   const size_t at = *other;
@@ -125,7 +134,8 @@ Status GradientHook::Impl::compare_lists(Communicator& comm, uint64_t count_at_0
 }
 
 Status GradientHook::Impl::meet(Communicator& comm) {
-  const Hello mine{digest(), parameters_.size(), iteration_, learned_ ? 1U : 0U};
+  const Hello mine{digest(), parameters_.size(), iteration_, learned_ ? 1U : 0U,
+                   revertible_ ? 1U : 0U};
   Result<std::vector<Hello>> hellos = exchange_hellos(comm, mine);
   if (!hellos) return hellos.status();
   const std::vector<Hello>& all = *hellos;
@@ -135,18 +145,24 @@ Status GradientHook::Impl::meet(Communicator& comm) {
   const auto [least, most] =
       std::minmax_element(all.begin(), all.end(),
                           [](const Hello& a, const Hello& b) { return a.iteration < b.iteration; });
-  if (most->iteration > least->iteration + 1) {
+  const uint64_t common = least->iteration;
+  const bool too_far = std::any_of(all.begin(), all.end(), [&](const Hello& one) {
+    return one.iteration > common + (one.revertible != 0 ? 1 : 0);
+  });
+  if (too_far) {
     return Status::error(
         Code::kMismatch,
         fmt::format("rank {} is in iteration {} of its gradient hook and rank {} in {}; one can be "
-                    "taken back, no more: all ranks load() states of one iteration",
+                    "taken back, unless it was saved: all ranks load() states of one iteration",
                     least - all.begin(), least->iteration, most - all.begin(), most->iteration),
         static_cast<Rank>(most - all.begin()));
   }
   if (Status done = take_order(comm, order_); !done) return done;
   learned_ = all[0].learned != 0;
   comm_ = &comm;
-  iteration_ = least->iteration;
+  iteration_ > common ? drop_pending() : commit_pending();
+  iteration_ = common;
+  if (Status done = policy_.regroup(comm); !done) return done;
   votes_ = VoteBoard(comm.rank(), comm.size(), parameters_.size());
   const std::span<std::byte> votes = votes_.bytes();
   const uint64_t bytes = votes_.bytes_per_rank();
@@ -198,6 +214,8 @@ Status GradientHook::Impl::rebind(Communicator& comm, const Graph* graph) {
   Lock lock(mutex_);
   changed_.wait(lock, [this] { return !conducting_; });
   conducting_ = true;  // keeps the thread away
+  // Ended, and nobody has heard of it: dropped.
+  if (now_.over && now_.failure && pending_) drop_pending();
   lock.unlock();
   options_.graph = chosen;
   Status met = meet(comm);

@@ -21,13 +21,13 @@ std::string text_of(const std::vector<uint64_t>& shape) {
 
 }  // namespace
 
-Result<Parameters> Parameters::make(std::vector<GradientHook::Parameter> list) {
+Result<ParameterList> ParameterList::make(std::vector<GradientHook::Parameter> list) {
   if (list.empty()) return invalid("a hook of no parameters; list each with its key and shape");
   if (list.size() > kParametersMax) {
     return invalid(fmt::format("{} parameters; {} is the limit: give whole tensors, not elements",
                                list.size(), kParametersMax));
   }
-  Parameters made;
+  ParameterList made;
   made.list_ = std::move(list);
   uint64_t bytes = 0;
   for (size_t i = 0; i < made.list_.size(); ++i) {
@@ -59,7 +59,7 @@ Result<Parameters> Parameters::make(std::vector<GradientHook::Parameter> list) {
   return made;
 }
 
-uint64_t Parameters::digest(size_t i) const {
+uint64_t ParameterList::digest(size_t i) const {
   Digest digest;
   digest.add(key(i));
   digest.add(static_cast<uint64_t>(type(i)));
@@ -67,16 +67,16 @@ uint64_t Parameters::digest(size_t i) const {
   return digest.value();
 }
 
-std::string Parameters::describe(size_t i) const {
+std::string ParameterList::describe(size_t i) const {
   return fmt::format("'{}' ({} {})", key(i), text_of(shape(i)), name_of(type(i)));
 }
 
-size_t Parameters::find_or_end(std::string_view key) const {
+size_t ParameterList::find_or_end(std::string_view key) const {
   const auto found = index_.find(key);
   return found == index_.end() ? size() : found->second;
 }
 
-Result<size_t> Parameters::find(std::string_view key) const {
+Result<size_t> ParameterList::find(std::string_view key) const {
   const size_t found = find_or_end(key);
   if (found < size()) return found;
   return invalid(

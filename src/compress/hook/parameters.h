@@ -33,14 +33,14 @@ class Digest {
   uint64_t value_ = 0xCBF29CE484222325;
 };
 
-class Parameters {
+class ParameterList {
  public:
-  Parameters() = default;
-  Parameters(Parameters&&) = default;
-  Parameters& operator=(Parameters&&) = default;
+  ParameterList() = default;
+  ParameterList(ParameterList&&) = default;
+  ParameterList& operator=(ParameterList&&) = default;
 
   //   kInvalidArgument  see GradientHook::create()
-  static Result<Parameters> make(std::vector<GradientHook::Parameter> list);
+  static Result<ParameterList> make(std::vector<GradientHook::Parameter> list);
 
   size_t size() const { return list_.size(); }
   const std::string& key(size_t i) const { return list_[i].key; }

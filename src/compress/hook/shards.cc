@@ -52,10 +52,7 @@ Status GradientHook::Impl::gather(std::span<void* const> values) {
   {
     const Lock lock(mutex_);
     if (!broken_) return broken_;
-    if (now_.unready < slots_.size()) {
-      return Status::error(Code::kInvalidArgument,
-                           "an iteration is under way; wait() ends it, then gather()");
-    }
+    if (Status sound = check_between(); !sound) return sound;
   }
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
     const Bucket& bucket = buckets_[b];

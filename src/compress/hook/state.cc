@@ -1,4 +1,5 @@
-// What a hook keeps from one iteration to the next, saved by key.
+// What a hook keeps from one iteration to the next: staged, committed when it is known that every
+// rank has ended the iteration, saved by key.
 
 #include <fmt/format.h>
 
@@ -9,11 +10,46 @@
 
 namespace gossamer {
 
+// What the last iteration staged stays staged until a vote of the next one has come through: then
+// no rank can fall back behind it.
+void GradientHook::Impl::commit_pending() {
+  if (std::exchange(pending_, false)) policy_.commit();
+}
+
+void GradientHook::Impl::drop_pending() {
+  pending_ = false;
+  policy_.rollback();
+}
+
+Status GradientHook::Impl::check_between() const {
+  if (!broken_ || now_.unready == slots_.size()) return Status::ok();
+  return Status::error(Code::kInvalidArgument,
+                       "an iteration is under way; wait() ends it, then call this again");
+}
+
+Result<std::span<const float>> GradientHook::Impl::residual(size_t parameter) {
+  const Lock lock(mutex_);
+  if (Status sound = check_between(); !sound) return sound;
+  if (pending_) revertible_ = false;
+  commit_pending();
+  Feedback* const feedback = policy_.feedback(policy_.groups()[parameter]);
+  if (feedback == nullptr) return std::span<const float>();
+  return feedback->store().of(Role::kSender, parameter_key(parameters_.key(parameter)));
+}
+
 // Body: iteration, whether the order was learned, parameters, and for each, in the order of
-// buckets, the key's length, the key, and the digest of key, shape and type.
-std::vector<std::byte> GradientHook::Impl::save() const {
-  StateWriter out(MethodKind::kGradientHook, 24 + 64 * parameters_.size());
-  out.number(iteration());
+// buckets, the key's length, the key, and the digest of key, shape and type; the policy's digest,
+// the number of feedback's states, and each with its length.
+Result<std::vector<std::byte>> GradientHook::Impl::save() {
+  const Lock lock(mutex_);
+  if (Status sound = check_between(); !sound) return sound;
+  if (pending_) revertible_ = false;
+  commit_pending();
+  const std::vector<std::vector<std::byte>> states = policy_.save();
+  size_t body_bytes = 64 * (parameters_.size() + 1);
+  for (const auto& state : states) body_bytes += state.size();
+  StateWriter out(MethodKind::kGradientHook, body_bytes);
+  out.number(iteration_);
   out.number(learned_ ? 1 : 0);
   out.number(parameters_.size());
   for (const uint32_t i : order_) {
@@ -21,6 +57,11 @@ std::vector<std::byte> GradientHook::Impl::save() const {
     out.number(key.size());
     out.bytes(std::as_bytes(std::span(key)));
     out.number(parameters_.digest(i));
+  }
+  out.number(states.size());
+  for (const auto& state : states) {
+    out.number(state.size());
+    out.bytes(state);
   }
   return out.finish();
 }
@@ -50,14 +91,19 @@ Status GradientHook::Impl::load(std::span<const std::byte> saved) {
     seen[found] = true;
     order.push_back(static_cast<uint32_t>(found));
   }
+  in->expect(policy_.states(), "this many rules with feedback:");
+  std::vector<std::span<const std::byte>> states(policy_.states());
+  for (auto& state : states) state = in->bytes(in->number());
   if (Status sound = in->finish(); !sound) return sound;
   const Lock lock(mutex_);
-  if (now_.unready < slots_.size()) {
-    return Status::error(Code::kInvalidArgument,
-                         "an iteration is under way; wait() ends it, then load()");
+  if (Status sound = check_between(); !sound) return sound;
+  drop_pending();
+  for (size_t i = 0; i < states.size(); ++i) {
+    if (Status loaded = policy_.load(i, states[i]); !loaded) return loaded;
   }
   iteration_ = iteration;
   learned_ = learned != 0;
+  revertible_ = false;
   if (order == order_) return Status::ok();
   order_ = std::move(order);
   Status built = build();

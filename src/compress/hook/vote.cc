@@ -123,7 +123,7 @@ uint32_t VoteBoard::contributors(size_t parameter) const {
   return sum;
 }
 
-Status VoteBoard::describe_failure(const Parameters& parameters) const {
+Status VoteBoard::describe_failure(const ParameterList& parameters) const {
   const Rank failed = first_failed();
   const Code code = failure(failed);
   const uint64_t iteration = word(failed, kIteration);

@@ -45,7 +45,7 @@ class VoteBoard {
   bool ready_everywhere(const Bucket& bucket) const;
   uint32_t contributors(size_t parameter) const;
   // Why the iteration failed, for the ranks that did not fail themselves.
-  Status describe_failure(const Parameters& parameters) const;
+  Status describe_failure(const ParameterList& parameters) const;
 
  private:
   const std::byte* vote(Rank rank) const { return bytes_.data() + stride_ * rank; }
@@ -63,7 +63,7 @@ class VoteBoard {
 
 // "'a', 'b' and 3 more", of the parameters for which `which` is true.
 template <class Which>
-std::string list_of(const Parameters& parameters, Which which) {
+std::string list_of(const ParameterList& parameters, Which which) {
   constexpr size_t kNamed = 5;
   std::string text;
   size_t found = 0;

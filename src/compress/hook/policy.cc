@@ -1,0 +1,181 @@
+#include "src/compress/hook/policy.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace gossamer {
+namespace {
+
+Status invalid(std::string message) {
+  return Status::error(Code::kInvalidArgument, std::move(message));
+}
+
+}  // namespace
+
+// Each * takes as little as it can, and more when what follows does not fit.
+bool matches(std::string_view pattern, std::string_view text) {
+  size_t p = 0, t = 0;
+  size_t star = std::string_view::npos, taken = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      taken = t;
+    } else if (p < pattern.size() && (pattern[p] == '?' || pattern[p] == text[t])) {
+      ++p, ++t;
+    } else if (star != std::string_view::npos) {
+      p = star + 1;
+      t = ++taken;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+Result<Policy> Policy::make(std::span<const GradientHook::Rule> rules,
+                            const ParameterList& parameters) {
+  Policy made;
+  made.groups_.assign(parameters.size(), 0);
+  made.places_.assign(parameters.size(), 0);
+  for (const GradientHook::Rule& rule : rules) {
+    if (Status added = made.add(rule, parameters); !added) {
+      return invalid(fmt::format("the rule for '{}': {}", rule.keys, added.message()));
+    }
+  }
+  Digest digest;
+  for (const GradientHook::Rule& rule : rules) {
+    digest.add(rule.codec);
+    digest.add(rule.feedback);
+    digest.add(rule.from_iteration);
+    digest.add(rule.own != nullptr ? 1 : 0);
+    for (const GradientHook::Stage& stage : rule.warm_up) {
+      digest.add(stage.from_iteration);
+      digest.add(stage.codec);
+    }
+  }
+  for (const uint32_t group : made.groups_) digest.add(group);
+  made.digest_ = digest.value();
+  return made;
+}
+
+Status Policy::add_stage(Rule* rule, uint64_t from, const std::string& text) {
+  if (!rule->stages.empty() && from <= rule->stages.back().from_iteration) {
+    return invalid(
+        fmt::format("a stage from iteration {} follows one from {}; stages ascend, and "
+                    "the rule's own from_iteration comes after them",
+                    from, rule->stages.back().from_iteration));
+  }
+  Result<std::unique_ptr<Codec>> codec = make_codec(text);
+  if (!codec) return codec.status();
+  rule->stages.push_back({from, codec->get()});
+  codecs_.push_back(std::move(codec).value());
+  return Status::ok();
+}
+
+Status Policy::add(const GradientHook::Rule& rule, const ParameterList& parameters) {
+  Rule made;
+  for (const GradientHook::Stage& stage : rule.warm_up) {
+    if (Status added = add_stage(&made, stage.from_iteration, stage.codec); !added) return added;
+  }
+  if (rule.own == nullptr) {
+    if (Status added = add_stage(&made, rule.from_iteration, rule.codec); !added) return added;
+  } else if (!rule.codec.empty()) {
+    return invalid("both a codec by name and one of the caller's; give one");
+  } else {
+    made.stages.push_back({rule.from_iteration, rule.own});
+  }
+  std::reverse(made.stages.begin(), made.stages.end());
+  std::vector<StateBucket> buckets;
+  const auto group = static_cast<uint32_t>(rules_.size() + 1);
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (groups_[i] != 0 || parameters.count(i) < rule.count_min ||
+        parameters.shape(i).size() < rule.dimensions_min ||
+        !matches(rule.keys, parameters.key(i))) {
+      continue;
+    }
+    groups_[i] = group;
+    places_[i] = buckets.size();
+    buckets.push_back({{parameter_key(parameters.key(i)), 0, parameters.count(i)}});
+  }
+  if (!rule.feedback.empty()) {
+    State state;
+    state.store = std::make_unique<StateStore>();
+    Result<std::unique_ptr<Feedback>> feedback = make_feedback(rule.feedback, *state.store);
+    if (!feedback) return feedback.status();
+    state.feedback = std::move(feedback).value();
+    state.divides_by_all = state.feedback->name().starts_with("ef21");
+    if (Status arranged = state.feedback->arrange(buckets); !arranged) return arranged;
+    made.state = states_.size();
+    states_.push_back(std::move(state));
+  }
+  rules_.push_back(std::move(made));
+  return Status::ok();
+}
+
+const Codec* Policy::codec(uint32_t group, uint64_t iteration) const {
+  if (group == 0) return nullptr;
+  for (const Stage& stage : rules_[group - 1].stages) {
+    if (stage.from_iteration <= iteration) return stage.codec;
+  }
+  return nullptr;
+}
+
+uint64_t Policy::code_bytes_max(uint32_t group, uint64_t count) const {
+  uint64_t most = 0;
+  if (group == 0) return most;
+  for (const Stage& stage : rules_[group - 1].stages) {
+    most = std::max(most, stage.codec->bytes_max(count));
+  }
+  return most;
+}
+
+uint64_t Policy::workspace_bytes(uint32_t group, uint64_t count) const {
+  uint64_t most = 0;
+  if (group == 0) return most;
+  for (const Stage& stage : rules_[group - 1].stages) {
+    most = std::max(most, stage.codec->workspace_bytes(count));
+  }
+  return most;
+}
+
+Feedback* Policy::feedback(uint32_t group) const {
+  if (group == 0 || rules_[group - 1].state == SIZE_MAX) return nullptr;
+  return states_[rules_[group - 1].state].feedback.get();
+}
+
+bool Policy::divides_by_all(uint32_t group) const {
+  if (group == 0 || rules_[group - 1].state == SIZE_MAX) return false;
+  return states_[rules_[group - 1].state].divides_by_all;
+}
+
+bool Policy::has_state() const {
+  return !states_.empty();
+}
+
+void Policy::commit() {
+  for (State& state : states_) state.store->commit();
+}
+
+void Policy::rollback() {
+  for (State& state : states_) state.store->rollback();
+}
+
+Status Policy::regroup(Communicator& comm) {
+  for (State& state : states_) {
+    if (Status done = state.feedback->regroup(comm); !done) return done;
+  }
+  return Status::ok();
+}
+
+std::vector<std::vector<std::byte>> Policy::save() const {
+  std::vector<std::vector<std::byte>> saved;
+  for (const State& state : states_) saved.push_back(state.store->save());
+  return saved;
+}
+
+Status Policy::load(size_t state, std::span<const std::byte> saved) {
+  return states_[state].store->load(saved);
+}
+
+}  // namespace gossamer

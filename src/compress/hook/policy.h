@@ -1,0 +1,87 @@
+// Rules at work: which parameters are compressed, by which codec in an iteration, and what feedback
+// keeps of them.
+//
+// Threads    Constant after make(), but for the states of feedback, which one thread at a time
+// uses. Ownership  Owns codecs and states; the caller's own codecs are lent.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gossamer/codec.h"
+#include "gossamer/feedback.h"
+#include "src/compress/hook/parameters.h"
+
+namespace gossamer {
+
+// Whether `text` is what `pattern` means, where * stands for any characters and ? for one.
+bool matches(std::string_view pattern, std::string_view text);
+
+class Policy {
+ public:
+  Policy() = default;
+  Policy(Policy&&) = default;
+  Policy& operator=(Policy&&) = default;
+
+  //   kInvalidArgument  see GradientHook::create()
+  static Result<Policy> make(std::span<const GradientHook::Rule> rules,
+                             const ParameterList& parameters);
+
+  bool compresses() const { return !rules_.empty(); }
+  // Of each parameter: 0 for those that travel as they are, else a number for each rule. What is
+  // in one group shares buckets.
+  std::span<const uint32_t> groups() const { return groups_; }
+  // Null: as they are, in this iteration.
+  const Codec* codec(uint32_t group, uint64_t iteration) const;
+  // The most that any stage of the group's needs.
+  uint64_t code_bytes_max(uint32_t group, uint64_t count) const;
+  uint64_t workspace_bytes(uint32_t group, uint64_t count) const;
+  // Null: nothing is kept. Its bucket of parameter p is place(p).
+  Feedback* feedback(uint32_t group) const;
+  size_t place(size_t parameter) const { return places_[parameter]; }
+  // Whether a parameter's mean is over all ranks, those that did not contribute too: they have an
+  // estimate that did not change.
+  bool divides_by_all(uint32_t group) const;
+
+  bool has_state() const;
+  void commit();
+  void rollback();
+  Status regroup(Communicator& comm);
+  uint64_t digest() const { return digest_; }
+
+  // Of each state, by the name of its rule.
+  std::vector<std::vector<std::byte>> save() const;
+  size_t states() const { return states_.size(); }
+  Status load(size_t state, std::span<const std::byte> saved);
+
+ private:
+  struct Stage {
+    uint64_t from_iteration = 0;
+    const Codec* codec = nullptr;
+  };
+  struct Rule {
+    std::vector<Stage> stages;  // the last first
+    size_t state = SIZE_MAX;
+  };
+  struct State {
+    std::unique_ptr<StateStore> store;  // before what uses it
+    std::unique_ptr<Feedback> feedback;
+    bool divides_by_all = false;
+  };
+  Status add(const GradientHook::Rule& rule, const ParameterList& parameters);
+  Status add_stage(Rule* rule, uint64_t from, const std::string& text);
+
+  std::vector<uint32_t> groups_;
+  std::vector<size_t> places_;
+  std::vector<Rule> rules_;  // group - 1
+  std::vector<std::unique_ptr<Codec>> codecs_;
+  std::vector<State> states_;
+  uint64_t digest_ = 0;
+};
+
+}  // namespace gossamer

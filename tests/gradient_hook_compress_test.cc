@@ -95,11 +95,16 @@ void expect_conserved(const Model& model, const std::vector<Seen>& ranks, double
 class HookWith : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Codecs, HookWith,
                          testing::Values("fp16", "int8:block=256", "int4:block=64", "sign",
-                                         "topk:ratio=0.01", "randomk:ratio=0.05", "one_bit"),
+                                         "topk:ratio=0.01", "randomk:ratio=0.05", "one_bit",
+                                         "powersgd:rank=2"),
                          [](const auto& param) {
                            const std::string text = param.param;
                            return text.substr(0, text.find(':'));
                          });
+
+Rule rule_of(const std::string& codec) {
+  return {.codec = codec, .feedback = codec.starts_with("powersgd") ? "" : "ef14"};
+}
 
 // E16. Twenty iterations, one of them with a callback that fails, one with a NaN.
 TEST_P(HookWith, ConservesGradientsThroughFailures) {
@@ -111,7 +116,7 @@ TEST_P(HookWith, ConservesGradientsThroughFailures) {
     const Rank rank = comm.rank();
     Seen& mine = seen[static_cast<size_t>(rank)];
     std::atomic<bool> fail = false;
-    Options options = with_rule({.codec = GetParam(), .feedback = "ef14"});
+    Options options = with_rule(rule_of(GetParam()));
     options.callbacks = {{nullptr,
                           [](const GradientHook::BucketView& bucket, void* context) {
                             const bool now = static_cast<std::atomic<bool>*>(context)->load() &&
@@ -160,7 +165,7 @@ TEST_P(HookWith, KeepsItsStateThroughAnAbort) {
   group.each([&](Communicator& comm) {
     const Rank rank = comm.rank();
     Seen& mine = seen[static_cast<size_t>(rank)];
-    auto hook = hook_of(comm, model, with_rule({.codec = GetParam(), .feedback = "ef14"}));
+    auto hook = hook_of(comm, model, with_rule(rule_of(GetParam())));
     ASSERT_NE(hook, nullptr);
     for (uint64_t t = 0; t < 3; ++t) {
       mine.result = random_gradients(model, rank, t);
@@ -273,7 +278,7 @@ TEST(HookRules, DecideByTheFirstThatFits) {
   const std::vector<Rule> rules = {{.keys = "fc?.*", .count_min = 1, .codec = "fp16"},
                                    {.count_min = 2000, .codec = "int8"},
                                    {.keys = "norm*", .dimensions_min = 1, .codec = "bf16"}};
-  Result<Policy> policy = Policy::make(rules, *list);
+  Result<Policy> policy = Policy::make(rules, 1, *list);
   ASSERT_TRUE(policy) << policy.status().to_string();
   const auto groups = policy->groups();
   EXPECT_EQ(std::vector<uint32_t>(groups.begin(), groups.end()),
@@ -290,6 +295,8 @@ TEST(HookRules, AreRefusedWithTheReason) {
   refused({.keys = "fc*"}, "the rule for 'fc*'");
   refused({.codec = "nonsense"}, "nonsense");
   refused({.codec = "int8", .feedback = "nonsense"}, "nonsense");
+  refused({.codec = "powersgd:rank=0"}, "rank");
+  refused({.codec = "powersgd", .feedback = "ef14"}, "residual of its own");
   refused({.codec = "int8", .from_iteration = 5, .warm_up = {{5, "fp16"}}}, "ascend");
   Options gossip = with_rule({.codec = "int8"});
   const auto graph = graph_of("ring", 1);

@@ -101,6 +101,44 @@ TEST(Buckets, KeepTheirLimitsAndHoldEachParameterOnce) {
   }
 }
 
+TEST(Buckets, OfAStableGroupHoldTheSameWhateverTheOrder) {
+  constexpr bool kStable[] = {false, true, false};
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    const ParameterList list = list_from(some_model(30, 300, seed));
+    std::vector<uint32_t> groups(list.size());
+    for (uint32_t i = 0; i < list.size(); ++i) groups[i] = (i * 7 + i / 3) % 3;
+    std::vector<std::vector<uint32_t>> before;
+    for (uint64_t variant = 0; variant < 3; ++variant) {
+      std::vector<uint32_t> order;
+      for (const size_t p : shuffled(list.size(), seed * 3 + variant)) {
+        order.push_back(static_cast<uint32_t>(p));
+      }
+      const auto buckets = make_buckets(
+          list, groups, order,
+          {.bytes_max = 2000, .first_bytes_max = 100, .share_count = 1, .stable = kStable});
+      std::vector<std::vector<uint32_t>> members;
+      size_t last_before = 0;
+      for (const Bucket& bucket : buckets) {
+        size_t last = 0;
+        std::vector<uint32_t> parts;
+        for (const Bucket::Part& part : bucket.parts) {
+          parts.push_back(part.parameter);
+          const auto at = std::find(order.begin(), order.end(), part.parameter) - order.begin();
+          last = std::max(last, static_cast<size_t>(at));
+        }
+        EXPECT_GE(last, last_before);
+        last_before = last;
+        if (bucket.group == 1) members.push_back(parts);
+      }
+      std::sort(members.begin(), members.end());
+      if (variant > 0) {
+        EXPECT_EQ(members, before);
+      }
+      before = members;
+    }
+  }
+}
+
 TEST(Buckets, AreFilledAsFarAsTheyGo) {
   Model model;
   for (int i = 0; i < 100; ++i) model.push_back({std::to_string(i), {16}});

@@ -119,6 +119,10 @@ class GOSSAMER_API GradientHook {
 
   // Which parameters are compressed, and how. The first rule whose conditions hold decides;
   // parameters that none fits travel as they are. kAllReduce and kReduceScatter.
+  //
+  // The codec "powersgd:rank=4" and alike (PowerSgd::options()) is none of make_codec(): a bucket's
+  // parameters travel as products of thin matrices, in two all-reduces, and what is lost is always
+  // kept; a rank that skips a parameter still brings what it kept of it.
   struct Stage {
     uint64_t from_iteration = 0;
     std::string codec;

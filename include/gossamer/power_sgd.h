@@ -68,6 +68,8 @@ class GOSSAMER_API PowerSgd {
   //   kInvalidArgument  spans that have not count() elements
   //   as Communicator::all_reduce()
   Status step(Communicator& comm, std::span<const float> gradient, std::span<float> mean);
+  // The same, but what is kept is only staged: commit() or rollback() of the store follows.
+  Status stage(Communicator& comm, std::span<const float> gradient, std::span<float> mean);
 
   uint64_t count() const { return count_; }  // elements of all parameters
   uint64_t wire_bytes() const;               // of P, Q and what stays as it is,

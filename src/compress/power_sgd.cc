@@ -239,6 +239,12 @@ void PowerSgd::finish(Rank ranks, std::span<float> mean) {
 }
 
 Status PowerSgd::step(Communicator& comm, std::span<const float> gradient, std::span<float> mean) {
+  Status done = stage(comm, gradient, mean);
+  if (done) store_.commit();
+  return done;
+}
+
+Status PowerSgd::stage(Communicator& comm, std::span<const float> gradient, std::span<float> mean) {
   if (gradient.size() != count_ || mean.size() != count_) {
     return invalid(
         fmt::format("the parameters have {} elements, the gradient has {} and the mean "
@@ -261,7 +267,6 @@ Status PowerSgd::step(Communicator& comm, std::span<const float> gradient, std::
     return done;
   }
   finish(comm.size(), mean);
-  store_.commit();
   return done;
 }
 

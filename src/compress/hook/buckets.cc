@@ -1,6 +1,7 @@
 #include "src/compress/hook/buckets.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace gossamer {
 namespace {
@@ -17,14 +18,40 @@ struct Open {
   size_t last = 0;  // position in the order
 };
 
+bool is_stable(const BucketLimits& limits, uint32_t group) {
+  return group < limits.stable.size() && limits.stable[group];
+}
+
+// The order with each stable group's parameters among themselves from the end of the list.
+std::vector<uint32_t> filling_order(std::span<const uint32_t> groups,
+                                    std::span<const uint32_t> order, const BucketLimits& limits) {
+  std::vector<uint32_t> filling(order.begin(), order.end());
+  for (uint32_t group = 0; group < limits.stable.size(); ++group) {
+    if (!limits.stable[group]) continue;
+    std::vector<uint32_t> members;
+    for (const uint32_t p : order) {
+      if (groups[p] == group) members.push_back(p);
+    }
+    std::sort(members.begin(), members.end());
+    for (uint32_t& p : filling) {
+      if (groups[p] != group) continue;
+      p = members.back();
+      members.pop_back();
+    }
+  }
+  return filling;
+}
+
 }  // namespace
 
 std::vector<Bucket> make_buckets(const ParameterList& parameters, std::span<const uint32_t> groups,
                                  std::span<const uint32_t> order, const BucketLimits& limits) {
   std::vector<Open> all;
   std::vector<size_t> open;  // of `all`: those that may still grow, one of each type and group
-  for (size_t at = 0; at < order.size(); ++at) {
-    const uint32_t p = order[at];
+  std::vector<size_t> position(order.size());
+  for (size_t at = 0; at < order.size(); ++at) position[order[at]] = at;
+  bool first = true;
+  for (const uint32_t p : filling_order(groups, order, limits)) {
     const DataType type = parameters.type(p);
     const uint64_t line = kLineBytes / size_of(type);
     const uint64_t count = up_to_multiple(parameters.count(p), line);
@@ -41,7 +68,10 @@ std::vector<Bucket> make_buckets(const ParameterList& parameters, std::span<cons
       made.bucket.type = type;
       made.bucket.group = groups[p];
       made.bucket.first_needed = p;
-      made.bytes_max = all.empty() ? limits.first_bytes_max : limits.bytes_max;
+      made.bytes_max = limits.bytes_max;
+      if (!is_stable(limits, groups[p]) && std::exchange(first, false)) {
+        made.bytes_max = limits.first_bytes_max;
+      }
       all.push_back(std::move(made));
       it = open.insert(open.end(), all.size() - 1);
     }
@@ -49,7 +79,7 @@ std::vector<Bucket> make_buckets(const ParameterList& parameters, std::span<cons
     into.bucket.parts.push_back({p, into.bucket.count, parameters.count(p)});
     into.bucket.count += count;
     into.bucket.first_needed = std::min(into.bucket.first_needed, p);
-    into.last = at;
+    into.last = std::max(into.last, position[p]);
   }
   std::sort(all.begin(), all.end(), [](const Open& a, const Open& b) { return a.last < b.last; });
   std::vector<Bucket> buckets;

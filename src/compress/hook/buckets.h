@@ -4,7 +4,8 @@
 // Rules      ParameterList are taken in the given order. Those of one type and group share a bucket
 //            until the next one would exceed its limit in bytes; a larger one has a bucket alone.
 //            The bucket that is opened first has a limit of its own. Buckets are in the order in
-//            which their last parameters come.
+//            which their last parameters come. Buckets of a stable group hold the same parameters
+//            whatever the order is: they are filled from the end of the list.
 // Alignment  A parameter begins at a multiple of 64 bytes; the whole is a multiple of `share_count`
 //            such lines, so that ranks' shares are equal and begin there too.
 // Threads    Pure.
@@ -39,6 +40,7 @@ struct BucketLimits {
   uint64_t bytes_max = 0;
   uint64_t first_bytes_max = 0;
   uint64_t share_count = 1;
+  std::span<const bool> stable = {};  // by group; empty: none is
 };
 
 // `groups` of each parameter; `order` names each parameter once.

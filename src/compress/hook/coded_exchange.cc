@@ -49,9 +49,16 @@ void narrow(DataType type, std::span<const float> from, std::byte* into) {
 
 }  // namespace
 
-// Where codes of a bucket have their place. mutex_ is not needed.
-void GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
-  if (bucket.group == 0) return;
+// Where codes of a bucket have their place.
+Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
+  if (bucket.group == 0) return Status::ok();
+  if (policy_.stable()[bucket.group]) {
+    Result<PowerSgd*> power = policy_.power(bucket, parameters_);
+    if (!power) return power.status();
+    carrier->power = *power;
+    if (values_.size() < (*power)->count()) values_.resize((*power)->count());
+    return Status::ok();
+  }
   const auto ranks = static_cast<size_t>(comm_->size());
   uint64_t bytes = bucket.parts.size() * sizeof(uint32_t);
   for (const Bucket::Part& part : bucket.parts) {
@@ -68,6 +75,7 @@ void GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
   carrier->lengths.resize(ranks);
   carrier->displacements.resize(ranks);
   carrier->cursors.resize(ranks);
+  return Status::ok();
 }
 
 const Codec* GradientHook::Impl::codec_of(uint32_t bucket) const {
@@ -149,7 +157,7 @@ Status GradientHook::Impl::exchange_codes(uint32_t bucket, const Codec& codec) {
       done = comm_->all_gather_v(message, lengths[rank], all, shares, DataType::kUint8);
     }
   }
-  if (!done) return explain(done, bucket);
+  if (!done) return done;
   if (Status sound = decode(bucket, codec); !sound) {
     const Lock lock(mutex_);
     if (now_.own_failure) now_.own_failure = explain(sound, bucket);
@@ -181,6 +189,33 @@ Result<std::span<const std::byte>> GradientHook::Impl::next_code(uint32_t bucket
   const std::span<const std::byte> code = message.subspan(at, bytes);
   at += bytes;
   return code;
+}
+
+// A rank that skips a parameter brings zeros, and what it kept, which is not lost; the mean is over
+// those that contribute.
+Status GradientHook::Impl::exchange_products(uint32_t bucket) {
+  const Bucket& of = buckets_[bucket];
+  std::byte* const memory = carriers_[bucket].memory.data();
+  PowerSgd& power = *carriers_[bucket].power;
+  const std::span<float> all = std::span(values_).first(power.count());
+  uint64_t at = 0;
+  for (const Bucket::Part& part : of.parts) {  // zeros where it is skipped
+    widen(of.type, memory + part.first * size_of(of.type), all.subspan(at, part.count));
+    at += part.count;
+  }
+  if (Status done = power.stage(*comm_, all, all); !done) return done;
+  at = 0;
+  for (const Bucket::Part& part : of.parts) {
+    const std::span<float> mean = all.subspan(at, part.count);
+    const uint32_t contributors = votes_.contributors(part.parameter);
+    const float factor = contributors == 0
+                             ? 1.0F
+                             : static_cast<float>(comm_->size()) / static_cast<float>(contributors);
+    for (float& value : mean) value *= factor;
+    narrow(of.type, mean, memory + part.first * size_of(of.type));
+    at += part.count;
+  }
+  return Status::ok();
 }
 
 // The means of what all ranks' codes say, into the bucket.

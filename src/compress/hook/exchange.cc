@@ -63,16 +63,18 @@ Status GradientHook::Impl::exchange(uint32_t bucket) {
     call_back(bucket, true);
   }
   const Codec* const codec = codec_of(bucket);
+  const bool low_rank = policy_.low_rank(buckets_[bucket].group, iteration_);
   Status done;
   if (codec != nullptr) {
     done = exchange_codes(bucket, *codec);
-    if (!done) return done;
+  } else if (low_rank) {
+    done = exchange_products(bucket);
   } else {
     done = carrier.exchange.start();
     if (done) done = carrier.exchange.wait();
-    if (!done) return explain(done, bucket);
   }
-  write_back(bucket, codec != nullptr);
+  if (!done) return explain(done, bucket);
+  write_back(bucket, codec != nullptr || low_rank);
   return done;
 }
 

@@ -84,8 +84,9 @@ class GradientHook::Impl {
     std::vector<uint64_t> lengths;
     std::vector<uint64_t> displacements;
     std::vector<uint64_t> cursors;
-    uint32_t missing = 0;  // parts; guarded by mutex_
-    bool done = false;     // written back; guarded by mutex_
+    PowerSgd* power = nullptr;  // of those that may travel as products
+    uint32_t missing = 0;       // parts; guarded by mutex_
+    bool done = false;          // written back; guarded by mutex_
   };
   // An iteration, guarded by mutex_ but for what only the conductor reads.
   struct Progress {
@@ -138,7 +139,7 @@ class GradientHook::Impl {
   void write_back(uint32_t bucket, bool averaged);
   void note_result(size_t parameter);
   // coded_exchange.cc
-  void make_room(Carrier* carrier, const Bucket& bucket);
+  Status make_room(Carrier* carrier, const Bucket& bucket);
   const Codec* codec_of(uint32_t bucket) const;
   Draws draws_of(size_t parameter) const;
   uint64_t encode(uint32_t bucket, const Codec& codec, std::byte* message);
@@ -146,6 +147,7 @@ class GradientHook::Impl {
   Result<std::span<const std::byte>> next_code(uint32_t bucket, size_t part, const Codec& codec,
                                                size_t r);
   Status decode(uint32_t bucket, const Codec& codec);
+  Status exchange_products(uint32_t bucket);
   // state.cc
   void commit_pending();
   void drop_pending();

@@ -40,6 +40,7 @@ Status GradientHook::Impl::build() {
   BucketLimits limits;
   limits.bytes_max = options_.bucket_bytes_max;
   limits.first_bytes_max = options_.first_bucket_bytes_max;
+  limits.stable = policy_.stable();
   if (options_.exchange == Exchange::kReduceScatter) {
     limits.share_count = static_cast<uint64_t>(comm_->size());
   }
@@ -61,7 +62,7 @@ Status GradientHook::Impl::build() {
       slot.carrier = b;
       slot.memory = carrier.memory.data() + part.first * size_of(bucket.type);
     }
-    make_room(&carrier, bucket);
+    if (Status made = make_room(&carrier, bucket); !made) return made;
     if (Status planned = plan(&carrier, bucket); !planned) return planned;
   }
   return Status::ok();

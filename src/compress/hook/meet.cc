@@ -61,7 +61,7 @@ Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
   if (!list) return list.status();
   std::unique_ptr<Impl> made(new Impl(options));
   made->parameters_ = std::move(list).value();
-  Result<Policy> policy = Policy::make(options.rules, made->parameters_);
+  Result<Policy> policy = Policy::make(options.rules, options.seed, made->parameters_);
   if (!policy) return policy.status();
   made->policy_ = std::move(policy).value();
   const size_t count = made->parameters_.size();

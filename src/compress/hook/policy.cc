@@ -33,16 +33,18 @@ bool matches(std::string_view pattern, std::string_view text) {
   return pattern.find_first_not_of('*', p) == std::string_view::npos;
 }
 
-Result<Policy> Policy::make(std::span<const GradientHook::Rule> rules,
+Result<Policy> Policy::make(std::span<const GradientHook::Rule> rules, uint64_t seed,
                             const ParameterList& parameters) {
   Policy made;
   made.groups_.assign(parameters.size(), 0);
   made.places_.assign(parameters.size(), 0);
   for (const GradientHook::Rule& rule : rules) {
-    if (Status added = made.add(rule, parameters); !added) {
+    if (Status added = made.add(rule, seed, parameters); !added) {
       return invalid(fmt::format("the rule for '{}': {}", rule.keys, added.message()));
     }
   }
+  made.stable_ = std::make_unique<bool[]>(rules.size() + 1);
+  for (size_t i = 0; i < rules.size(); ++i) made.stable_[i + 1] = made.rules_[i].is_power;
   Digest digest;
   for (const GradientHook::Rule& rule : rules) {
     digest.add(rule.codec);
@@ -73,16 +75,34 @@ Status Policy::add_stage(Rule* rule, uint64_t from, const std::string& text) {
   return Status::ok();
 }
 
-Status Policy::add(const GradientHook::Rule& rule, const ParameterList& parameters) {
+Status Policy::add_power(Rule* into, const GradientHook::Rule& rule, uint64_t seed) const {
+  if (!rule.feedback.empty()) {
+    return invalid("powersgd keeps a residual of its own and takes no feedback besides");
+  }
+  if (!rule.warm_up.empty()) return invalid("powersgd takes no warm-up; give from_iteration");
+  Result<PowerSgd::Options> options = PowerSgd::options(rule.codec);
+  if (!options) return options.status();
+  into->is_power = true;
+  into->power = *options;
+  into->power.seed += seed;
+  into->power_from = rule.from_iteration;
+  return Status::ok();
+}
+
+Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters) {
   Rule made;
+  const bool power = rule.codec == "powersgd" || rule.codec.starts_with("powersgd:");
+  if (power) {
+    if (Status added = add_power(&made, rule, seed); !added) return added;
+  }
   for (const GradientHook::Stage& stage : rule.warm_up) {
     if (Status added = add_stage(&made, stage.from_iteration, stage.codec); !added) return added;
   }
-  if (rule.own == nullptr) {
+  if (rule.own == nullptr && !power) {
     if (Status added = add_stage(&made, rule.from_iteration, rule.codec); !added) return added;
-  } else if (!rule.codec.empty()) {
+  } else if (rule.own != nullptr && !rule.codec.empty()) {
     return invalid("both a codec by name and one of the caller's; give one");
-  } else {
+  } else if (rule.own != nullptr) {
     made.stages.push_back({rule.from_iteration, rule.own});
   }
   std::reverse(made.stages.begin(), made.stages.end());
@@ -149,16 +169,56 @@ bool Policy::divides_by_all(uint32_t group) const {
   return states_[rules_[group - 1].state].divides_by_all;
 }
 
+bool Policy::low_rank(uint32_t group, uint64_t iteration) const {
+  return group != 0 && rules_[group - 1].is_power && rules_[group - 1].power_from <= iteration;
+}
+
+Result<PowerSgd*> Policy::power(const Bucket& bucket, const ParameterList& parameters) {
+  const uint32_t first = bucket.parts[0].parameter;
+  for (const Power& one : powers_) {
+    if (one.first_parameter == first) return one.power.get();
+  }
+  Digest digest;
+  std::vector<MatrixShape> shapes;
+  for (const Bucket::Part& part : bucket.parts) {
+    const std::vector<uint64_t>& shape = parameters.shape(part.parameter);
+    const uint64_t rows = shape.empty() ? 1 : shape[0];
+    shapes.push_back({parameter_key(parameters.key(part.parameter)), rows, part.count / rows});
+    digest.add(parameters.digest(part.parameter));
+  }
+  Result<std::unique_ptr<PowerSgd>> made = PowerSgd::create(rules_[bucket.group - 1].power, shapes);
+  if (!made) return made.status();
+  powers_.push_back({first, digest.value(), std::move(made).value()});
+  return powers_.back().power.get();
+}
+
 bool Policy::has_state() const {
-  return !states_.empty();
+  return states() > 0;
+}
+
+StateStore& Policy::store(size_t state) const {
+  if (state < states_.size()) return *states_[state].store;
+  return powers_[state - states_.size()].power->store();
+}
+
+uint64_t Policy::state_digest(size_t state) const {
+  return state < states_.size() ? 0 : powers_[state - states_.size()].digest;
 }
 
 void Policy::commit() {
-  for (State& state : states_) state.store->commit();
+  for (size_t i = 0; i < states(); ++i) store(i).commit();
 }
 
 void Policy::rollback() {
-  for (State& state : states_) state.store->rollback();
+  for (size_t i = 0; i < states(); ++i) store(i).rollback();
+}
+
+std::span<const float> Policy::residual(const std::string& key) const {
+  for (size_t i = 0; i < states(); ++i) {
+    const std::span<const float> found = store(i).of(Role::kSender, parameter_key(key));
+    if (!found.empty()) return found;
+  }
+  return {};
 }
 
 Status Policy::regroup(Communicator& comm) {
@@ -166,16 +226,6 @@ Status Policy::regroup(Communicator& comm) {
     if (Status done = state.feedback->regroup(comm); !done) return done;
   }
   return Status::ok();
-}
-
-std::vector<std::vector<std::byte>> Policy::save() const {
-  std::vector<std::vector<std::byte>> saved;
-  for (const State& state : states_) saved.push_back(state.store->save());
-  return saved;
-}
-
-Status Policy::load(size_t state, std::span<const std::byte> saved) {
-  return states_[state].store->load(saved);
 }
 
 }  // namespace gossamer

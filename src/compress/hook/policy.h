@@ -15,7 +15,8 @@
 
 #include "gossamer/codec.h"
 #include "gossamer/feedback.h"
-#include "src/compress/hook/parameters.h"
+#include "gossamer/power_sgd.h"
+#include "src/compress/hook/buckets.h"
 
 namespace gossamer {
 
@@ -29,7 +30,7 @@ class Policy {
   Policy& operator=(Policy&&) = default;
 
   //   kInvalidArgument  see GradientHook::create()
-  static Result<Policy> make(std::span<const GradientHook::Rule> rules,
+  static Result<Policy> make(std::span<const GradientHook::Rule> rules, uint64_t seed,
                              const ParameterList& parameters);
 
   bool compresses() const { return !rules_.empty(); }
@@ -38,6 +39,12 @@ class Policy {
   std::span<const uint32_t> groups() const { return groups_; }
   // Null: as they are, in this iteration.
   const Codec* codec(uint32_t group, uint64_t iteration) const;
+  // Whether the group's buckets travel as products of thin matrices, in this iteration; buckets of
+  // such groups are stable.
+  bool low_rank(uint32_t group, uint64_t iteration) const;
+  std::span<const bool> stable() const { return {stable_.get(), rules_.size() + 1}; }
+  // What does it, of one bucket; made when it is asked for first.
+  Result<PowerSgd*> power(const Bucket& bucket, const ParameterList& parameters);
   // The most that any stage of the group's needs.
   uint64_t code_bytes_max(uint32_t group, uint64_t count) const;
   uint64_t workspace_bytes(uint32_t group, uint64_t count) const;
@@ -54,10 +61,14 @@ class Policy {
   Status regroup(Communicator& comm);
   uint64_t digest() const { return digest_; }
 
-  // Of each state, by the name of its rule.
-  std::vector<std::vector<std::byte>> save() const;
-  size_t states() const { return states_.size(); }
-  Status load(size_t state, std::span<const std::byte> saved);
+  // What is kept of a parameter's gradients; empty: nothing.
+  std::span<const float> residual(const std::string& key) const;
+  // States are feedback's, by rule, then those of buckets that travel as products, which are only
+  // good for a bucket of the same parameters: their digest, else 0.
+  size_t states() const { return states_.size() + powers_.size(); }
+  uint64_t state_digest(size_t state) const;
+  std::vector<std::byte> save(size_t state) const { return store(state).save(); }
+  Status load(size_t state, std::span<const std::byte> saved) { return store(state).load(saved); }
 
  private:
   struct Stage {
@@ -67,13 +78,23 @@ class Policy {
   struct Rule {
     std::vector<Stage> stages;  // the last first
     size_t state = SIZE_MAX;
+    bool is_power = false;
+    PowerSgd::Options power;
+    uint64_t power_from = 0;
   };
   struct State {
     std::unique_ptr<StateStore> store;  // before what uses it
     std::unique_ptr<Feedback> feedback;
     bool divides_by_all = false;
   };
-  Status add(const GradientHook::Rule& rule, const ParameterList& parameters);
+  struct Power {
+    uint32_t first_parameter = 0;
+    uint64_t digest = 0;
+    std::unique_ptr<PowerSgd> power;
+  };
+  StateStore& store(size_t state) const;
+  Status add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters);
+  Status add_power(Rule* into, const GradientHook::Rule& rule, uint64_t seed) const;
   Status add_stage(Rule* rule, uint64_t from, const std::string& text);
 
   std::vector<uint32_t> groups_;
@@ -81,6 +102,8 @@ class Policy {
   std::vector<Rule> rules_;  // group - 1
   std::vector<std::unique_ptr<Codec>> codecs_;
   std::vector<State> states_;
+  std::vector<Power> powers_;
+  std::unique_ptr<bool[]> stable_;  // by group
   uint64_t digest_ = 0;
 };
 

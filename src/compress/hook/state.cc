@@ -32,20 +32,19 @@ Result<std::span<const float>> GradientHook::Impl::residual(size_t parameter) {
   if (Status sound = check_between(); !sound) return sound;
   if (pending_) revertible_ = false;
   commit_pending();
-  Feedback* const feedback = policy_.feedback(policy_.groups()[parameter]);
-  if (feedback == nullptr) return std::span<const float>();
-  return feedback->store().of(Role::kSender, parameter_key(parameters_.key(parameter)));
+  return policy_.residual(parameters_.key(parameter));
 }
 
 // Body: iteration, whether the order was learned, parameters, and for each, in the order of
-// buckets, the key's length, the key, and the digest of key, shape and type; the policy's digest,
-// the number of feedback's states, and each with its length.
+// buckets, the key's length, the key, and the digest of key, shape and type; then
+// the number of states, and each with its digest and length.
 Result<std::vector<std::byte>> GradientHook::Impl::save() {
   const Lock lock(mutex_);
   if (Status sound = check_between(); !sound) return sound;
   if (pending_) revertible_ = false;
   commit_pending();
-  const std::vector<std::vector<std::byte>> states = policy_.save();
+  std::vector<std::vector<std::byte>> states;
+  for (size_t i = 0; i < policy_.states(); ++i) states.push_back(policy_.save(i));
   size_t body_bytes = 64 * (parameters_.size() + 1);
   for (const auto& state : states) body_bytes += state.size();
   StateWriter out(MethodKind::kGradientHook, body_bytes);
@@ -59,9 +58,10 @@ Result<std::vector<std::byte>> GradientHook::Impl::save() {
     out.number(parameters_.digest(i));
   }
   out.number(states.size());
-  for (const auto& state : states) {
-    out.number(state.size());
-    out.bytes(state);
+  for (size_t i = 0; i < states.size(); ++i) {
+    out.number(policy_.state_digest(i));
+    out.number(states[i].size());
+    out.bytes(states[i]);
   }
   return out.finish();
 }
@@ -91,9 +91,12 @@ Status GradientHook::Impl::load(std::span<const std::byte> saved) {
     seen[found] = true;
     order.push_back(static_cast<uint32_t>(found));
   }
-  in->expect(policy_.states(), "this many rules with feedback:");
+  in->expect(policy_.states(), "this many states of feedback and buckets:");
   std::vector<std::span<const std::byte>> states(policy_.states());
-  for (auto& state : states) state = in->bytes(in->number());
+  for (size_t i = 0; i < states.size(); ++i) {
+    in->expect(policy_.state_digest(i), "parameters together that hash to");
+    states[i] = in->bytes(in->number());
+  }
   if (Status sound = in->finish(); !sound) return sound;
   const Lock lock(mutex_);
   if (Status sound = check_between(); !sound) return sound;

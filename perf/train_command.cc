@@ -1,0 +1,92 @@
+// gossamer train-lab: what each codec does to what is learned, and to what is sent.
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "perf/commands.h"
+#include "perf/training.h"
+
+namespace gossamer {
+namespace {
+
+struct Flags {
+  int ranks = 4;
+  int epochs = 16;
+  int seeds = 3;
+  bool regression = false;
+  std::string codec;
+  std::string feedback;
+  bool markdown = false;
+};
+
+struct Row {
+  double loss = 0;
+  double accuracy = 0;
+  double bytes = 0;
+};
+
+int run(const Flags& f) {
+  Training training;
+  training.ranks = f.ranks;
+  training.epochs = static_cast<size_t>(f.epochs);
+  if (f.regression) training.widths = {TrainingData::kDimensions, TrainingData::kClasses};
+  std::vector<TrainingMethod> methods = training_methods();
+  if (!f.codec.empty()) {
+    methods.resize(1);  // dense, to compare with
+    methods.push_back({.name = f.codec, .codec = f.codec, .feedback = f.feedback});
+  }
+  const char* const form =
+      f.markdown ? "| {} | {} | {} | {} | {} |\n" : "{:<26} {:>10} {:>9} {:>12} {:>8}\n";
+  fmt::print(fmt::runtime(form), "method", "loss", "accuracy", "bytes/step", "fewer");
+  if (f.markdown) fmt::print("|---|---|---|---|---|\n");
+  double dense_bytes = 0;
+  for (const TrainingMethod& method : methods) {
+    Row row;
+    for (int seed = 0; seed < f.seeds; ++seed) {
+      training.seed = static_cast<uint64_t>(seed);
+      const Result<Trained> trained = train(training, method);
+      if (!trained) return complain(trained.status());
+      row.loss += trained->train.loss / f.seeds;
+      row.accuracy += trained->test.accuracy / f.seeds;
+      row.bytes += trained->last_bytes_per_step / f.seeds;
+    }
+    if (dense_bytes == 0) dense_bytes = row.bytes;
+    fmt::print(fmt::runtime(form), method.name, fmt::format("{:.4f}", row.loss),
+               fmt::format("{:.1f} %", 100 * row.accuracy), fmt::format("{:.0f}", row.bytes),
+               fmt::format("{:.1f}x", dense_bytes / row.bytes));
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, int* exit_code) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* const command = app.add_subcommand(
+      "train-lab",
+      "Train a small network by several ranks in this process, their gradients compressed by the "
+      "gradient hook, and tell what is learned and sent: loss on the training data, accuracy on "
+      "others, bytes that a rank sends per step of the last epoch, and how many fewer than dense");
+  command->add_option("--ranks", flags->ranks, "ranks, 32 points per step each")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  command->add_option("--epochs", flags->epochs, "times that all points are seen")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--seeds", flags->seeds, "runs that are averaged")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  command->add_flag("--regression", flags->regression,
+                    "logistic regression instead of the network 32-256-256-10");
+  CLI::Option* const codec =
+      command->add_option("--codec", flags->codec, "this one alone, beside dense: topk:ratio=0.01");
+  command->add_option("--feedback", flags->feedback, "with it: ef14, ef21")->needs(codec);
+  command->add_flag("--markdown", flags->markdown, "a table for a document");
+  command->callback([flags, exit_code] { *exit_code = run(*flags); });
+}
+
+}  // namespace gossamer

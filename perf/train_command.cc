@@ -17,6 +17,7 @@ struct Flags {
   int epochs = 16;
   int seeds = 3;
   bool regression = false;
+  std::string only;
   std::string codec;
   std::string feedback;
   bool markdown = false;
@@ -34,6 +35,9 @@ int run(const Flags& f) {
   training.epochs = static_cast<size_t>(f.epochs);
   if (f.regression) training.widths = {TrainingData::kDimensions, TrainingData::kClasses};
   std::vector<TrainingMethod> methods = training_methods();
+  std::erase_if(methods, [&](const TrainingMethod& method) {
+    return !method.codec.empty() && method.name.find(f.only) == std::string::npos;
+  });
   if (!f.codec.empty()) {
     methods.resize(1);  // dense, to compare with
     methods.push_back({.name = f.codec, .codec = f.codec, .feedback = f.feedback});
@@ -82,6 +86,7 @@ void add_train_command(CLI::App& app, int* exit_code) {
       ->capture_default_str();
   command->add_flag("--regression", flags->regression,
                     "logistic regression instead of the network 32-256-256-10");
+  command->add_option("--only", flags->only, "methods whose names contain this, beside dense");
   CLI::Option* const codec =
       command->add_option("--codec", flags->codec, "this one alone, beside dense: topk:ratio=0.01");
   command->add_option("--feedback", flags->feedback, "with it: ef14, ef21")->needs(codec);

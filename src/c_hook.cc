@@ -229,6 +229,18 @@ gossamerResult_t gossamerHookSkipAt(gossamerHook_t hook, size_t parameter, void*
   return guarded([&] { return finish(hook->hook->skip_at(parameter, into)); });
 }
 
+gossamerResult_t gossamerHookMemory(gossamerHook_t hook, const char* key, void** memory) {
+  if (hook == nullptr) return refuse(kNoHook);
+  if (key == nullptr) return refuse(kNoKey);
+  if (memory == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    const Result<void*> found = hook->hook->memory(key);
+    if (!found) return finish(found.status());
+    *memory = *found;
+    return gossamerSuccess;
+  });
+}
+
 gossamerResult_t gossamerHookWait(gossamerHook_t hook, gossamerHookStep_t* step) {
   if (hook == nullptr) return refuse(kNoHook);
   return guarded([&] {

@@ -53,6 +53,7 @@ static void test_averages(gossamerComm_t comm, int rank) {
   gossamerHook_t hook = NULL;
   gossamerHookStep_t step;
   uint64_t iteration = 0;
+  void* memory = NULL;
   int i;
   DONE(gossamerHookCreate(&hook, comm, kModel, 2, NULL));
   fill(rank);
@@ -73,6 +74,12 @@ static void test_averages(gossamerComm_t comm, int rank) {
   REQUIRE(biases[0] == 3);
   DONE(gossamerHookIteration(hook, &iteration));
   REQUIRE(iteration == 2);
+  DONE(gossamerHookMemory(hook, "bias", &memory));
+  ((float*)memory)[0] = (float)rank;
+  DONE(gossamerHookReady(hook, "bias", memory));
+  DONE(gossamerHookSkip(hook, "weight", NULL));
+  DONE(gossamerHookWait(hook, NULL));
+  REQUIRE(((float*)memory)[0] == 1);
   DONE(gossamerHookDestroy(hook));
 }
 

@@ -153,6 +153,45 @@ TEST(Hook, WaitsForOneParameter) {
   });
 }
 
+// Gradients that are computed in the hook's memory, among others that are not.
+TEST_P(HookOver, AveragesInItsOwnMemory) {
+  const Model model = some_model(11, 500, 5, kTypes);
+  for (const auto exchange :
+       {GradientHook::Exchange::kAllReduce, GradientHook::Exchange::kReduceScatter}) {
+    RankGroup group(3, GetParam());
+    group.each([&](Communicator& comm) {
+      Options options = small_buckets();
+      options.exchange = exchange;
+      auto hook = hook_of(comm, model, options);
+      for (uint64_t t = 0; t < 4; ++t) {
+        std::vector<Values> gradients = gradients_of(model, comm.rank(), t);
+        for (const size_t p : shuffled(model.size(), t + static_cast<uint64_t>(comm.rank()))) {
+          void* const memory = hook->memory(model[p].key).value();
+          const bool inside = (p + t) % 3 != 0;
+          const size_t bytes = gradients[p].count() * size_of(model[p].type);
+          if (inside) std::memcpy(memory, gradients[p].data(), bytes);
+          ASSERT_TRUE(hook->ready_at(p, inside ? memory : gradients[p].data()));
+        }
+        std::vector<const void*> places;
+        for (const auto& p : model) places.push_back(hook->memory(p.key).value());
+        for (const auto& p : model) ASSERT_TRUE(hook->wait(p.key));
+        for (size_t p = 0; p < model.size(); ++p) {
+          const size_t bytes = gradients[p].count() * size_of(model[p].type);
+          if ((p + t) % 3 != 0) std::memcpy(gradients[p].data(), places[p], bytes);
+          GradientHook::Shard shard{0, gradients[p].count()};
+          if (exchange == GradientHook::Exchange::kReduceScatter)
+            shard = *hook->shard(model[p].key);
+          for (uint64_t i = shard.first; i < shard.first + shard.count; ++i) {
+            ASSERT_EQ(gradients[p].get(i), average_value(3, p, t, i));
+          }
+        }
+        ASSERT_TRUE(hook->wait());
+      }
+      expect_status(hook->memory("none").status(), Code::kInvalidArgument, "'none'");
+    });
+  }
+}
+
 // --- buckets -------------------------------------------------------------------------------------
 
 TEST(Hook, LearnsTheOrderOfTheFirstIterationFromRank0) {

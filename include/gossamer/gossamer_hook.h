@@ -160,6 +160,11 @@ GOSSAMER_API gossamerResult_t gossamerHookReadyAt(gossamerHook_t hook, size_t pa
 GOSSAMER_API gossamerResult_t gossamerHookSkip(gossamerHook_t hook, const char* key, void* into);
 GOSSAMER_API gossamerResult_t gossamerHookSkipAt(gossamerHook_t hook, size_t parameter, void* into);
 
+/* Where the gradient may be computed: Ready of this address copies nothing. Moves when the first
+ * iteration has ended, and with Load and Rebind. */
+GOSSAMER_API gossamerResult_t gossamerHookMemory(gossamerHook_t hook, const char* key,
+                                                 void** memory);
+
 /* Until the iteration has ended; `step` may be NULL. */
 GOSSAMER_API gossamerResult_t gossamerHookWait(gossamerHook_t hook, gossamerHookStep_t* step);
 /* Until this parameter has its average. */

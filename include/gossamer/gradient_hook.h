@@ -33,10 +33,13 @@
 //            when its average has come, and left as it is when that fails. Communicator and graph
 //            outlive the hook, or the next rebind().
 // Compression Rules say which parameters travel as codes of a codec (gossamer/codec.h), and what
-//            feedback keeps of what was lost (gossamer/feedback.h). Each parameter is encoded by
-//            itself, in fp32, and every rank decodes and adds the codes of all: what ranks send
-//            grows with their number. What is random differs from one iteration, parameter and rank
-//            to the next, and is the same when an iteration is repeated.
+//            feedback keeps of what was lost (gossamer/feedback.h). Codecs whose codes have one
+//            length and that need no feedback, without any, travel in the collective
+//            (gossamer/compression.h): a bucket is encoded as a whole, and once more where it was
+//            summed. Otherwise each parameter is encoded by itself, in fp32, and every rank decodes
+//            and adds the codes of all: what ranks send grows with their number. What is random
+//            differs from one iteration, parameter and rank to the next, and is the same when an
+//            iteration is repeated.
 // Memory     The size of all gradients once, in memory that ranks of one host share; with codecs,
 //            the codes of all ranks, and what feedback keeps. Nothing is allocated after the second
 //            iteration, but in the first one of a kind: another stage of a rule, an error.
@@ -118,7 +121,8 @@ class GOSSAMER_API GradientHook {
   };
 
   // Which parameters are compressed, and how. The first rule whose conditions hold decides;
-  // parameters that none fits travel as they are. kAllReduce and kReduceScatter.
+  // parameters that none fits travel as they are. By kGossip only codecs that travel in the
+  // collective do.
   //
   // The codec "powersgd:rank=4" and alike (PowerSgd::options()) is none of make_codec(): a bucket's
   // parameters travel as products of thin matrices, in two all-reduces, and what is lost is always
@@ -167,7 +171,8 @@ class GOSSAMER_API GradientHook {
   // A collective: all ranks, with the same parameters and options, but for callbacks and overlap.
   //   kInvalidArgument  no parameters, two of one key, a type that is no float, too many elements;
   //                     a limit of 0; no graph, or one of another size; a rule with no codec or
-  //                     feedback of this name, with stages out of order, or by kGossip
+  //                     feedback of this name, or with stages out of order; by kGossip one
+  //                     whose codes do not travel in the collective
   //   kMismatch         ranks differ; the message names the rank and the first parameter
   //   others            as for Communicator::all_reduce()
   static Result<std::unique_ptr<GradientHook>> create(Communicator& comm,
@@ -188,6 +193,13 @@ class GOSSAMER_API GradientHook {
   // The same by place in the list.
   Status ready_at(size_t parameter, void* gradient);
   Status skip_at(size_t parameter, void* into = nullptr);
+
+  // Where this parameter's gradient may be computed, in its bucket: ready() of this address copies
+  // nothing, and the average appears there. After an iteration that failed it holds anything. It
+  // moves, with the buckets, when the first iteration has ended (not by kReduceScatter), and in
+  // load() and rebind().
+  //   kInvalidArgument  no parameter has this key
+  Result<void*> memory(std::string_view key);
 
   // Until the iteration has ended.
   //   kTimeout          parameters were not made ready in time, here or on another rank; the
@@ -224,7 +236,8 @@ class GOSSAMER_API GradientHook {
   Result<size_t> find(std::string_view key) const;
 
   // What feedback keeps of this parameter's gradients that was not sent yet; empty where nothing
-  // is kept. Valid until the next iteration, load() or rebind().
+  // is kept. Valid until the next iteration, load() or rebind(). Like save() it makes the last
+  // iteration final: rebind() does not take it back.
   //   kInvalidArgument  no parameter has this key; within an iteration
   Result<std::span<const float>> residual(std::string_view key);
 
@@ -235,7 +248,8 @@ class GOSSAMER_API GradientHook {
   // What is kept from one iteration to the next: its number, the order, and what feedback keeps.
   // Each rank saves and loads its own. load() takes it by key, whatever the order of the list, and
   // refuses, changing nothing, what save() did not write, what was damaged, and what is of other
-  // parameters (kInvalidArgument). All ranks load the same iteration, or none.
+  // parameters or of rules with other feedback; of powersgd, of other buckets too
+  // (kInvalidArgument). All ranks load the same iteration, or none.
   //   kInvalidArgument  of save(): within an iteration
   Result<std::vector<std::byte>> save();
   Status load(std::span<const std::byte> saved);

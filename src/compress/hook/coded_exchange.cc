@@ -1,4 +1,5 @@
-// A bucket on its way as codes: each parameter is encoded by itself, every rank gets the codes of
+// A bucket on its way as codes. Codecs that lose little, and whose codes have one length, travel in
+// the collective itself. Else each parameter is encoded by itself, every rank gets the codes of
 // all, and adds what they decode to, in the order of ranks: the same bits everywhere.
 //
 //   Message    Where codes differ in length: the length of each part's, 4 bytes each. Then the
@@ -60,6 +61,7 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
     return Status::ok();
   }
   const auto ranks = static_cast<size_t>(comm_->size());
+  if (policy_.always_in_collective(bucket.group)) return Status::ok();
   uint64_t bytes = bucket.parts.size() * sizeof(uint32_t);
   for (const Bucket::Part& part : bucket.parts) {
     bytes += policy_.code_bytes_max(bucket.group, part.count);
@@ -80,6 +82,15 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
 
 const Codec* GradientHook::Impl::codec_of(uint32_t bucket) const {
   return policy_.codec(buckets_[bucket].group, iteration_);
+}
+
+// Null: the bucket's codes, if it has any, do not travel within the collective.
+const Compression* GradientHook::Impl::compression_of(uint32_t bucket) {
+  if (!policy_.in_collective(buckets_[bucket].group, iteration_)) return nullptr;
+  Compression& compression = carriers_[bucket].compression;
+  compression.codec = codec_of(bucket);
+  compression.draws = draws_of(buckets_[bucket].parts[0].parameter);
+  return &compression;
 }
 
 Draws GradientHook::Impl::draws_of(size_t parameter) const {

@@ -64,8 +64,13 @@ Status GradientHook::Impl::exchange(uint32_t bucket) {
   }
   const Codec* const codec = codec_of(bucket);
   const bool low_rank = policy_.low_rank(buckets_[bucket].group, iteration_);
+  const Compression* const compression = compression_of(bucket);
   Status done;
-  if (codec != nullptr) {
+  if (compression != nullptr) {
+    CollectiveCall call = call_of(buckets_[bucket], carrier.memory.data());
+    call.compression = compression;
+    done = comm_->start(call).wait();
+  } else if (codec != nullptr) {
     done = exchange_codes(bucket, *codec);
   } else if (low_rank) {
     done = exchange_products(bucket);
@@ -74,7 +79,7 @@ Status GradientHook::Impl::exchange(uint32_t bucket) {
     if (done) done = carrier.exchange.wait();
   }
   if (!done) return explain(done, bucket);
-  write_back(bucket, codec != nullptr || low_rank);
+  write_back(bucket, low_rank || (codec != nullptr && compression == nullptr));
   return done;
 }
 
@@ -89,12 +94,11 @@ Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
   }
   if (calls_back_) call_back(bucket, true);
   float* const weights = carrier.weights.data();
-  std::byte* const values = carrier.memory.data();
-  const Graph& graph = *options_.graph;
+  CollectiveCall call = call_of(of, carrier.memory.data());
+  call.compression = compression_of(bucket);
   Work first = start_neighbor_average(*comm_, weights, weights, carrier.weights.size(),
-                                      DataType::kFloat32, graph, iteration_);
-  Work second =
-      start_neighbor_average(*comm_, values, values, of.count, of.type, graph, iteration_);
+                                      DataType::kFloat32, *options_.graph, iteration_);
+  Work second = comm_->start(call);
   Status done = first.wait();
   if (done) done = second.wait();
   if (!done) return explain(done, bucket);

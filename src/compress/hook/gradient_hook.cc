@@ -55,6 +55,12 @@ Status GradientHook::skip(std::string_view key, void* into) {
   return found < size() ? skip_at(found, into) : find(key).status();
 }
 
+Result<void*> GradientHook::memory(std::string_view key) {
+  const Result<size_t> found = find(key);
+  if (!found) return found.status();
+  return impl_->memory(*found);
+}
+
 Result<GradientHook::Step> GradientHook::wait() {
   return impl_->wait();
 }

@@ -7,12 +7,15 @@
 
 #pragma once
 
+#include <unistd.h>
+
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "gossamer/compression.h"
 #include "gossamer/gradient_hook.h"
 #include "src/compress/hook/buckets.h"
 #include "src/compress/hook/policy.h"
@@ -47,6 +50,7 @@ class GradientHook::Impl {
   const ParameterList& parameters() const { return parameters_; }
   // intake.cc
   Status take(size_t parameter, void* target, bool contributes);
+  void* memory(size_t parameter) const { return slots_[parameter].memory; }
   // conduct.cc
   Result<Step> wait();
   Status wait(size_t parameter);
@@ -84,6 +88,7 @@ class GradientHook::Impl {
     std::vector<uint64_t> lengths;
     std::vector<uint64_t> displacements;
     std::vector<uint64_t> cursors;
+    Compression compression;    // of those whose codes travel within the collective
     PowerSgd* power = nullptr;  // of those that may travel as products
     uint32_t missing = 0;       // parts; guarded by mutex_
     bool done = false;          // written back; guarded by mutex_
@@ -112,6 +117,7 @@ class GradientHook::Impl {
   Status take_order(Communicator& comm, std::vector<uint32_t> order);
   // layout.cc
   Status build();
+  CollectiveCall call_of(const Bucket& bucket, std::byte* memory) const;
   Status plan(Carrier* carrier, const Bucket& bucket) const;
   void begin_iteration();
   // conduct.cc
@@ -148,6 +154,7 @@ class GradientHook::Impl {
                                                size_t r);
   Status decode(uint32_t bucket, const Codec& codec);
   Status exchange_products(uint32_t bucket);
+  const Compression* compression_of(uint32_t bucket);
   // state.cc
   void commit_pending();
   void drop_pending();
@@ -157,6 +164,7 @@ class GradientHook::Impl {
   Shard clip(const Bucket& bucket, const Bucket::Part& part) const;
 
   // constant between iterations
+  const int process_ = getpid();
   Options options_;
   ParameterList parameters_;
   Communicator* comm_ = nullptr;

@@ -1,5 +1,5 @@
 // Gradients as they become ready: copied into their bucket on the caller's thread, while they are
-// still in its cache.
+// still in its cache. What was computed in the bucket is only looked at.
 
 #include <fmt/format.h>
 
@@ -30,7 +30,10 @@ Status GradientHook::Impl::take(size_t parameter, void* target, bool contributes
   const DataType type = parameters_.type(parameter);
   const uint64_t count = parameters_.count(parameter);
   bool finite = true;
-  if (contributes) finite = copy_finite(type, slot.memory, slot.target, count);
+  if (contributes) {
+    finite = slot.target == slot.memory ? all_finite(type, slot.memory, count)
+                                        : copy_finite(type, slot.memory, slot.target, count);
+  }
   const bool alone = !finite && options_.exchange == Exchange::kGossip;
   if (!contributes || alone) std::memset(slot.memory, 0, parameters_.bytes(parameter));
   const Lock lock(mutex_);

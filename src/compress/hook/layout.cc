@@ -68,16 +68,30 @@ Status GradientHook::Impl::build() {
   return Status::ok();
 }
 
+// Without a codec; in place.
+CollectiveCall GradientHook::Impl::call_of(const Bucket& bucket, std::byte* memory) const {
+  CollectiveCall call;
+  call.input = memory;
+  call.output = memory;
+  call.count = bucket.count;
+  call.type = bucket.type;
+  call.reduction = is_narrow_float(bucket.type) ? ReduceOp::kAvg : ReduceOp::kSum;
+  if (options_.exchange == Exchange::kReduceScatter) {
+    const Shard share = share_of(bucket);
+    call.collective = Collective::kReduceScatter;
+    call.output = memory + share.first * size_of(bucket.type);
+    call.count = share.count;
+  } else if (options_.exchange == Exchange::kGossip) {
+    call.collective = Collective::kNeighborAverage;
+    call.graph = options_.graph;
+    call.round = iteration_;
+  }
+  return call;
+}
+
 Status GradientHook::Impl::plan(Carrier* carrier, const Bucket& bucket) const {
   if (options_.exchange == Exchange::kGossip) return Status::ok();
-  std::byte* const memory = carrier->memory.data();
-  const ReduceOp op = is_narrow_float(bucket.type) ? ReduceOp::kAvg : ReduceOp::kSum;
-  const Shard share = share_of(bucket);
-  Result<PersistentCollective> planned =
-      options_.exchange == Exchange::kReduceScatter
-          ? comm_->plan_reduce_scatter(memory, memory + share.first * size_of(bucket.type),
-                                       share.count, bucket.type, op)
-          : comm_->plan_all_reduce(memory, memory, bucket.count, bucket.type, op);
+  Result<PersistentCollective> planned = comm_->plan(call_of(bucket, carrier->memory.data()));
   if (!planned) return planned.status();
   carrier->exchange = std::move(planned).value();
   return Status::ok();

@@ -2,6 +2,7 @@
 // which iteration they are in, and the order of buckets.
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <numeric>
@@ -45,9 +46,6 @@ Status GradientHook::Impl::check(const Options& options, const Graph* graph,
   }
   if (options.exchange > Exchange::kGossip) return invalid("no such exchange");
   if (options.exchange != Exchange::kGossip) return Status::ok();
-  if (!options.rules.empty()) {
-    return invalid("rules that compress are of kAllReduce and kReduceScatter; see ChocoSgd");
-  }
   if (graph == nullptr) return invalid("gossip needs a graph; make_graph() makes one");
   if (graph->size() == comm.size()) return Status::ok();
   return invalid(fmt::format("the graph {} is of {} ranks and this communicator of {}",
@@ -64,6 +62,14 @@ Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
   Result<Policy> policy = Policy::make(options.rules, options.seed, made->parameters_);
   if (!policy) return policy.status();
   made->policy_ = std::move(policy).value();
+  for (uint32_t group = 1; group <= options.rules.size(); ++group) {
+    if (options.exchange != Exchange::kGossip || made->policy_.always_in_collective(group))
+      continue;
+    return invalid(
+        fmt::format("the rule for '{}' has feedback, or a codec that needs it, and with "
+                    "neighbors alone that makes up for nothing; see ChocoSgd",
+                    options.rules[group - 1].keys));
+  }
   const size_t count = made->parameters_.size();
   for (const Callbacks& each : options.callbacks) {
     made->calls_back_ |= each.pre != nullptr || each.post != nullptr;
@@ -79,6 +85,10 @@ Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
 }
 
 GradientHook::Impl::~Impl() {
+  if (process_ != getpid()) {  // a forked child has a copy, and no thread
+    if (thread_.joinable()) thread_.detach();
+    return;
+  }
   {
     Lock lock(mutex_);
     leaving_ = true;
@@ -163,6 +173,7 @@ Status GradientHook::Impl::meet(Communicator& comm) {
   iteration_ > common ? drop_pending() : commit_pending();
   iteration_ = common;
   if (Status done = policy_.regroup(comm); !done) return done;
+  vote_ = PersistentCollective();  // before the memory that it uses
   votes_ = VoteBoard(comm.rank(), comm.size(), parameters_.size());
   const std::span<std::byte> votes = votes_.bytes();
   const uint64_t bytes = votes_.bytes_per_rank();

@@ -70,7 +70,9 @@ Status Policy::add_stage(Rule* rule, uint64_t from, const std::string& text) {
   }
   Result<std::unique_ptr<Codec>> codec = make_codec(text);
   if (!codec) return codec.status();
-  rule->stages.push_back({from, codec->get()});
+  const CodecTraits traits = (*codec)->traits();
+  const bool in_collective = traits.fixed_size && !traits.sparse && !traits.needs_feedback;
+  rule->stages.push_back({from, codec->get(), in_collective});
   codecs_.push_back(std::move(codec).value());
   return Status::ok();
 }
@@ -103,8 +105,9 @@ Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const Paramete
   } else if (rule.own != nullptr && !rule.codec.empty()) {
     return invalid("both a codec by name and one of the caller's; give one");
   } else if (rule.own != nullptr) {
-    made.stages.push_back({rule.from_iteration, rule.own});
+    made.stages.push_back({rule.from_iteration, rule.own, false});
   }
+  for (Stage& stage : made.stages) stage.in_collective &= rule.feedback.empty();
   std::reverse(made.stages.begin(), made.stages.end());
   std::vector<StateBucket> buckets;
   const auto group = static_cast<uint32_t>(rules_.size() + 1);
@@ -167,6 +170,21 @@ Feedback* Policy::feedback(uint32_t group) const {
 bool Policy::divides_by_all(uint32_t group) const {
   if (group == 0 || rules_[group - 1].state == SIZE_MAX) return false;
   return states_[rules_[group - 1].state].divides_by_all;
+}
+
+bool Policy::in_collective(uint32_t group, uint64_t iteration) const {
+  if (group == 0) return false;
+  for (const Stage& stage : rules_[group - 1].stages) {
+    if (stage.from_iteration <= iteration) return stage.in_collective;
+  }
+  return false;
+}
+
+bool Policy::always_in_collective(uint32_t group) const {
+  if (group == 0) return true;
+  const Rule& rule = rules_[group - 1];
+  return !rule.is_power && std::all_of(rule.stages.begin(), rule.stages.end(),
+                                       [](const Stage& stage) { return stage.in_collective; });
 }
 
 bool Policy::low_rank(uint32_t group, uint64_t iteration) const {

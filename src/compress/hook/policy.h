@@ -39,6 +39,11 @@ class Policy {
   std::span<const uint32_t> groups() const { return groups_; }
   // Null: as they are, in this iteration.
   const Codec* codec(uint32_t group, uint64_t iteration) const;
+  // Whether the codec of this iteration travels within the collective: a bucket's values are
+  // encoded together, and once more where they are summed. Else every rank gets all codes.
+  bool in_collective(uint32_t group, uint64_t iteration) const;
+  // Whether that holds of all iterations.
+  bool always_in_collective(uint32_t group) const;
   // Whether the group's buckets travel as products of thin matrices, in this iteration; buckets of
   // such groups are stable.
   bool low_rank(uint32_t group, uint64_t iteration) const;
@@ -74,6 +79,7 @@ class Policy {
   struct Stage {
     uint64_t from_iteration = 0;
     const Codec* codec = nullptr;
+    bool in_collective = false;
   };
   struct Rule {
     std::vector<Stage> stages;  // the last first

@@ -1,0 +1,91 @@
+// Models, random gradients and iterations for tests of the gradient hook with codecs; and whether
+// what ranks sent and kept is what they had.
+//
+// Threads    Pure, or one rank's.
+
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/hook_model.h"
+#include "tests/methods.h"
+#include "tests/rank_group.h"
+
+namespace gossamer {
+
+using Vectors = std::vector<std::vector<float>>;
+
+inline constexpr Rank kRanks = 3;
+
+// A vector, which stays dense, a small matrix, and matrices of awkward sizes.
+inline Model some_layers() {
+  return {{"norm.weight", {700}}, {"small.weight", {10, 20}}, {"fc1.weight", {37, 61}},
+          {"fc1.bias", {61}},     {"fc2.weight", {64, 100}},  {"conv.weight", {8, 3, 5, 7, 3}}};
+}
+
+inline bool compressed(const GradientHook::Parameter& p) {
+  return p.shape.size() >= 2 && count_of(p) >= 1024;
+}
+
+inline GradientHook::Options with_rule(GradientHook::Rule rule) {
+  GradientHook::Options options;
+  options.bucket_bytes_max = 30'000;
+  options.first_bucket_bytes_max = 3000;
+  options.rules = {std::move(rule)};
+  return options;
+}
+
+inline Vectors random_gradients(const Model& model, Rank rank, uint64_t t) {
+  Vectors all;
+  for (size_t p = 0; p < model.size(); ++p) {
+    const auto row =
+        gaussian_rows(1, count_of(model[p]), 1 + t * 1000 + p * 10 + static_cast<uint64_t>(rank));
+    all.emplace_back(row.begin(), row.end());
+  }
+  return all;
+}
+
+inline Result<GradientHook::Step> iterate(GradientHook& hook, Vectors* gradients, Rank rank,
+                                          uint64_t t) {
+  for (const size_t p : shuffled(gradients->size(), t * 31 + static_cast<uint64_t>(rank))) {
+    if (Status ready = hook.ready_at(p, (*gradients)[p].data()); !ready) return ready;
+  }
+  return hook.wait();
+}
+
+inline Vectors residuals_of(GradientHook& hook, const Model& model) {
+  Vectors all;
+  for (const auto& p : model) {
+    const auto residual = hook.residual(p.key);
+    EXPECT_TRUE(residual) << residual.status().to_string();
+    all.emplace_back(residual->begin(), residual->end());
+  }
+  return all;
+}
+
+struct Seen {
+  Vectors gradients, residual_before, residual_after, result;
+};
+
+// Sum over ranks of what was decoded and what is kept now, is that of gradients and what was kept.
+inline void expect_conserved(const Model& model, const std::vector<Seen>& ranks,
+                             double contributors) {
+  for (size_t p = 0; p < model.size(); ++p) {
+    for (uint64_t i = 0; i < count_of(model[p]); ++i) {
+      double in = 0, out = contributors * ranks[0].result[p][i], scale = 0;
+      for (const Seen& rank : ranks) {
+        ASSERT_EQ(rank.result[p][i], ranks[0].result[p][i]) << "ranks have different bits";
+        const bool keeps = !rank.residual_before[p].empty();
+        in += rank.gradients[p][i] + (keeps ? rank.residual_before[p][i] : 0);
+        out += keeps ? rank.residual_after[p][i] : 0;
+        scale +=
+            std::abs(rank.gradients[p][i]) + (keeps ? std::abs(rank.residual_before[p][i]) : 0);
+      }
+      ASSERT_NEAR(in, out, 1e-6 * (scale + 1)) << model[p].key << " at " << i;
+    }
+  }
+}
+
+}  // namespace gossamer

@@ -49,8 +49,7 @@ MAY_INCLUDE = [
 ]
 # An include that only the named files may have.
 ONLY = [
-    (r"gossamer/gossamer(_hook)?\.h",
-     r"src/c_\w+\.(cc|h)|include/gossamer/gossamer_\w+\.h|tests/"),
+    (r"gossamer/gossamer(_\w+)?\.h", r"src/c_\w+\.(cc|h)|include/gossamer/gossamer_\w+\.h|tests/"),
     (r"(src/)?nccl/", r"src/nccl/|tests/|perf/micro/"),
     (r"perf/", r"perf/|tests/"),
     (r"tests/", r"tests/"),

@@ -1,0 +1,131 @@
+// E12: a network trained through the gradient hook learns with each codec and its feedback what it
+// learns without, and not without the feedback. Expectations are those of a comparison in numpy of
+// the same task (dense: loss 0.003, accuracy 96.1 %). GOSSAMER_SOAK=1: all 16 epochs, three seeds.
+//
+// ctest: TIMEOUT 1800
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "perf/training.h"
+#include "tests/process_ranks.h"
+
+namespace gossamer {
+namespace {
+
+Trained mean_of_seeds(const std::string& name, int seeds, size_t epochs) {
+  Trained mean;
+  for (const TrainingMethod& method : training_methods()) {
+    if (method.name != name) continue;
+    for (int seed = 0; seed < seeds; ++seed) {
+      Training training;
+      training.epochs = epochs;
+      training.seed = static_cast<uint64_t>(seed);
+      const Result<Trained> trained = train(training, method);
+      EXPECT_TRUE(trained) << name << ": " << trained.status().to_string();
+      if (!trained) return mean;
+      mean.train.loss += trained->train.loss / seeds;
+      mean.test.accuracy += 100 * trained->test.accuracy / seeds;
+      mean.last_bytes_per_step += trained->last_bytes_per_step / seeds;
+      mean.steps = trained->steps;
+    }
+    return mean;
+  }
+  ADD_FAILURE() << "no method " << name;
+  return mean;
+}
+
+TEST(Training, LearnsTheSameWithFeedback) {
+  const int seeds = times(1, 3);
+  const auto epochs = static_cast<size_t>(times(5, 16));
+  const Trained dense = mean_of_seeds("dense", seeds, epochs);
+  EXPECT_EQ(dense.steps, 64 * epochs);
+  EXPECT_GT(dense.test.accuracy, 95);
+  const std::vector<std::string> sample = {"int8", "sign + EF", "DGC 0.1 %, warm-up",
+                                           "PowerSGD rank 2"};
+  const std::vector<std::string> all = {"bf16",
+                                        "int8",
+                                        "qsgd 4 bits",
+                                        "1-bit + EF",
+                                        "sign + EF",
+                                        "DGC 0.1 %, warm-up",
+                                        "top-0.1 % + EF, warm-up",
+                                        "PowerSGD rank 1",
+                                        "PowerSGD rank 2",
+                                        "PowerSGD rank 4"};
+  for (const std::string& name : soaking() ? all : sample) {
+    const Trained trained = mean_of_seeds(name, seeds, epochs);
+    EXPECT_GT(trained.test.accuracy, dense.test.accuracy - times(3, 1)) << name;
+    EXPECT_LT(trained.last_bytes_per_step, dense.last_bytes_per_step * 1.02) << name;
+    if (!soaking()) continue;
+    EXPECT_LT(trained.train.loss, name.starts_with("PowerSGD rank 1") ? 0.06 : 0.03) << name;
+    if (name.starts_with("DGC")) {
+      EXPECT_LT(trained.train.loss, 0.012);
+    }
+  }
+}
+
+// The controls: what is dropped and not made up for is missed.
+TEST(Training, LearnsLessWithoutFeedback) {
+  const int seeds = times(1, 3);
+  const auto epochs = static_cast<size_t>(times(5, 16));
+  const Trained with = mean_of_seeds("top-0.1 % + EF, warm-up", seeds, epochs);
+  const Trained without = mean_of_seeds("top-0.1 %, no EF", seeds, epochs);
+  EXPECT_LT(without.test.accuracy, with.test.accuracy - 4);
+  EXPECT_GT(without.train.loss, 3 * with.train.loss);
+  if (!soaking()) return;
+  EXPECT_GT(mean_of_seeds("sign, no EF", seeds, epochs).train.loss,
+            5 * mean_of_seeds("sign + EF", seeds, epochs).train.loss);
+}
+
+// The same seed gives the same numbers, bit for bit.
+TEST(Training, IsReproducible) {
+  Training training;
+  training.epochs = 1;
+  training.widths = {TrainingData::kDimensions, TrainingData::kClasses};
+  const TrainingMethod method{.name = "qsgd", .codec = "qsgd:levels=7", .feedback = ""};
+  const Result<Trained> first = train(training, method);
+  const Result<Trained> second = train(training, method);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(first->train.loss, second->train.loss);
+  EXPECT_EQ(first->test.accuracy, second->test.accuracy);
+  training.seed = 5;
+  EXPECT_NE(train(training, method)->train.loss, first->train.loss);
+}
+
+// Gradients by hand against differences of the loss.
+TEST(Training, HasGradientsThatAreTheLosss) {
+  const TrainingData data = TrainingData::make(3, 64, 1);
+  Network network({TrainingData::kDimensions, 16, 12, TrainingData::kClasses}, 4);
+  network.gradients(data.train, data.train_labels);
+  for (Network::Layer& layer : network.layers()) {
+    const std::vector<float> weight_gradient = layer.weight_gradient;
+    const std::vector<float> bias_gradient = layer.bias_gradient;
+    const auto slope = [&](float* value) {
+      constexpr float kStep = 1e-3F;
+      const float kept = *value;
+      *value = kept + kStep;
+      const double above = network.score(data.train, data.train_labels).loss;
+      *value = kept - kStep;
+      const double below = network.score(data.train, data.train_labels).loss;
+      *value = kept;
+      return (above - below) / (2 * static_cast<double>(kStep));
+    };
+    for (const size_t i : {size_t{0}, layer.weights.size() / 2, layer.weights.size() - 1}) {
+      EXPECT_NEAR(weight_gradient[i], slope(&layer.weights[i]), 2e-3);
+    }
+    EXPECT_NEAR(bias_gradient[3], slope(&layer.biases[3]), 2e-3);
+  }
+}
+
+TEST(Training, RefusesWhatIsNoStep) {
+  Training training;
+  training.batch = 5000;
+  EXPECT_EQ(train(training, training_methods()[0]).status().code(), Code::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace gossamer

@@ -4,13 +4,11 @@
 #include <barrier>
 #include <chrono>
 #include <numeric>
-#include <thread>
 
 #include "gossamer/gradient_hook.h"
 #include "tests/count_allocations.h"
 #include "tests/hook_model.h"
 #include "tests/methods.h"
-#include "tests/process_ranks.h"
 #include "tests/rank_group.h"
 
 namespace gossamer {
@@ -18,14 +16,7 @@ namespace {
 
 using Options = GradientHook::Options;
 using Step = GradientHook::Step;
-
-Options small_buckets(milliseconds ready_timeout = milliseconds(10'000)) {
-  Options options;
-  options.bucket_bytes_max = 4000;
-  options.first_bucket_bytes_max = 600;
-  options.ready_timeout = ready_timeout;
-  return options;
-}
+using std::chrono::milliseconds;
 
 // As what expect_damage_noticed() takes.
 struct Keeper {
@@ -34,27 +25,17 @@ struct Keeper {
   GradientHook& hook;
 };
 
-// All parameters in an order of the rank's own, then wait().
-Result<Step> iterate(GradientHook& hook, const Model& model, Rank rank, uint64_t t,
-                     std::vector<Values>* gradients) {
-  *gradients = gradients_of(model, rank, t);
-  for (const size_t p : shuffled(model.size(), t * 31 + static_cast<uint64_t>(rank))) {
-    if (Status ready = hook.ready_at(p, (*gradients)[p].data()); !ready) return ready;
-  }
-  return hook.wait();
-}
-
 // --- parameters that stay away -------------------------------------------------------------------
 
 TEST(HookFaults, NameTheParameterThatARankForgets) {
   const Model model = some_model(12, 300, 3);
   RankGroup group(3);
   group.each([&](Communicator& comm) {
-    auto hook = hook_of(comm, model, small_buckets(milliseconds(100)));
+    auto hook = hook_of(comm, model, hook_options(milliseconds(100)));
     ASSERT_NE(hook, nullptr);
     std::vector<Values> gradients;
     for (uint64_t t = 0; t < 2; ++t) {
-      ASSERT_TRUE(iterate(*hook, model, comm.rank(), t, &gradients));
+      ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), t, &gradients));
     }
     gradients = gradients_of(model, comm.rank(), 2);
     for (size_t p = 0; p < model.size(); ++p) {
@@ -68,7 +49,7 @@ TEST(HookFaults, NameTheParameterThatARankForgets) {
     // The communicator is whole, and so is the next iteration; it has the same number.
     EXPECT_TRUE(comm.status());
     EXPECT_EQ(hook->iteration(), 2U);
-    const Result<Step> step = iterate(*hook, model, comm.rank(), 3, &gradients);
+    const Result<Step> step = iterate_model(*hook, model, comm.rank(), 3, &gradients);
     ASSERT_TRUE(step) << step.status().to_string();
     EXPECT_EQ(step->iteration, 2U);
     expect_averages(model, gradients, 3, 3);
@@ -142,10 +123,10 @@ TEST(HookFaults, EndWithTheCommunicatorAndGoOnInAnother) {
   RankGroup group(3), other(3);
   std::barrier all_have_ended(3);
   group.each([&](Communicator& comm) {
-    auto hook = hook_of(comm, model, small_buckets());
+    auto hook = hook_of(comm, model, hook_options());
     ASSERT_NE(hook, nullptr);
     std::vector<Values> gradients;
-    ASSERT_TRUE(iterate(*hook, model, comm.rank(), 0, &gradients));
+    ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), 0, &gradients));
     all_have_ended.arrive_and_wait();
     const auto buckets = hook->buckets();
     gradients = gradients_of(model, comm.rank(), 1);
@@ -161,7 +142,7 @@ TEST(HookFaults, EndWithTheCommunicatorAndGoOnInAnother) {
     EXPECT_EQ(hook->iteration(), 1U);
     EXPECT_EQ(hook->buckets(), buckets);
     for (uint64_t t = 1; t < 3; ++t) {
-      const Result<Step> step = iterate(*hook, model, comm.rank(), t, &gradients);
+      const Result<Step> step = iterate_model(*hook, model, comm.rank(), t, &gradients);
       ASSERT_TRUE(step) << step.status().to_string();
       EXPECT_EQ(step->iteration, t);
       expect_averages(model, gradients, 3, t);
@@ -176,7 +157,7 @@ TEST(HookFaults, TakeBackAnIterationThatNotAllRanksEnded) {
     RankGroup group(3), other(3);
     std::vector<std::vector<std::vector<uint32_t>>> buckets(3);
     group.each([&](Communicator& comm) {
-      auto hook = hook_of(comm, model, small_buckets());
+      auto hook = hook_of(comm, model, hook_options());
       ASSERT_NE(hook, nullptr);
       std::vector<Values> gradients;
       // As if it had failed on the others: they have never begun it.
@@ -184,7 +165,7 @@ TEST(HookFaults, TakeBackAnIterationThatNotAllRanksEnded) {
       if (ahead) {
         RankGroup alone(1);
         ASSERT_TRUE(hook->rebind(alone[0]));
-        ASSERT_TRUE(iterate(*hook, model, 0, 0, &gradients));
+        ASSERT_TRUE(iterate_model(*hook, model, 0, 0, &gradients));
         EXPECT_EQ(hook->iteration(), 1U);
         ASSERT_TRUE(hook->rebind(other[comm.rank()]));
       } else {
@@ -193,7 +174,7 @@ TEST(HookFaults, TakeBackAnIterationThatNotAllRanksEnded) {
       EXPECT_EQ(hook->iteration(), 0U);
       buckets[static_cast<size_t>(comm.rank())] = hook->buckets();
       for (uint64_t t = 0; t < 3; ++t) {
-        ASSERT_TRUE(iterate(*hook, model, comm.rank(), t, &gradients));
+        ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), t, &gradients));
         expect_averages(model, gradients, 3, t);
       }
     });
@@ -202,68 +183,16 @@ TEST(HookFaults, TakeBackAnIterationThatNotAllRanksEnded) {
   }
 }
 
-// One of four processes dies in the middle of an iteration; the others shrink and go on.
-TEST(HookFaults, SurviveTheDeathOfARank) {
-  const Model model = some_model(16, 3000, 5);
-  for (const char* transport : {"shm", "tcp"}) {
-    const TemporaryFolder folder;
-    ProcessRanks ranks(4, [&](Rank rank, Report& report) {
-      auto comm = Communicator::create(options_of(rank, 4, folder.place("id"), transport));
-      if (!comm) return report.keep(comm.status());
-      auto hook = hook_of(**comm, model, small_buckets());
-      std::vector<Values> gradients;
-      Result<Step> step = iterate(*hook, model, rank, 0, &gradients);
-      report.stage = 1;
-      for (uint64_t t = 1; step; ++t) {
-        report.steps = static_cast<int64_t>(t);
-        step = iterate(*hook, model, rank, t, &gradients);
-      }
-      report.values[0] = step.status().rank();
-      const std::vector<Rank> excluded = {step.status().rank()};
-      auto smaller = (*comm)->shrink(excluded, {.abort = true});
-      report.keep(smaller.status());
-      if (smaller) {
-        report.keep(hook->rebind(**smaller));
-        comm.value().reset();
-        const uint64_t before = hook->iteration();
-        report.values[1] = static_cast<int64_t>(before);
-        for (uint64_t t = before; t < before + 3; ++t) {
-          // New ranks' gradients; averages are those of three.
-          step = iterate(*hook, model, (*smaller)->rank(), t, &gradients);
-          if (!step) report.keep(step.status());
-          if (step) expect_averages(model, gradients, 3, t);
-        }
-        report.values[2] = static_cast<int64_t>(hook->iteration() - before);
-      }
-      report.stage = 2;
-      while (report.stage.load() < 3) std::this_thread::sleep_for(milliseconds(1));
-    });
-    ASSERT_TRUE(ranks.wait_stage(1, milliseconds(20'000)));
-    std::this_thread::sleep_for(milliseconds(30));
-    ranks.kill(2);
-    ASSERT_TRUE(ranks.wait_stage(2, milliseconds(30'000), 2));
-    for (const Rank r : {0, 1, 3}) {
-      Report& report = ranks.report(r);
-      EXPECT_EQ(report.code, Code::kOk) << report.sentence();
-      EXPECT_EQ(report.values[0], 2);
-      EXPECT_EQ(report.values[1], ranks.report(0).values[1]);
-      EXPECT_EQ(report.values[2], 3);
-      report.stage = 3;
-    }
-    EXPECT_TRUE(ranks.wait_end(milliseconds(20'000), 2));
-  }
-}
-
 // A rank that does not come is named, within the communicator's deadline.
 TEST(HookFaults, NameARankThatDoesNotCome) {
   const Model model = some_model(5, 100, 3);
   RankGroup group(3, "loopback", "", milliseconds(300));
   group.each([&](Communicator& comm) {
-    auto hook = hook_of(comm, model, small_buckets(milliseconds(100)));
+    auto hook = hook_of(comm, model, hook_options(milliseconds(100)));
     ASSERT_NE(hook, nullptr);
     if (comm.rank() == 1) return;
     std::vector<Values> gradients;
-    const Status failed = iterate(*hook, model, comm.rank(), 0, &gradients).status();
+    const Status failed = iterate_model(*hook, model, comm.rank(), 0, &gradients).status();
     EXPECT_FALSE(failed);
     EXPECT_FALSE(comm.status());
   });
@@ -281,25 +210,25 @@ TEST(HookState, IsTakenByKey) {
     std::vector<std::vector<uint32_t>> buckets;
     std::vector<Values> gradients;
     {
-      auto hook = hook_of(comm, model, small_buckets());
+      auto hook = hook_of(comm, model, hook_options());
       for (uint64_t t = 0; t < 3; ++t) {
-        ASSERT_TRUE(iterate(*hook, model, comm.rank(), t, &gradients));
+        ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), t, &gradients));
       }
       saved = hook->save().value();
       buckets = hook->buckets();
     }
-    auto same = hook_of(comm, model, small_buckets());
+    auto same = hook_of(comm, model, hook_options());
     Keeper keeper{*same};
     expect_damage_noticed(keeper, saved);
     EXPECT_EQ(same->iteration(), 3U);
     EXPECT_EQ(same->buckets(), buckets);
-    auto other = hook_of(comm, backwards, small_buckets());
+    auto other = hook_of(comm, backwards, hook_options());
     ASSERT_TRUE(other->load(saved));
     for (auto& bucket : buckets) {
       for (uint32_t& p : bucket) p = static_cast<uint32_t>(model.size()) - 1 - p;
     }
     EXPECT_EQ(other->buckets(), buckets);
-    const Result<Step> step = iterate(*other, backwards, comm.rank(), 3, &gradients);
+    const Result<Step> step = iterate_model(*other, backwards, comm.rank(), 3, &gradients);
     ASSERT_TRUE(step) << step.status().to_string();
     EXPECT_EQ(step->iteration, 3U);
     expect_averages(backwards, gradients, 2, 3);
@@ -322,19 +251,19 @@ TEST(HookState, OfDifferentIterationsIsNoticed) {
   RankGroup group(2);
   group.each([&](Communicator& comm) {
     std::vector<Values> gradients;
-    auto hook = hook_of(comm, model, small_buckets());
-    ASSERT_TRUE(iterate(*hook, model, comm.rank(), 0, &gradients));
+    auto hook = hook_of(comm, model, hook_options());
+    ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), 0, &gradients));
     const auto saved = hook->save().value();
-    ASSERT_TRUE(iterate(*hook, model, comm.rank(), 1, &gradients));
+    ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), 1, &gradients));
     if (comm.rank() == 1) {
       ASSERT_TRUE(hook->load(saved));
     }
-    expect_status(iterate(*hook, model, comm.rank(), 2, &gradients).status(), Code::kMismatch,
+    expect_status(iterate_model(*hook, model, comm.rank(), 2, &gradients).status(), Code::kMismatch,
                   "load()");
     if (comm.rank() == 0) {
       ASSERT_TRUE(hook->load(saved));
     }
-    EXPECT_TRUE(iterate(*hook, model, comm.rank(), 1, &gradients));
+    EXPECT_TRUE(iterate_model(*hook, model, comm.rank(), 1, &gradients));
   });
 }
 
@@ -346,7 +275,7 @@ TEST(HookCosts, NoAllocationAfterTheSecondIteration) {
   for (const char* transport : {"loopback", "shm", "tcp"}) {
     RankGroup group(3, transport);
     group.each([&](Communicator& comm) {
-      Options options = small_buckets();
+      Options options = hook_options();
       options.overlap = false;  // all of it on this thread
       auto hook = hook_of(comm, model, options);
       std::vector<Values> gradients = gradients_of(model, comm.rank(), 0);

@@ -196,7 +196,7 @@ std::vector<Bucket> buckets_of_one(size_t count) {
 }
 
 std::vector<uint32_t> launches_of(const Board& board, const std::vector<Bucket>& buckets,
-                                  std::vector<bool> launched) {
+                                  const std::vector<bool>& launched) {
   std::vector<uint32_t> launches;
   choose_launches(board.votes, buckets, launched, &launches);
   return launches;

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -123,6 +124,26 @@ inline std::unique_ptr<GradientHook> hook_of(Communicator& comm, const Model& mo
   Result<std::unique_ptr<GradientHook>> made = GradientHook::create(comm, model, options);
   EXPECT_TRUE(made.is_ok()) << made.status().to_string();
   return made ? std::move(made).value() : nullptr;
+}
+
+// Buckets small enough for several of them.
+inline GradientHook::Options hook_options(
+    std::chrono::milliseconds ready_timeout = std::chrono::milliseconds(10'000)) {
+  GradientHook::Options options;
+  options.bucket_bytes_max = 4000;
+  options.first_bucket_bytes_max = 600;
+  options.ready_timeout = ready_timeout;
+  return options;
+}
+
+// All parameters in an order of the rank's own, then wait().
+inline Result<GradientHook::Step> iterate_model(GradientHook& hook, const Model& model, Rank rank,
+                                                uint64_t t, std::vector<Values>* gradients) {
+  *gradients = gradients_of(model, rank, t);
+  for (const size_t p : shuffled(model.size(), t * 31 + static_cast<uint64_t>(rank))) {
+    if (Status ready = hook.ready_at(p, (*gradients)[p].data()); !ready) return ready;
+  }
+  return hook.wait();
 }
 
 inline void expect_averages(const Model& model, const std::vector<Values>& got, Rank size,

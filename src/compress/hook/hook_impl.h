@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gossamer/compression.h"
@@ -107,7 +108,7 @@ class GradientHook::Impl {
     Step step;
   };
 
-  explicit Impl(const Options& options) : options_(options) {}
+  explicit Impl(Options options) : options_(std::move(options)) {}
   // meet.cc
   static Status check(const Options& options, const Graph* graph, const Communicator& comm);
   Status meet(Communicator& comm);

@@ -28,8 +28,7 @@ constexpr uint64_t kHelloWords = sizeof(Hello) / sizeof(uint64_t);
 
 Result<std::vector<Hello>> exchange_hellos(Communicator& comm, const Hello& mine) {
   std::vector<Hello> all(static_cast<size_t>(comm.size()));
-  const Status done =
-      comm.start_all_gather(&mine, all.data(), kHelloWords, DataType::kUint64).wait();
+  Status done = comm.start_all_gather(&mine, all.data(), kHelloWords, DataType::kUint64).wait();
   if (!done) return done;
   return all;
 }
@@ -189,7 +188,7 @@ Status GradientHook::Impl::meet(Communicator& comm) {
 
 // Rank 0's order becomes everybody's.
 Status GradientHook::Impl::take_order(Communicator& comm, std::vector<uint32_t> order) {
-  const Status done =
+  Status done =
       comm.start_broadcast(order.data(), order.data(), order.size(), DataType::kUint32, 0).wait();
   if (!done) return done;
   std::vector<bool> seen(order.size(), false);
@@ -212,7 +211,7 @@ Status GradientHook::Impl::learn_order() {
     std::sort(order.begin(), order.end(),
               [this](uint32_t a, uint32_t b) { return arrival_[a] < arrival_[b]; });
   }
-  const Status done = take_order(*comm_, std::move(order));
+  Status done = take_order(*comm_, std::move(order));
   if (!done) return done;
   learned_ = true;
   reordered_ = true;

@@ -50,7 +50,7 @@ inline Vectors random_gradients(const Model& model, Rank rank, uint64_t t) {
 inline Result<GradientHook::Step> iterate(GradientHook& hook, Vectors* gradients, Rank rank,
                                           uint64_t t) {
   for (const size_t p : shuffled(gradients->size(), t * 31 + static_cast<uint64_t>(rank))) {
-    if (Status ready = hook.ready_at(p, (*gradients)[p].data()); !ready) return ready;
+    if (!hook.ready_at(p, (*gradients)[p].data())) break;  // it has failed, and wait() says why
   }
   return hook.wait();
 }

@@ -141,7 +141,7 @@ inline Result<GradientHook::Step> iterate_model(GradientHook& hook, const Model&
                                                 uint64_t t, std::vector<Values>* gradients) {
   *gradients = gradients_of(model, rank, t);
   for (const size_t p : shuffled(model.size(), t * 31 + static_cast<uint64_t>(rank))) {
-    if (Status ready = hook.ready_at(p, (*gradients)[p].data()); !ready) return ready;
+    if (!hook.ready_at(p, (*gradients)[p].data())) break;  // it has failed, and wait() says why
   }
   return hook.wait();
 }

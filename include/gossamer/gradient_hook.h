@@ -185,7 +185,7 @@ class GOSSAMER_API GradientHook {
 
   // This rank's gradient, as many elements as the parameter has; becomes the average.
   //   kInvalidArgument  no parameter has this key; it was ready or skipped in this iteration; null
-  //   otherwise         what this iteration failed by
+  //   otherwise         what this iteration failed by; wait() ends it all the same
   Status ready(std::string_view key, void* gradient);
   // This rank contributes nothing to the parameter in this iteration. `into`, if it is not null,
   // becomes the average of the others, and is left as it is where there are none.

@@ -13,25 +13,7 @@
 #include <unistd.h>
 
 #include "gossamer/gossamer_hook.h"
-
-/* On in every build type, unlike assert(). */
-#define REQUIRE(condition)                                                         \
-  do {                                                                             \
-    if (!(condition)) {                                                            \
-      fprintf(stderr, "%s:%d: %s is false (%s)\n", __FILE__, __LINE__, #condition, \
-              gossamerGetLastError(NULL));                                         \
-      exit(1);                                                                     \
-    }                                                                              \
-  } while (0)
-
-#define DONE(call) REQUIRE((call) == gossamerSuccess)
-
-/* Refused as an invalid argument, with `part` in the sentence. */
-#define REFUSED(call, part)                                      \
-  do {                                                           \
-    REQUIRE((call) == gossamerInvalidArgument);                  \
-    REQUIRE(strstr(gossamerGetLastError(NULL), (part)) != NULL); \
-  } while (0)
+#include "tests/c_require.h"
 
 enum { kRanks = 3, kRows = 40, kColumns = 50, kWeights = kRows * kColumns, kBiases = 30 };
 

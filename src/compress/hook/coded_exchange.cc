@@ -103,6 +103,13 @@ Draws GradientHook::Impl::draws_of(size_t parameter) const {
   return {.own = own.value(), .shared = shared.value()};
 }
 
+// Where a part is worked on in fp32: in the bucket itself where that is its type.
+std::span<float> GradientHook::Impl::wide_part(uint32_t bucket, const Bucket::Part& part) {
+  if (buckets_[bucket].type != DataType::kFloat32) return std::span(values_).first(part.count);
+  auto* const memory = reinterpret_cast<float*>(carriers_[bucket].memory.data());
+  return {memory + part.first, part.count};
+}
+
 // This rank's message; its length.
 uint64_t GradientHook::Impl::encode(uint32_t bucket, const Codec& codec, std::byte* message) {
   const Bucket& of = buckets_[bucket];
@@ -115,11 +122,13 @@ uint64_t GradientHook::Impl::encode(uint32_t bucket, const Codec& codec, std::by
     const uint64_t room = codec.bytes_max(part.count);
     uint64_t bytes = fixed ? room : 0;
     if (votes_.contributes(comm_->rank(), part.parameter)) {
-      const std::span<float> values = std::span(values_).first(part.count);
+      const std::span<float> values = wide_part(bucket, part);
       const std::span<float> decoded = std::span(decoded_).first(part.count);
       const std::span<std::byte> code(message + at, room);
       const size_t place = policy_.place(part.parameter);
-      widen(of.type, memory + part.first * size_of(of.type), values);
+      if (of.type != DataType::kFloat32) {
+        widen(of.type, memory + part.first * size_of(of.type), values);
+      }
       if (feedback != nullptr) feedback->compensate(place, values, values);
       bytes = codec.encode(values, draws_of(part.parameter), code, workspace_).bytes;
       if (feedback != nullptr) {
@@ -237,7 +246,7 @@ Status GradientHook::Impl::decode(uint32_t bucket, const Codec& codec) {
   const bool by_all = policy_.divides_by_all(of.group);
   for (size_t i = 0; i < of.parts.size(); ++i) {
     const Bucket::Part& part = of.parts[i];
-    const std::span<float> sum = std::span(values_).first(part.count);
+    const std::span<float> sum = wide_part(bucket, part);
     std::fill(sum.begin(), sum.end(), 0.0F);
     uint32_t contributors = 0;
     for (Rank r = 0; r < comm_->size(); ++r) {
@@ -253,9 +262,13 @@ Status GradientHook::Impl::decode(uint32_t bucket, const Codec& codec) {
     }
     if (contributors == 0) continue;
     const auto divisor = static_cast<float>(by_all ? comm_->size() : contributors);
-    for (float& value : sum) value /= divisor;
+    if (divisor != 1) {
+      for (float& value : sum) value /= divisor;
+    }
     if (feedback != nullptr) feedback->apply(policy_.place(part.parameter), sum, sum);
-    narrow(of.type, sum, memory + part.first * size_of(of.type));
+    if (of.type != DataType::kFloat32) {
+      narrow(of.type, sum, memory + part.first * size_of(of.type));
+    }
   }
   return Status::ok();
 }

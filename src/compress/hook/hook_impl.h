@@ -149,6 +149,7 @@ class GradientHook::Impl {
   Status make_room(Carrier* carrier, const Bucket& bucket);
   const Codec* codec_of(uint32_t bucket) const;
   Draws draws_of(size_t parameter) const;
+  std::span<float> wide_part(uint32_t bucket, const Bucket::Part& part);
   uint64_t encode(uint32_t bucket, const Codec& codec, std::byte* message);
   Status exchange_codes(uint32_t bucket, const Codec& codec);
   Result<std::span<const std::byte>> next_code(uint32_t bucket, size_t part, const Codec& codec,

@@ -48,9 +48,11 @@ inline Vectors random_gradients(const Model& model, Rank rank, uint64_t t) {
 }
 
 inline Result<GradientHook::Step> iterate(GradientHook& hook, Vectors* gradients, Rank rank,
-                                          uint64_t t) {
+                                          uint64_t t, size_t skipped = SIZE_MAX) {
   for (const size_t p : shuffled(gradients->size(), t * 31 + static_cast<uint64_t>(rank))) {
-    if (!hook.ready_at(p, (*gradients)[p].data())) break;  // it has failed, and wait() says why
+    void* const gradient = (*gradients)[p].data();
+    const Status done = p == skipped ? hook.skip_at(p, gradient) : hook.ready_at(p, gradient);
+    if (!done) break;  // it has failed, and wait() says why
   }
   return hook.wait();
 }
@@ -70,11 +72,13 @@ struct Seen {
 };
 
 // Sum over ranks of what was decoded and what is kept now, is that of gradients and what was kept.
-inline void expect_conserved(const Model& model, const std::vector<Seen>& ranks,
-                             double contributors) {
+// `contributors` brought gradients, one fewer of the parameter `skipped`.
+inline void expect_conserved(const Model& model, const std::vector<Seen>& ranks, int contributors,
+                             size_t skipped = SIZE_MAX) {
   for (size_t p = 0; p < model.size(); ++p) {
     for (uint64_t i = 0; i < count_of(model[p]); ++i) {
-      double in = 0, out = contributors * ranks[0].result[p][i], scale = 0;
+      const int from = p == skipped ? contributors - 1 : contributors;
+      double in = 0, out = from * static_cast<double>(ranks[0].result[p][i]), scale = 0;
       for (const Seen& rank : ranks) {
         ASSERT_EQ(rank.result[p][i], ranks[0].result[p][i]) << "ranks have different bits";
         const bool keeps = !rank.residual_before[p].empty();

@@ -21,6 +21,7 @@ void add_straggler_command(CLI::App& app, int* exit_code);
 void add_gossip_demo_command(CLI::App& app, int* exit_code);
 void add_compress_lab_command(CLI::App& app, int* exit_code);
 void add_train_command(CLI::App& app, int* exit_code);
+void add_step_command(CLI::App& app, int* exit_code);
 
 // Prints "gossamer: <sentence>" and returns `code`.
 int complain(const Status& status, int code = kExitFailure);

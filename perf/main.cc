@@ -23,6 +23,7 @@ static int run(int argc, char** argv) {
   gossamer::add_gossip_demo_command(app, &exit_code);
   gossamer::add_compress_lab_command(app, &exit_code);
   gossamer::add_train_command(app, &exit_code);
+  gossamer::add_step_command(app, &exit_code);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -43,8 +43,11 @@ class CommandTest : public testing::Test {
 
   // Starts it in a process group of its own.
   pid_t start(const std::string& arguments) const {
-    const std::string line = std::string("exec ") + GOSSAMER_COMMAND + " " + arguments + " >" +
-                             path("out") + " 2>" + path("err");
+    // It lies beside the test.
+    const std::filesystem::path command =
+        std::filesystem::read_symlink("/proc/self/exe").replace_filename("gossamer");
+    const std::string line =
+        "exec " + command.string() + " " + arguments + " >" + path("out") + " 2>" + path("err");
     const pid_t pid = fork();
     if (pid == 0) {
       setpgid(0, 0);

@@ -2,47 +2,15 @@
 // ctest: RUN_SERIAL TRUE
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
+
+#include "tests/gossamer_command.h"
 
 namespace gossamer {
 namespace {
 
-struct Outcome {
-  int code = -1;
-  std::string text;  // both streams
-
-  bool says(const std::string& part) const { return text.find(part) != std::string::npos; }
-};
-
-class CodecCommand : public testing::Test {
- protected:
-  void SetUp() override {
-    char name[] = "/tmp/gossamer-command-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
-  static std::string read(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
-  Outcome run(const std::string& arguments) const {
-    const std::string line =
-        std::string(GOSSAMER_COMMAND) + " " + arguments + " >" + path("out") + " 2>&1";
-    const int status = std::system(line.c_str());  // NOLINT(cert-env33-c)
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read(path("out"))};
-  }
-
- private:
-  std::string folder_;
-};
+using CodecCommand = CommandTest;
 
 TEST_F(CodecCommand, PerfTellsWhatIsSentAndLost) {
   for (const char* collective :
@@ -50,9 +18,9 @@ TEST_F(CodecCommand, PerfTellsWhatIsSentAndLost) {
     const Outcome done =
         run("perf " + std::string(collective) +
             " --codec int8:block=256 --ranks 3 -b 96K -e 96K -n 40 --csv " + path("rows.csv"));
-    EXPECT_EQ(done.code, 0) << done.text;
-    EXPECT_TRUE(done.says("sent") && done.says("loss") && done.says("coded_")) << done.text;
-    EXPECT_TRUE(done.says("# 0 wrong elements")) << done.text;
+    EXPECT_EQ(done.code, 0) << done.text();
+    EXPECT_TRUE(done.says("sent") && done.says("loss") && done.says("coded_")) << done.text();
+    EXPECT_TRUE(done.says("# 0 wrong elements")) << done.text();
     const std::string csv = read(path("rows.csv"));
     EXPECT_NE(csv.find("wrong,codec,sent_bytes,loss\n"), std::string::npos) << csv;
     EXPECT_NE(csv.find("\"int8:block=256"), std::string::npos) << csv;
@@ -61,14 +29,14 @@ TEST_F(CodecCommand, PerfTellsWhatIsSentAndLost) {
   const Outcome done =
       run("perf all_reduce --codec int8:block=256 --algorithm coded_two_shot --ranks 3 -b 96K "
           "-e 96K -n 40 --place in");
-  EXPECT_TRUE(done.says(std::to_string(4 * 8192 * 260 / 256))) << done.text;
+  EXPECT_TRUE(done.says(std::to_string(4 * 8192 * 260 / 256))) << done.text();
 }
 
 TEST_F(CodecCommand, PerfRefusesWhatMakesNoSense) {
   const auto refuses = [&](const std::string& arguments, const std::string& part) {
     const Outcome outcome = run("perf " + arguments);
-    EXPECT_EQ(outcome.code, 2) << outcome.text;
-    EXPECT_TRUE(outcome.says(part)) << outcome.text;
+    EXPECT_EQ(outcome.code, 2) << outcome.text();
+    EXPECT_TRUE(outcome.says(part)) << outcome.text();
   };
   refuses("all_reduce --codec nonsense", "int8");
   refuses("broadcast --codec int8", "takes no codec");
@@ -78,9 +46,9 @@ TEST_F(CodecCommand, PerfRefusesWhatMakesNoSense) {
 
 TEST_F(CodecCommand, ExplainPricesCodes) {
   const Outcome done = run("explain --bytes 64M --ranks 8 --hosts 2 --codec int8");
-  EXPECT_EQ(done.code, 0) << done.text;
-  EXPECT_TRUE(done.says("codec int8:block=") && done.says("coded_hierarchical")) << done.text;
-  EXPECT_FALSE(done.says("  ring ")) << done.text;
+  EXPECT_EQ(done.code, 0) << done.text();
+  EXPECT_TRUE(done.says("codec int8:block=") && done.says("coded_hierarchical")) << done.text();
+  EXPECT_FALSE(done.says("  ring ")) << done.text();
   EXPECT_EQ(run("explain --codec nonsense").code, 2);
 }
 

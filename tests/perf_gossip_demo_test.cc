@@ -2,43 +2,24 @@
 // ctest: RUN_SERIAL TRUE
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <sys/wait.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "tests/gossamer_command.h"
+
 namespace gossamer {
 namespace {
 
-class GossipDemoCommand : public testing::Test {
+class GossipDemoCommand : public CommandTest {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/gossamer-demo-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
-  static std::string read(const std::string& path) {
-    std::ifstream file(path);
-    return {std::istreambuf_iterator<char>(file), {}};
-  }
   // Returns the exit code.
-  int run(const std::string& arguments, std::string* text) const {
-    const std::string line =
-        std::string(GOSSAMER_COMMAND) + " gossip-demo " + arguments + " >" + path("out") + " 2>&1";
-    const int status = std::system(line.c_str());  // NOLINT(cert-env33-c)
-    *text = read(path("out"));
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  int demo(const std::string& arguments, std::string* text) const {
+    const Outcome outcome = run("gossip-demo " + arguments);
+    *text = outcome.text();
+    return outcome.code;
   }
-
- private:
-  std::string folder_;
 };
 
 struct Row {
@@ -75,9 +56,9 @@ std::vector<Row> rows_of(const std::string& text) {
 TEST_F(GossipDemoCommand, TrainsWhileOthersAreKilledAndJoin) {
   std::string text;
   const int code =
-      run("--ranks 5 --seconds 5 --kill-every 2 --join-every 2.5 --dim 8 --seed 3 --svg " +
-              path("demo.svg"),
-          &text);
+      demo("--ranks 5 --seconds 5 --kill-every 2 --join-every 2.5 --dim 8 --seed 3 --svg " +
+               path("demo.svg"),
+           &text);
   ASSERT_EQ(code, 0) << text;
   const std::vector<Row> rows = rows_of(text);
   ASSERT_EQ(rows.size(), 6u) << text;
@@ -102,7 +83,7 @@ TEST_F(GossipDemoCommand, TrainsWhileOthersAreKilledAndJoin) {
 TEST_F(GossipDemoCommand, RefusesWhatMakesNoSense) {
   const auto refused = [&](const std::string& arguments, const std::string& part, int code = 2) {
     std::string text;
-    EXPECT_EQ(run(arguments, &text), code) << arguments;
+    EXPECT_EQ(demo(arguments, &text), code) << arguments;
     EXPECT_NE(text.find(part), std::string::npos) << text;
   };
   refused("--ranks 1", "2 to 64 processes");

@@ -55,6 +55,30 @@ TEST(CodecValues, QsgdHasThePublishedVariance) {
   EXPECT_NEAR(codec_of("qsgd:levels=15,block=512")->error_max(512), 1.5, .05);
 }
 
+TEST(CodecValues, PowersOfTwoHaveThePublishedVariance) {
+  expect_error("natural", .0817, .0817, .0001);
+  expect_error("natural:bits=8", .0817, .0817, .0001);
+  EXPECT_NEAR(codec_of("natural")->error_max(512), .125, 1e-5);
+}
+
+TEST(CodecValues, PowersOfTwoAreExactAndEndWhereTheirBitsDo) {
+  std::vector<float> powers;
+  for (int e = -126; e <= 127; ++e) powers.push_back(std::ldexp(e % 2 == 0 ? 1.0F : -1.0F, e));
+  EXPECT_EQ(round_trip(*codec_of("natural"), powers), powers);
+  for (float& power : powers) {
+    if (std::abs(power) < 0x1p-108F) power = 0;
+    if (std::abs(power) > 0x1p18F) power = std::copysign(0x1p18F, power);
+  }
+  std::vector<float> all;
+  for (int e = -126; e <= 127; ++e) all.push_back(std::ldexp(e % 2 == 0 ? 1.0F : -1.0F, e));
+  EXPECT_EQ(round_trip(*codec_of("natural:bits=8"), all), powers);
+  // An infinity is its block's largest.
+  const std::vector<float> strange = {1, INFINITY, -4, -INFINITY, NAN};
+  for (const char* text : {"natural", "natural:bits=8"}) {
+    EXPECT_EQ(round_trip(*codec_of(text), strange), (std::vector<float>{1, 4, -4, -4, 0})) << text;
+  }
+}
+
 // 1 - 2 / pi and 1/2 in the limit; the best ternary quantiser leaves .19.
 TEST(CodecValues, OneAndTwoBitsKeepTheirShare) {
   expect_error("sign", .363, .500, .001);
@@ -77,6 +101,9 @@ TEST(CodecValues, CodesHaveTheirSizes) {
   EXPECT_EQ(bits("qsgd:levels=7,block=512"), 4 + 32.0 / 512);
   EXPECT_EQ(bits("qsgd:levels=1,block=512"), 2 + 32.0 / 512);
   EXPECT_EQ(bits("qsgd:levels=8,block=512"), 5 + 32.0 / 512);
+  EXPECT_EQ(bits("natural"), 9);
+  EXPECT_EQ(bits("natural:bits=8"), 8);
+  EXPECT_EQ(codec_of("natural")->bytes_max(67), 67U + 9U);
   EXPECT_EQ(codec_of("sign:block=0")->bytes_max(kCount), kCount / 8 + 4);
   EXPECT_EQ(codec_of("one_bit:column=512")->bytes_max(512), 8U + 64U);
   EXPECT_EQ(bits("two_bit:levels=fixed"), 2);

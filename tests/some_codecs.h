@@ -40,6 +40,7 @@ inline std::vector<std::string> some_codecs() {
                            "qsgd:levels=31",
                            "qsgd:levels=60",
                            "qsgd:levels=127,block=0",
+                           "natural:bits=8",
                            "sign:block=0",
                            "sign:block=9",
                            "one_bit:column=0",

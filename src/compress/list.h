@@ -13,6 +13,7 @@
   ENTRY(int8)                   \
   ENTRY(int4)                   \
   ENTRY(qsgd)                   \
+  ENTRY(natural)                \
   ENTRY(sign)                   \
   ENTRY(one_bit)                \
   ENTRY(two_bit)                \

@@ -79,6 +79,22 @@ TEST(CodecValues, PowersOfTwoAreExactAndEndWhereTheirBitsDo) {
   }
 }
 
+TEST(CodecValues, TernGradHasTheVarianceOfItsBlocks) {
+  expect_error("terngrad", 1.6, 2.4, .1);
+  expect_error("terngrad:block=8192", 2.2, 3.8, .1);
+  EXPECT_NEAR(codec_of("terngrad")->error_max(512), (std::sqrt(512.0) - 1) / 2, .001);
+}
+
+TEST(CodecValues, TernGradIsExactAtItsScaleAndClipsWhereItIsAskedTo) {
+  const std::vector<float> exact = {2, -2, 0, 2, NAN, INFINITY, -INFINITY};
+  EXPECT_EQ(round_trip(*codec_of("terngrad"), exact), (std::vector<float>{2, -2, 0, 2, 0, 2, -2}));
+  // Root mean square 2.
+  const std::vector<float> values = {4, 0, 0, 0};
+  EXPECT_EQ(round_trip(*codec_of("terngrad"), values), values);
+  EXPECT_EQ(round_trip(*codec_of("terngrad:clip=1.5"), values), (std::vector<float>{3, 0, 0, 0}));
+  EXPECT_EQ(round_trip(*codec_of("terngrad:clip=2.5"), values), values);
+}
+
 // 1 - 2 / pi and 1/2 in the limit; the best ternary quantiser leaves .19.
 TEST(CodecValues, OneAndTwoBitsKeepTheirShare) {
   expect_error("sign", .363, .500, .001);
@@ -101,6 +117,7 @@ TEST(CodecValues, CodesHaveTheirSizes) {
   EXPECT_EQ(bits("qsgd:levels=7,block=512"), 4 + 32.0 / 512);
   EXPECT_EQ(bits("qsgd:levels=1,block=512"), 2 + 32.0 / 512);
   EXPECT_EQ(bits("qsgd:levels=8,block=512"), 5 + 32.0 / 512);
+  EXPECT_EQ(bits("terngrad"), 2 + 32.0 / 512);
   EXPECT_EQ(bits("natural"), 9);
   EXPECT_EQ(bits("natural:bits=8"), 8);
   EXPECT_EQ(codec_of("natural")->bytes_max(67), 67U + 9U);

@@ -14,6 +14,7 @@
   ENTRY(int4)                   \
   ENTRY(qsgd)                   \
   ENTRY(natural)                \
+  ENTRY(terngrad)               \
   ENTRY(sign)                   \
   ENTRY(one_bit)                \
   ENTRY(two_bit)                \

@@ -95,6 +95,74 @@ TEST(CodecValues, TernGradIsExactAtItsScaleAndClipsWhereItIsAskedTo) {
   EXPECT_EQ(round_trip(*codec_of("terngrad:clip=2.5"), values), values);
 }
 
+TEST(CodecValues, MicroscalingFormatsLoseWhatTheirBitsDo) {
+  expect_error("mxfp8", 8.6e-4, 1.0e-3, 1e-4);
+  expect_error("mxfp8:beyond=raise", 7.0e-4, 7.0e-4, 1e-5);
+  expect_error("mxfp6", 8.0e-4, 9.4e-4, 1e-5);
+  expect_error("mxfp6:number=e3m2", 2.9e-3, 3.0e-3, 1e-4);
+  expect_error("mxfp4", 1.3e-2, 1.6e-2, 1e-3);
+}
+
+// Each number of a format, and the middles between them, of which the even one is taken.
+void expect_numbers(const std::string& text, std::vector<float> numbers) {
+  const auto codec = codec_of(text);
+  for (const float scale : {1.0F, 0x1p-100F, 0x1p100F}) {
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      // The largest is in every block, so that all have one scale.
+      std::vector<float> values = {numbers.back() * scale, numbers[i] * scale, -numbers[i] * scale};
+      EXPECT_EQ(round_trip(*codec, values), values) << text << " " << numbers[i] << " " << scale;
+      if (i + 1 == numbers.size()) continue;
+      const float even = i % 2 == 0 ? numbers[i] : numbers[i + 1];
+      const float middle = (numbers[i] + numbers[i + 1]) / 2;
+      values = {numbers.back() * scale, middle * scale, -middle * scale};
+      const std::vector<float> expected = {numbers.back() * scale, even * scale, -even * scale};
+      EXPECT_EQ(round_trip(*codec, values), expected) << text << " " << middle << " " << scale;
+    }
+  }
+}
+
+// By their definition: 2^(e - bias) (1 + m / 2^mantissa), and denormals.
+std::vector<float> numbers_of(int exponent, int mantissa, float largest) {
+  const int bias = (1 << (exponent - 1)) - 1;
+  std::vector<float> numbers;
+  for (int e = 0; e < 1 << exponent; ++e) {
+    for (int m = 0; m < 1 << mantissa; ++m) {
+      const int whole = e == 0 ? m : m + (1 << mantissa);
+      const float number = std::ldexp(static_cast<float>(whole), std::max(e, 1) - bias - mantissa);
+      if (number <= largest) numbers.push_back(number);
+    }
+  }
+  return numbers;
+}
+
+TEST(CodecValues, MicroscalingFormatsHaveTheirNumbers) {
+  EXPECT_EQ(numbers_of(2, 1, 6), (std::vector<float>{0, .5F, 1, 1.5F, 2, 3, 4, 6}));
+  for (const char* beyond : {"saturate", "raise"}) {
+    const std::string tail = std::string("beyond=") + beyond;
+    expect_numbers("mxfp8:" + tail, numbers_of(4, 3, 448));
+    expect_numbers("mxfp6:" + tail, numbers_of(2, 3, 7.5F));
+    expect_numbers("mxfp6:number=e3m2," + tail, numbers_of(3, 2, 28));
+    expect_numbers("mxfp4:" + tail, numbers_of(2, 1, 6));
+  }
+}
+
+TEST(CodecValues, MicroscalingScalesAreBytes) {
+  // 7 has the exponent of 4: as 6 and 1 * 1, or with the scale of 2 as 8 = 4 * 2.
+  const std::vector<float> values = {7, -1, NAN, INFINITY};
+  EXPECT_EQ(round_trip(*codec_of("mxfp4"), values), (std::vector<float>{6, -1, 0, 6}));
+  EXPECT_EQ(round_trip(*codec_of("mxfp4:beyond=raise"), values),
+            (std::vector<float>{8, -1, 0, 12}));
+  const auto codec = codec_of("mxfp4");
+  std::vector<std::byte> code = Encoding(*codec, values).bytes();
+  ASSERT_EQ(code.size(), 3U);
+  EXPECT_EQ(code[0], std::byte{127});
+  EXPECT_EQ(code[1], std::byte{0xa7});  // 6 is 7, -1 is 8 + 2
+  for (const int scale : {0, 253, 255}) {
+    code[0] = static_cast<std::byte>(scale);
+    EXPECT_EQ(codec->check(code, values.size()).code(), Code::kMismatch) << scale;
+  }
+}
+
 // 1 - 2 / pi and 1/2 in the limit; the best ternary quantiser leaves .19.
 TEST(CodecValues, OneAndTwoBitsKeepTheirShare) {
   expect_error("sign", .363, .500, .001);
@@ -117,6 +185,9 @@ TEST(CodecValues, CodesHaveTheirSizes) {
   EXPECT_EQ(bits("qsgd:levels=7,block=512"), 4 + 32.0 / 512);
   EXPECT_EQ(bits("qsgd:levels=1,block=512"), 2 + 32.0 / 512);
   EXPECT_EQ(bits("qsgd:levels=8,block=512"), 5 + 32.0 / 512);
+  EXPECT_EQ(bits("mxfp8"), 8.25);
+  EXPECT_EQ(bits("mxfp6"), 6.25);
+  EXPECT_EQ(bits("mxfp4"), 4.25);
   EXPECT_EQ(bits("terngrad"), 2 + 32.0 / 512);
   EXPECT_EQ(bits("natural"), 9);
   EXPECT_EQ(bits("natural:bits=8"), 8);

@@ -10,6 +10,9 @@
   ENTRY(bf16)                   \
   ENTRY(fp8_e4m3)               \
   ENTRY(fp8_e5m2)               \
+  ENTRY(mxfp8)                  \
+  ENTRY(mxfp6)                  \
+  ENTRY(mxfp4)                  \
   ENTRY(int8)                   \
   ENTRY(int4)                   \
   ENTRY(qsgd)                   \

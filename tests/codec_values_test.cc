@@ -163,6 +163,36 @@ TEST(CodecValues, MicroscalingScalesAreBytes) {
   }
 }
 
+// The largest tenth of sums of 256 squares of Gaussian values, by the tail of chi-squared.
+TEST(CodecValues, BlockSparseKeepsTheEnergyOfItsBlocks) {
+  const std::vector<float> values = gaussian(1 << 20, 7);
+  EXPECT_NEAR(1 - relative_error("block_sparse:ratio=0.1", values, 1), .1161, .0012);
+}
+
+TEST(CodecValues, BlockSparseFindsTheRowsThatMatter) {
+  std::vector<float> values(100, 0.0F);
+  for (const size_t i : {16U, 17U, 23U, 98U}) values[i] = -static_cast<float>(i);
+  EXPECT_EQ(round_trip(*codec_of("block_sparse:ratio=0.15,block=8"), values), values);
+  values[3] = .5F;
+  std::vector<float> expected = values;
+  expected[3] = 0;
+  const auto codec = codec_of("block_sparse:ratio=0.15,block=8");
+  EXPECT_EQ(round_trip(*codec, values), expected);
+  // 2 of 13 blocks, of which the last is short and filled up.
+  std::vector<std::byte> code = Encoding(*codec, values).bytes();
+  ASSERT_EQ(code.size(), 2 * (4U + 8U * 4U));
+  EXPECT_EQ(code[0], std::byte{2});
+  EXPECT_EQ(code[4], std::byte{12});
+  EXPECT_TRUE(codec->check(code, values.size()));
+  code.back() = std::byte{1};
+  EXPECT_EQ(codec->check(code, values.size()).code(), Code::kMismatch);
+  code.back() = std::byte{0};
+  for (const int number : {2, 1, 13}) {
+    code[4] = static_cast<std::byte>(number);
+    EXPECT_EQ(codec->check(code, values.size()).code(), Code::kMismatch) << number;
+  }
+}
+
 // 1 - 2 / pi and 1/2 in the limit; the best ternary quantiser leaves .19.
 TEST(CodecValues, OneAndTwoBitsKeepTheirShare) {
   expect_error("sign", .363, .500, .001);
@@ -188,6 +218,7 @@ TEST(CodecValues, CodesHaveTheirSizes) {
   EXPECT_EQ(bits("mxfp8"), 8.25);
   EXPECT_EQ(bits("mxfp6"), 6.25);
   EXPECT_EQ(bits("mxfp4"), 4.25);
+  EXPECT_EQ(codec_of("block_sparse:ratio=0.25")->bytes_max(kCount), kCount + 4096);
   EXPECT_EQ(bits("terngrad"), 2 + 32.0 / 512);
   EXPECT_EQ(bits("natural"), 9);
   EXPECT_EQ(bits("natural:bits=8"), 8);

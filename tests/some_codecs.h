@@ -62,6 +62,9 @@ inline std::vector<std::string> some_codecs() {
                            "topk:ratio=0.3,index=rice",
                            "randomk:ratio=0.1,scale=unbiased",
                            "threshold:least=1,index=u32",
+                           "block_sparse:ratio=0.3,block=64",
+                           "block_sparse:ratio=1,block=33",
+                           "block_sparse:ratio=0.9,block=1",
                            "zstd:of=topk:ratio=0.1;index=u32,level=3",
                            "zstd:of=fp16"}) {
     texts.emplace_back(text);

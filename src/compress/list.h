@@ -24,6 +24,7 @@
   ENTRY(topk)                   \
   ENTRY(randomk)                \
   ENTRY(threshold)              \
+  ENTRY(block_sparse)           \
   ENTRY(zstd)
 // clang-format on
 

@@ -138,34 +138,78 @@ int mx_scale_of(float largest, bool raise) {
   return std::clamp(scale, kMxScaleMin, mx_scale_max(N::kTop));
 }
 
+// Numbers of a whole piece are packed at once, and then spread to behind their blocks' scales, as
+// vectors that are loaded from words just stored have to wait for them.
+template <int bits>
+HWY_INLINE uint64_t packed_bytes(uint64_t count) {
+  return (count * bits + 7) / 8;
+}
+template <int bits>
+HWY_INLINE void copy_block(std::byte* into, const std::byte* from, uint64_t length) {
+  if (length == kMxBlock) {
+    std::memcpy(into, from, kMxBlock * bits / 8);
+  } else {
+    std::memcpy(into, from, packed_bytes<bits>(length));
+  }
+}
+
 template <class N>
 uint64_t encode_numbers(bool raise, const float* from, uint64_t count, std::byte* code) {
+  constexpr int kBits = N::kBits;
+  HWY_ALIGN uint8_t levels[kPiece] = {};
+  std::byte packed[kPiece];
+  int scales[kPiece / kMxBlock];
   uint64_t not_finite = 0;
-  for (uint64_t first = 0; first < count; first += kMxBlock) {
-    const uint64_t length = std::min(kMxBlock, count - first);
-    const Extent extent = extent_of(from + first, length);
-    not_finite += extent.not_finite;
-    const int scale = mx_scale_of<N>(extent.largest, raise);
-    *code++ = static_cast<std::byte>(scale);
-    encode_piece<N::kBits>(MxKernel<N>(scale), from + first, nullptr, length, code);
-    code += (length * N::kBits + 7) / 8;
+  for (uint64_t first = 0; first < count; first += kPiece) {
+    const uint64_t piece = std::min(kPiece, count - first);
+    if (piece % 8 != 0) std::memset(levels + piece / 8 * 8, 0, 8);
+    for (uint64_t i = 0; i < piece; i += kMxBlock) {
+      const float* const values = from + first + i;
+      const uint64_t length = std::min(kMxBlock, piece - i);
+      const Extent extent = extent_of(values, length);
+      not_finite += extent.not_finite;
+      const int scale = scales[i / kMxBlock] = mx_scale_of<N>(extent.largest, raise);
+      encode_lanes(MxKernel<N>(scale), values, nullptr, length,
+                   reinterpret_cast<std::byte*>(levels + i));
+    }
+    const auto* numbers = reinterpret_cast<const std::byte*>(levels);
+    if constexpr (kBits < 8) {
+      pack_levels<kBits>(levels, piece, packed);
+      numbers = packed;
+    }
+    for (uint64_t i = 0; i < piece; i += kMxBlock) {
+      const uint64_t length = std::min(kMxBlock, piece - i);
+      *code++ = static_cast<std::byte>(scales[i / kMxBlock]);
+      copy_block<kBits>(code, numbers + i * kBits / 8, length);
+      code += packed_bytes<kBits>(length);
+    }
   }
   return not_finite;
 }
 
 template <class N, class Use>
 void decode_numbers(const std::byte* code, uint64_t count, const Use& use, float* into) {
-  for (uint64_t first = 0; first < count; first += kMxBlock) {
-    const uint64_t length = std::min(kMxBlock, count - first);
-    const MxKernel<N> kernel(std::to_integer<int>(*code++));
-    if constexpr (N::kBits == 8) {
-      use(kernel, code, length, into + first);
-    } else {
-      HWY_ALIGN uint8_t levels[kMxBlock];
-      unpack_levels<N::kBits>(code, length, levels);
-      use(kernel, reinterpret_cast<const std::byte*>(levels), length, into + first);
+  constexpr int kBits = N::kBits;
+  HWY_ALIGN uint8_t levels[kPiece];
+  std::byte packed[kPiece];
+  for (uint64_t first = 0; first < count; first += kPiece) {
+    const uint64_t piece = std::min(kPiece, count - first);
+    const std::byte* scales = code;
+    for (uint64_t i = 0; i < piece; i += kMxBlock) {
+      const uint64_t length = std::min(kMxBlock, piece - i);
+      copy_block<kBits>(packed + i * kBits / 8, code + 1, length);
+      code += 1 + packed_bytes<kBits>(length);
     }
-    code += (length * N::kBits + 7) / 8;
+    const std::byte* numbers = packed;
+    if constexpr (kBits < 8) {
+      unpack_levels<kBits>(packed, piece, levels);
+      numbers = reinterpret_cast<const std::byte*>(levels);
+    }
+    for (uint64_t i = 0; i < piece; i += kMxBlock) {
+      const uint64_t length = std::min(kMxBlock, piece - i);
+      use(MxKernel<N>(std::to_integer<int>(*scales)), numbers + i, length, into + first + i);
+      scales += 1 + kMxBlock * kBits / 8;
+    }
   }
 }
 

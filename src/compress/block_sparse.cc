@@ -141,8 +141,8 @@ class BlockSparse final : public Codec {
     for (uint64_t i = 0; i < shape.kept; ++i) {
       const Number number = number_at(code.data(), i);
       if (number < least || number >= shape.blocks) {
-        return damaged(fmt::format("kept block {} is {} of {}, after {}", i, number, shape.blocks,
-                                   static_cast<int64_t>(least) - 1));
+        return damaged(fmt::format("kept block {} is number {} of {}, or they do not ascend", i,
+                                   number, shape.blocks));
       }
       least = uint64_t{number} + 1;
     }

@@ -29,9 +29,9 @@ constexpr uint64_t kCountMax = uint64_t{1} << 30;
 constexpr int kRanksMax = 1 << 20;
 
 void print_list() {
-  fmt::print("{:<10} {}\n", "codec", "what it is; its parameters, after a colon");
+  fmt::print("{:<12} {}\n", "codec", "what it is; its parameters, after a colon");
   for (const CodecInfo& info : codecs()) {
-    fmt::print("{:<10} {}{}{}\n", info.name, info.summary, info.parameters.empty() ? "" : "; ",
+    fmt::print("{:<12} {}{}{}\n", info.name, info.summary, info.parameters.empty() ? "" : "; ",
                info.parameters);
   }
 }

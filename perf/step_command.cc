@@ -41,8 +41,7 @@ Status report(const Flags& f, Rank ranks, const StepTiming& timing) {
   fmt::print("# {} of {}, {} ranks, {} ms of computation{}\n", f.rest.model,
              bytes_text(timing.gradient_bytes), ranks, f.rest.compute_ms,
              f.rest.overlap ? ", overlapped" : "");
-  fmt::print("# {:<34} {:>10} {:>16} {:>14}\n", "method", "ms/step", "bytes sent/step",
-             "processor ms");
+  fmt::print("# {:<34} {:>10} {:>16} {:>14}\n", "method", "ms/step", "bytes sent/step", "user ms");
   fmt::print("  {:<34} {:>10.2f} {:>16.0f} {:>14.2f}\n", method, timing.median_ms,
              timing.bytes_sent, timing.processor_ms);
   if (f.csv.empty()) return Status::ok();

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -76,7 +77,7 @@ void check(Communicator& comm, const Codec& codec, const Case& c) {
     call.output = input.data() + own;
   } else if (c.in_place) {
     const uint64_t at = c.collective == Collective::kAllGather ? own : 0;
-    std::memcpy(output.data() + at, input.data(), input.size());
+    std::copy(input.begin(), input.end(), output.begin() + static_cast<ptrdiff_t>(at));
     call.input = output.data() + at;
   }
   const auto choice = comm.explain(call, c.in_place);

@@ -212,22 +212,25 @@ TEST(AveragingJob, WhoStandsStillIsToldAndHoldsNobodyBack) {
     seats.back().job = std::move(*job);
   }
   ASSERT_TRUE(seats[0].job->step(seats[0].x.data(), nullptr, 0).is_ok());
+  // The other two are told, and go on with each other as often as it takes: a busy machine may
+  // need longer than the second after which one is taken to be stuck.
+  constexpr uint64_t kTakes = 20;
   const Deadline deadline(seconds(60));
   bool told = false;
-  uint64_t steps = 0;
-  while (!told && !deadline.expired()) {
+  while (!deadline.expired() && (!told || seats[1].job->account().takes < kTakes ||
+                                 seats[2].job->account().takes < kTakes)) {
     for (int i = 1; i < 3; ++i) {
       ASSERT_TRUE(seats[i].job->step(seats[i].x.data(), nullptr, 0).is_ok());
     }
-    ++steps;
     for (const Job::Event& event : seats[1].job->events()) {
       told = told || (event.kind == Kind::kStuck && event.member.label == "still");
     }
     std::this_thread::sleep_for(milliseconds(2));
   }
   EXPECT_TRUE(told);
-  // The two went on with each other, and it keeps what it had and two messages at most.
-  EXPECT_GT(seats[1].job->account().takes, steps / 20);
+  EXPECT_GE(seats[1].job->account().takes, kTakes);
+  EXPECT_GE(seats[2].job->account().takes, kTakes);
+  // The one that stands still keeps what it had and two messages at most.
   EXPECT_GT(seats[1].job->weight() + seats[2].job->weight(), 0.01);
   EXPECT_LE(seats[0].job->account().takes, 2u);
 }

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::array<std::byte, 4> kMagic{std::byte{'G'}, std::byte{'S'}, std::byte{'M'},
                                           std::byte{'R'}};
-constexpr uint16_t kVersion = 2;
+constexpr uint16_t kVersion = 3;
 // Hello: magic 4, version 2, role 1, zero 1, session 8, rank 4, purpose 4, nonce 16, zero 8.
 constexpr size_t kNonceAt = 24;
 constexpr size_t kNonceBytes = 16;

@@ -82,11 +82,12 @@ Result<std::unique_ptr<Bootstrap>> Bootstrap::join(const BootstrapConfig& config
     }
     impl->meeting_ = *meeting;
   } else {
-    const Deadline deadline(config.timeout);
+    const Deadline deadline(config.absence != nullptr ? config.absence->patience : config.timeout);
     auto met = meet(config, deadline);
     if (!met) {
       return met.status();
     }
+    if (config.absence != nullptr) config.absence->met = true;
     impl->meeting_ = Meeting{config.rank, config.size, met->key, met->session};
     impl->address_ = met->listens_on;
     const Deadline form_by = std::max(deadline, Deadline(std::min(config.timeout, kFormTimeMin)));

@@ -44,9 +44,10 @@ struct BootstrapConfig {
   std::string rendezvous;  // "tcp://host:port", "file:///path", or empty with `id`
   const UniqueId* id = nullptr;
   std::span<const UniqueId> other_ids;  // with `id`: in turn, when nobody serves it any more
-  const Door* door = nullptr;  // instead of the two above: rank 0's, who serves there
-  std::string interfaces;      // GOSSAMER_SOCKET_IFNAME
-  std::string port_range;      // GOSSAMER_PORT_RANGE
+  const Door* door = nullptr;           // instead of the two above: rank 0's, who serves there
+  Absence* absence = nullptr;           // with `door`
+  std::string interfaces;               // GOSSAMER_SOCKET_IFNAME
+  std::string port_range;               // GOSSAMER_PORT_RANGE
   std::chrono::milliseconds timeout{30'000};
   const std::atomic<bool>* aborted = nullptr;
 };

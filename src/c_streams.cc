@@ -1,5 +1,6 @@
 // The C API: streams, and communicators made from communicators.
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -16,6 +17,8 @@ using gossamer::Result;
 namespace {
 
 constexpr const char* kNoStream = "the stream is null; gossamerStreamCreate makes one";
+
+constexpr const char* kNobodyToLeaveOut = "no rank is to be excluded; name at least one";
 
 thread_local std::optional<gossamer::Stream::Use> used;
 
@@ -44,6 +47,21 @@ class LiveStreams {
   std::mutex mutex_;
   std::set<gossamerStream_t> streams_;  // guarded by mutex_
 };
+
+Result<Communicator::ShrinkOptions> shrink_options_of(const gossamerConfig_t* config, int flags) {
+  if ((flags & ~GOSSAMER_SHRINK_ABORT) != 0) {
+    return gossamer::Status::error(
+        gossamer::Code::kInvalidArgument,
+        "the flags are neither GOSSAMER_SHRINK_DEFAULT nor GOSSAMER_SHRINK_ABORT");
+  }
+  const Result<Communicator::Options> options = options_of(config);
+  if (!options) return options.status();
+  Communicator::ShrinkOptions own;
+  own.name = options->name;
+  own.timeout = options->timeout;
+  own.abort = (flags & GOSSAMER_SHRINK_ABORT) != 0;
+  return own;
+}
 
 }  // namespace
 
@@ -137,21 +155,40 @@ gossamerResult_t gossamerCommShrink(gossamerComm_t comm, const int* excluded, in
   if (comm == nullptr) return refuse(kNoComm);
   if (newcomm == nullptr) return refuse(kNoResult);
   *newcomm = nullptr;
-  if (excluded == nullptr || excluded_count < 1) {
-    return refuse("no rank is to be excluded; name at least one");
+  if (excluded == nullptr || excluded_count < 1) return refuse(kNobodyToLeaveOut);
+  return guarded([&] {
+    const Result<Communicator::ShrinkOptions> options = shrink_options_of(config, flags);
+    if (!options) return finish(options.status());
+    const std::span<const int> ranks(excluded, static_cast<size_t>(excluded_count));
+    return hand_over(comm->communicator->shrink(ranks, *options), newcomm);
+  });
+}
+
+gossamerResult_t gossamerCommCloseUp(gossamerComm_t comm, const int* suspected, int suspected_count,
+                                     gossamerComm_t* newcomm, int* lost, int* lost_count,
+                                     const gossamerConfig_t* config, int flags) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (newcomm == nullptr) return refuse(kNoResult);
+  *newcomm = nullptr;
+  if (suspected_count < 0 || (suspected == nullptr && suspected_count > 0)) {
+    return refuse("the suspected ranks are null, or fewer than none");
   }
-  if ((flags & ~GOSSAMER_SHRINK_ABORT) != 0) {
-    return refuse("the flags are neither GOSSAMER_SHRINK_DEFAULT nor GOSSAMER_SHRINK_ABORT");
+  if ((lost == nullptr) != (lost_count == nullptr) || (lost != nullptr && *lost_count < 0)) {
+    return refuse(
+        "lost and lost_count go together, and *lost_count says how many are lost already");
   }
   return guarded([&] {
-    const Result<Communicator::Options> options = options_of(config);
+    Result<Communicator::ShrinkOptions> options = shrink_options_of(config, flags);
     if (!options) return finish(options.status());
-    Communicator::ShrinkOptions own;
-    own.name = options->name;
-    own.timeout = options->timeout;
-    own.abort = (flags & GOSSAMER_SHRINK_ABORT) != 0;
-    const std::span<const int> ranks(excluded, static_cast<size_t>(excluded_count));
-    return hand_over(comm->communicator->shrink(ranks, own), newcomm);
+    if (lost != nullptr) options->lost_before.assign(lost, lost + *lost_count);
+    const std::span<const int> ranks(suspected, static_cast<size_t>(suspected_count));
+    Result<Communicator::ClosedUp> closed = comm->communicator->close_up(ranks, *options);
+    if (!closed) return finish(closed.status());
+    if (lost != nullptr) {
+      std::copy(closed->lost.begin(), closed->lost.end(), lost);
+      *lost_count = static_cast<int>(closed->lost.size());
+    }
+    return hand_over(Result<std::unique_ptr<Communicator>>(std::move(closed->comm)), newcomm);
   });
 }
 

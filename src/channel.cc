@@ -141,6 +141,7 @@ void Channel::step_handshake() {
     }
     const size_t got = receive(bytes.data(), std::min(wanted, bytes.size()));
     moved = moved || got > 0;
+    heard_ = heard_ || got > 0;
     if (state_ == State::kClosed) {
       // A peer that shook hands up to our proof and then left did not like the proof.
       refused_ = wanted <= Handshake::kProofBytes && handshake_.to_send().empty();

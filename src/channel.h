@@ -48,6 +48,8 @@ class Channel {
   bool stranger() const { return stranger_; }
   // Closed by the other end where it should have sent its proof: it refused ours.
   bool refused() const { return refused_; }
+  // Whether it has said anything at all. Who only looks whether somebody listens does not.
+  bool heard() const { return heard_; }
   int error() const { return error_; }  // errno of what closed it, 0: the peer closed it
   // "it closed the connection", "Connection refused", "it does not know the group's key".
   const std::string& why() const { return why_; }
@@ -76,6 +78,7 @@ class Channel {
   State state_ = State::kHandshake;
   bool stranger_ = false;
   bool refused_ = false;
+  bool heard_ = false;
   int error_ = 0;
   std::string why_;
   std::vector<std::byte> out_;

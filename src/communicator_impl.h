@@ -176,6 +176,12 @@ class Communicator::Impl {
   Result<std::unique_ptr<Impl>> split(int color, int key, const SplitOptions& options);
   Result<std::unique_ptr<Impl>> shrink(std::span<const Rank> excluded,
                                        const ShrinkOptions& options);
+  // close_up.cc
+  struct ClosedUp {
+    std::unique_ptr<Impl> impl;
+    std::vector<Rank> lost;
+  };
+  Result<ClosedUp> close_up(std::span<const Rank> suspected, const ShrinkOptions& options);
   void revoke();
   bool revoked() const { return revoked_.load(std::memory_order_relaxed); }
   std::vector<Rank> stuck_ranks() const { return watch_ ? watch_->stuck() : std::vector<Rank>(); }
@@ -272,6 +278,10 @@ class Communicator::Impl {
   Result<std::unique_ptr<Impl>> split_by_messages(const Claim& mine, const SplitOptions& options);
   Result<std::unique_ptr<Impl>> split_at_door(const Claim& mine, const SplitOptions& options);
   Result<Door> door_of(Rank owner, const std::string& purpose) const;
+  Status check_left_out(std::span<const Rank> ranks, const ShrinkOptions& options) const;
+  Result<std::unique_ptr<Impl>> without(std::span<const Rank> left_out, const std::string& purpose,
+                                        Absence* absence, const ShrinkOptions& options) const;
+  bool answers(Rank r, const std::atomic<bool>* cancelled) const;
 
   // compressed_calls.cc
   Status renew_compression(Operation* operation) const;

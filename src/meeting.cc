@@ -129,6 +129,7 @@ class Joiner {
     report.timeout_ms =
         static_cast<uint32_t>(std::clamp<int64_t>(deadline_.remaining().count(), 1, UINT32_MAX));
     report.listens_on = met.listens_on;
+    if (config_.absence != nullptr) report.absent = config_.absence->ranks;
     FrameHeader header;
     header.type = FrameType::kReport;
     channel->send(header, encode(report));
@@ -159,6 +160,12 @@ class Joiner {
     if (frame.header.type == FrameType::kFailure) {
       if (std::optional<Status> failure = parse_failure(frame.body)) {
         return give_up(*failure);
+      }
+    }
+    if (frame.header.type == FrameType::kAbsence && config_.absence != nullptr) {
+      if (std::optional<std::vector<Rank>> absent = parse_absence(frame.body)) {
+        config_.absence->ranks = std::move(*absent);
+        return give_up(Status::error(Code::kAgain, "others leave out more ranks"));
       }
     }
     std::optional<Welcome> welcome;

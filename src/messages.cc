@@ -19,6 +19,23 @@ bool is_failure(uint8_t code) {
   return code >= static_cast<uint8_t>(Code::kAgain) && code <= static_cast<uint8_t>(Code::kSystem);
 }
 
+void put_ranks(WireWriter* out, std::span<const Rank> ranks) {
+  out->u32(static_cast<uint32_t>(ranks.size()));
+  for (const Rank rank : ranks) out->i32(rank);
+}
+
+std::optional<std::vector<Rank>> get_ranks(WireReader* in) {
+  const size_t count = in->u32();
+  if (count > kAbsentMax) return std::nullopt;
+  std::vector<Rank> ranks;
+  for (size_t i = 0; i < count; ++i) {
+    const Rank rank = in->i32();
+    if (!in->ok() || rank < 0 || (!ranks.empty() && rank <= ranks.back())) return std::nullopt;
+    ranks.push_back(rank);
+  }
+  return ranks;
+}
+
 }  // namespace
 
 // family 1, zero 1, port 2, address 16
@@ -86,7 +103,7 @@ std::optional<FrameHeader> parse_frame_header(std::span<const std::byte> bytes) 
   header.sequence = in.u32();
   header.body_bytes = in.u32();
   if (!in.done() || zero != 0 || type < static_cast<uint8_t>(FrameType::kReport) ||
-      type > static_cast<uint8_t>(FrameType::kBlobs)) {
+      type > static_cast<uint8_t>(FrameType::kAbsence)) {
     return std::nullopt;
   }
   header.type = static_cast<FrameType>(type);
@@ -99,6 +116,7 @@ std::vector<std::byte> encode(const Report& report) {
   out.i32(report.size);
   out.u32(report.timeout_ms);
   put_address(&out, report.listens_on);
+  put_ranks(&out, report.absent);
   return out.take();
 }
 
@@ -109,12 +127,26 @@ std::optional<Report> parse_report(std::span<const std::byte> body) {
   report.size = in.i32();
   report.timeout_ms = in.u32();
   const std::optional<SocketAddress> address = get_address(&in);
-  if (!in.done() || !address || report.size < 1 || report.size > kSizeMax || report.rank < 0 ||
-      report.rank >= report.size) {
+  std::optional<std::vector<Rank>> absent = get_ranks(&in);
+  if (!in.done() || !address || !absent || report.size < 1 || report.size > kSizeMax ||
+      report.rank < 0 || report.rank >= report.size) {
     return std::nullopt;
   }
   report.listens_on = *address;
+  report.absent = std::move(*absent);
   return report;
+}
+
+std::vector<std::byte> encode_absence(std::span<const Rank> absent) {
+  WireWriter out;
+  put_ranks(&out, absent);
+  return out.take();
+}
+
+std::optional<std::vector<Rank>> parse_absence(std::span<const std::byte> body) {
+  WireReader in(body);
+  std::optional<std::vector<Rank>> absent = get_ranks(&in);
+  return absent && !absent->empty() && in.done() ? absent : std::nullopt;
 }
 
 std::vector<std::byte> encode(const Welcome& welcome) {

@@ -4,6 +4,7 @@
 //   Report    a rank to the meeting point: who it is and where it listens
 //   Welcome   the answer: the group's session, and where the ranks at distance 1, 2, 4, ... listen
 //   Failure   in any direction: why there will be no group
+//   Absence   the other answer: who else is to be left out; come again without them
 //   Blobs     between ranks: consecutive ranks' blobs in one round of the all-gather
 //
 //   Limits    every parser takes a bound and refuses before it allocates; a parser accepts only a
@@ -26,12 +27,19 @@
 namespace gossamer {
 
 inline constexpr Rank kSizeMax = 1 << 20;
-inline constexpr size_t kMeetingBodyMax = 1024;  // Report, Welcome, Failure
+inline constexpr size_t kMeetingBodyMax = 8 * 1024;  // Report, Welcome, Failure, Absence
+inline constexpr size_t kAbsentMax = 1'024;          // ranks that a meeting may name
 inline constexpr size_t kFailureTextMax = 512;
 inline constexpr uint32_t kPurposeMeeting = 0x100;
 inline constexpr uint32_t kPurposeMesh = 0x200;  // + index of the distance
 
-enum class FrameType : uint8_t { kReport = 1, kWelcome = 2, kFailure = 3, kBlobs = 4 };
+enum class FrameType : uint8_t {
+  kReport = 1,
+  kWelcome = 2,
+  kFailure = 3,
+  kBlobs = 4,
+  kAbsence = 5
+};
 
 struct FrameHeader {
   static constexpr size_t kBytes = 12;
@@ -57,6 +65,8 @@ struct Report {
   Rank size = 1;
   uint32_t timeout_ms = 0;  // how long this rank will still wait
   SocketAddress listens_on;
+  // Where a group closes up: who shall not be in it, by their ranks in the group before, ascending.
+  std::vector<Rank> absent;
 };
 std::vector<std::byte> encode(const Report& report);
 std::optional<Report> parse_report(std::span<const std::byte> body);
@@ -67,6 +77,10 @@ struct Welcome {
 };
 std::vector<std::byte> encode(const Welcome& welcome);
 std::optional<Welcome> parse_welcome(std::span<const std::byte> body);
+
+// Ascending ranks of the group before; at least one, at most kAbsentMax.
+std::vector<std::byte> encode_absence(std::span<const Rank> absent);
+std::optional<std::vector<Rank>> parse_absence(std::span<const std::byte> body);
 
 std::vector<std::byte> encode_failure(const Status& status);
 // Always an error Status when it parses (kAgain: this group is complete, another may form here);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "src/log.h"
 
@@ -135,12 +136,16 @@ void RendezvousServer::step(Member* member) {
 }
 
 void RendezvousServer::refuse(Member* member, const std::string& why) {
-  last_refusal_ = fmt::format("{}: {}", member->channel->peer().to_string(), why);
-  ++refusals_;
-  log_line(LogLevel::kWarn, {},
-           fmt::format("the meeting point refused a connection from {}", last_refusal_));
   member->gone = true;
+  const bool silent = !member->channel->heard();
+  const std::string refusal = fmt::format("{}: {}", member->channel->peer().to_string(), why);
   member->channel->close(why, 0);
+  if (member->told) return;  // it has what it came for
+  log_line(silent ? LogLevel::kInfo : LogLevel::kWarn, {},
+           fmt::format("the meeting point refused a connection from {}", refusal));
+  if (silent) return;
+  last_refusal_ = refusal;
+  ++refusals_;
 }
 
 void RendezvousServer::on_report(Member* member, const Report& report) {
@@ -158,7 +163,9 @@ void RendezvousServer::on_report(Member* member, const Report& report) {
   if (by_rank_.empty()) {
     by_rank_.resize(static_cast<size_t>(report.size));
     expected_ = report.size;
+    absent_ = report.absent;
   }
+  if (!agrees_on_absence(member, report)) return;
   const auto size = static_cast<Rank>(by_rank_.size());
   if (report.size != size) {
     const Member* first = *std::find_if(by_rank_.begin(), by_rank_.end(),
@@ -187,6 +194,36 @@ void RendezvousServer::on_report(Member* member, const Report& report) {
   if (++reported_ == size) {
     welcome_all();
   }
+}
+
+bool RendezvousServer::agrees_on_absence(Member* member, const Report& report) {
+  if (report.absent == absent_) return true;
+  std::vector<Rank> all;
+  std::set_union(absent_.begin(), absent_.end(), report.absent.begin(), report.absent.end(),
+                 std::back_inserter(all));
+  const bool ends = all != absent_;
+  absent_ = std::move(all);
+  if (!ends) {
+    tell_absence(member);
+    member->report.reset();  // it comes again, and then belongs to this group
+    return false;
+  }
+  phase_ = Phase::kRefusing;
+  failure_ = Status::error(Code::kAgain, "more ranks are left out than were known to be");
+  deadline_ = Deadline(config_.linger);
+  expected_ = 0;  // whoever comes now finds the next meeting
+  for (Member& other : members_) {
+    if (other.report) tell_absence(&other);
+  }
+  return false;
+}
+
+void RendezvousServer::tell_absence(Member* member) {
+  FrameHeader header;
+  header.type = FrameType::kAbsence;
+  member->channel->send(header, encode_absence(absent_));
+  member->channel->step();
+  member->told = true;
 }
 
 void RendezvousServer::turn_away(Member* member) {

@@ -2,6 +2,10 @@
 //
 //   Agreement  every rank must claim the same size, and no two the same rank; else all are told
 //              what disagrees (kMismatch). A rank that leaves after its report: kPeerLost for all.
+//   Absence    where a group closes up, ranks may know of different ones that are lost: who knows
+//   of
+//              fewer than the first is told of the others, and comes again; who knows of more ends
+//              the meeting, and all are told.
 //   Deadline   the earliest one among those who reported; then all are told who is missing.
 //   Strangers  whoever does not pass the handshake within kHandshakeTime is refused and logged.
 //              One poll loop serves all, so a silent stranger delays nobody.
@@ -60,6 +64,8 @@ class RendezvousServer {
   void refuse(Member* member, const std::string& why);
   void turn_away(Member* member);
   void welcome_all();
+  bool agrees_on_absence(Member* member, const Report& report);
+  void tell_absence(Member* member);
   void fail(Status why);
   void tell_failure(Member* member);
   Status missing_ranks() const;
@@ -72,6 +78,7 @@ class RendezvousServer {
   Status failure_;
   std::list<Member> members_;
   std::vector<Member*> by_rank_;  // sized by the first report
+  std::vector<Rank> absent_;      // by the first report
   Rank reported_ = 0;
   Rank expected_ = 0;  // how many a failure is told to
   Rank told_count_ = 0;

@@ -41,30 +41,32 @@ Result<Door> Communicator::Impl::door_of(Rank owner, const std::string& purpose)
   return door;
 }
 
-Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::shrink(
-    std::span<const Rank> excluded, const ShrinkOptions& options) {
+Status Communicator::Impl::check_left_out(std::span<const Rank> ranks,
+                                          const ShrinkOptions& options) const {
+  if (options.timeout.count() < 0 || options.call_timeout.count() < 0) {
+    return invalid("the timeout is negative");
+  }
   std::vector<bool> out(static_cast<size_t>(size));
-  for (const Rank r : excluded) {
+  for (const Rank r : ranks) {
     if (r < 0 || r >= size || r == rank || out[static_cast<size_t>(r)]) {
-      return invalid(fmt::format(
-          "rank {} is to be excluded, {}", r,
-          r == rank            ? "which is this one: only those that go on call shrink()"
-          : r < 0 || r >= size ? fmt::format("but the group has ranks 0 to {}", size - 1)
-                               : "twice"));
+      return invalid(fmt::format("rank {} is to be excluded, {}", r,
+                                 r == rank ? "which is this one: only those that go on call this"
+                                 : r < 0 || r >= size
+                                     ? fmt::format("but the group has ranks 0 to {}", size - 1)
+                                     : "twice"));
     }
     out[static_cast<size_t>(r)] = true;
   }
-  if (excluded.empty()) return invalid("no rank is to be excluded; name at least one");
-  if (options.timeout.count() < 0) return invalid("the timeout is negative");
-  if (options.abort) abort();
+  return Status::ok();
+}
+
+// `left_out` is checked and ascends. Failures name ranks of this group.
+Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::without(
+    std::span<const Rank> left_out, const std::string& purpose, Absence* absence,
+    const ShrinkOptions& options) const {
   std::vector<Rank> members;
-  std::string purpose = "without";
   for (Rank r = 0; r < size; ++r) {
-    if (out[static_cast<size_t>(r)]) {
-      purpose += fmt::format(" {}", r);
-    } else {
-      members.push_back(r);
-    }
+    if (!std::binary_search(left_out.begin(), left_out.end(), r)) members.push_back(r);
   }
   Options complete = inherited({options.name, options.timeout, options.cancelled});
   complete.size = static_cast<Rank>(members.size());
@@ -73,6 +75,7 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::shrink(
   Result<std::unique_ptr<Impl>> made = make(complete);
   if (!made) return made;
   BootstrapConfig meeting;
+  meeting.absence = absence;
   Result<Door> door = Door();
   if (complete.size > 1) {
     door = door_of(members.front(), purpose);
@@ -80,7 +83,10 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::shrink(
     meeting.door = &*door;
   }
   const Status met = (*made)->meet(complete, meeting);
-  if (met) return made;
+  if (met) {
+    if (options.call_timeout.count() > 0) (*made)->timeout_ = options.call_timeout;
+    return made;
+  }
   // The new group's ranks mean nothing to those who know only the old one's.
   const bool known = met.rank() >= 0 && met.rank() < complete.size;
   const Rank at_fault = known ? members[static_cast<size_t>(met.rank())] : -1;
@@ -88,6 +94,18 @@ Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::shrink(
       met.code(),
       fmt::format("shrinking to {} ranks, numbered anew: {}", complete.size, met.message()),
       at_fault);
+}
+
+Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::shrink(
+    std::span<const Rank> excluded, const ShrinkOptions& options) {
+  if (excluded.empty()) return invalid("no rank is to be excluded; name at least one");
+  if (Status checked = check_left_out(excluded, options); !checked) return checked;
+  if (options.abort) abort();
+  std::vector<Rank> left_out(excluded.begin(), excluded.end());
+  std::sort(left_out.begin(), left_out.end());
+  std::string purpose = "without";
+  for (const Rank r : left_out) purpose += fmt::format(" {}", r);
+  return without(left_out, purpose, nullptr, options);
 }
 
 void Communicator::Impl::revoke() {

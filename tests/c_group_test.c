@@ -175,6 +175,10 @@ static void test_one_rank_families(void) {
   REFUSED(gossamerCommShrink(one[0], &out, 1, &child, NULL, 0), "this one");
   REFUSED(gossamerCommShrink(one[0], NULL, 1, &child, NULL, 0), "at least one");
   REFUSED(gossamerCommShrink(one[0], &out, 1, &child, NULL, 8), "flags");
+  REFUSED(gossamerCommCloseUp(one[0], &out, 1, &child, NULL, NULL, NULL, 0), "this one");
+  REFUSED(gossamerCommCloseUp(one[0], NULL, 1, &child, NULL, NULL, NULL, 0), "are null");
+  REFUSED(gossamerCommCloseUp(one[0], NULL, 0, &child, &number, NULL, NULL, 0), "lost_count");
+  REFUSED(gossamerCommCloseUp(one[0], NULL, 0, &child, NULL, NULL, NULL, 8), "flags");
   DONE(gossamerCommRevoke(one[0]));
   REFUSED(gossamerAllReduce(input[0], output[0], 1, gossamerInt64, gossamerSum, one[0]), "revoked");
   DONE(gossamerCommSplit(one[0], 0, 0, &child, NULL));
@@ -183,6 +187,15 @@ static void test_one_rank_families(void) {
   DONE(gossamerCommDestroy(one[0]));
   REFUSED(gossamerCommInitAll(NULL, 1, NULL), "null");
   REFUSED(gossamerCommInitAll(one, 0, NULL), "size");
+}
+
+static void test_closing_up_to_one(void) {
+  gossamerComm_t alone;
+  int lost[4] = {3, 0, 1, -1};
+  int count = 3;
+  DONE(gossamerCommCloseUp(comms[2], NULL, 0, &alone, lost, &count, NULL, 0));
+  REQUIRE(count == 3 && lost[0] == 0 && lost[1] == 1 && lost[2] == 3 && lost[3] == -1);
+  DONE(gossamerCommDestroy(alone));
 }
 
 static void test_shrinking_to_one(void) {
@@ -205,6 +218,7 @@ int main(void) {
   test_groups();
   test_streams();
   test_one_rank_families();
+  test_closing_up_to_one();
   test_shrinking_to_one();
   for (r = 0; r < kRanks; ++r) DONE(gossamerCommDestroy(comms[r]));
   puts("passed");

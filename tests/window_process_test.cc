@@ -165,11 +165,10 @@ TEST_P(WindowProcesses, WaitersHearOfADeath) {
   ranks.wait_end(kLimit, 1);
 }
 
-// Two die at once. The others may hear of them in different orders and then cannot close up; each
-// does go on, or says why it cannot, and none hangs.
-TEST_P(WindowProcesses, AfterTwoDeathsAtOnceNobodyHangs) {
+// Two die at once, and the others may hear of them in different orders.
+TEST_P(WindowProcesses, AfterTwoDeathsAtOnceTheOthersGoOn) {
   constexpr Rank kRanks = 5;
-  for (int seed = 0; seed < times(2, 40); ++seed) {
+  for (int seed = 0; seed < times(4, 40); ++seed) {
     std::mt19937_64 random(static_cast<uint64_t>(seed));
     const Rank first = static_cast<Rank>(random() % kRanks);
     const Rank second = (first + 1 + static_cast<Rank>(random() % (kRanks - 1))) % kRanks;
@@ -179,26 +178,24 @@ TEST_P(WindowProcesses, AfterTwoDeathsAtOnceNobodyHangs) {
       const auto comm = join(rank, kRanks, folder, GetParam(), report);
       ASSERT_NE(comm, nullptr);
       const std::vector<double> x(kCount, 1);
-      const auto window = window_of(*comm, x, milliseconds(2'000));
+      const auto window = window_of(*comm, x, milliseconds(60'000));
       ASSERT_NE(window, nullptr);
       report.stage = kReady;
       if (rank == first || rank == second) ::pause();
       for (const Rank dead : {first, second}) {
         const std::vector<Rank> behind{dead};
-        Status waited = window->wait_versions(behind, 1);
-        for (int i = 0; waited.code() == Code::kTimeout && i < 10; ++i) {
-          waited = window->wait_versions(behind, 1);
-        }
+        const Status waited = window->wait_versions(behind, 1);
         EXPECT_EQ(waited.code(), Code::kPeerLost) << waited.to_string();
       }
-      const bool goes_on = window->status().is_ok();
-      if (!goes_on) report.keep(window->status());
+      std::vector<Rank> living;
       for (const Rank to : others_of(rank, kRanks)) {
-        const Status put = window->put(x.data(), to);
-        EXPECT_TRUE(put || put.code() == Code::kPeerLost) << put.to_string();
+        if (to != first && to != second) living.push_back(to);
       }
-      (void)window->flush();
-      report.values[0] = goes_on ? 1 : 0;
+      for (const Rank to : living) ASSERT_REPORTED(window->put(x.data(), to));
+      ASSERT_REPORTED(window->wait_versions(living, 1));
+      EXPECT_EQ(window->lost().size(), 2u);
+      (void)window->flush();  // may tell of what the dead did not get
+      ASSERT_REPORTED(window->free());
       report.stage = kDone;
     });
     if (!ranks.wait_stage(kReady, kLimit)) return;
@@ -206,16 +203,13 @@ TEST_P(WindowProcesses, AfterTwoDeathsAtOnceNobodyHangs) {
     ranks.kill(second);
     for (Rank r = 0; r < kRanks; ++r) {
       if (r == first || r == second) continue;
-      const int64_t end = now_us() + kLimit.count() * 1000;
-      while (ranks.report(r).stage.load() < kDone && now_us() < end) {
+      const int64_t end = now_us() + 2 * kLimit.count() * 1000;
+      while (ranks.report(r).stage.load() < kDone && !ranks.reap(r, false) && now_us() < end) {
         std::this_thread::sleep_for(milliseconds(1));
       }
-      EXPECT_EQ(ranks.report(r).stage.load(), kDone) << "rank " << r << " hangs";
-      if (soaking()) {
-        std::printf("rank %d goes on: %d %s\n", r, static_cast<int>(ranks.report(r).values[0]),
-                    ranks.report(r).sentence().c_str());
-      }
+      EXPECT_EQ(ranks.report(r).stage.load(), kDone) << r << ": " << ranks.report(r).sentence();
     }
+    if (testing::Test::HasFailure()) return;
   }
 }
 

@@ -66,6 +66,7 @@ void Window::Impl::close() {
   }
   sends_stop_ = Work();
   comm_.reset();
+  first_.reset();
 }
 
 }  // namespace gossamer

@@ -4,14 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "gossip/windows/window_impl.h"
 
 namespace gossamer {
 namespace {
-
-constexpr std::chrono::milliseconds kBetweenMeetings{20};
 
 // A failure of a communicator whose ranks are these ranks of the window.
 Status in_window(const Status& status, const std::vector<Rank>& ranks) {
@@ -45,71 +42,39 @@ bool Window::Impl::heal(const Status& why) {
   return true;
 }
 
+// At the first communicator's doors, always: whoever notices a death later than others, or finds
+// that one more has died meanwhile, finds them there.
 Result<Window::Impl::Healed> Window::Impl::close_up(const Status& why) {
+  const bool a_death = why.code() == Code::kPeerLost || why.code() == Code::kAborted;
+  const Rank place = why.rank();
+  if (!a_death || place < 0 || place >= comm_->size() || place == comm_->rank()) {
+    return in_window(why, ranks_);
+  }
+  Communicator::ShrinkOptions meeting;
+  meeting.name = comm_->name();
+  meeting.timeout = shape.timeout;
+  meeting.cancelled = &stopping_;
+  meeting.call_timeout = kForever;
+  for (Rank r = 0; r < size; ++r) {
+    const bool left = r != rank && !peer(r).gone;
+    if (left || places_[static_cast<size_t>(r)] < 0) meeting.lost_before.push_back(r);
+  }
+  const Rank suspected = ranks_[static_cast<size_t>(place)];
+  Result<Communicator::ClosedUp> closed =
+      (first_ ? first_ : comm_)->close_up(std::span(&suspected, 1), meeting);
+  if (!closed) {
+    return Status::error(closed.status().code(),
+                         fmt::format("{}; then the others could not close up: {}", why.message(),
+                                     closed.status().message()),
+                         ranks_[static_cast<size_t>(place)]);
+  }
   Healed healed;
-  healed.ranks = ranks_;
-  Communicator* from = comm_.get();
-  std::unique_ptr<Communicator> between;
-  std::vector<Rank> out;  // ranks of `from`
-  const auto leave_out = [&](const Status& status) {
-    const bool a_death = status.code() == Code::kPeerLost || status.code() == Code::kAborted ||
-                         (!out.empty() && status.code() == Code::kTimeout);
-    const Rank place = status.rank();
-    if (!a_death || place < 0 || place >= from->size() || place == from->rank()) return false;
-    if (std::find(out.begin(), out.end(), place) != out.end()) return false;
-    out.push_back(place);
-    return true;
-  };
-  // The rank at whose door all meet may still wait there for one that is dead: then it tells those
-  // who know better that they are of another group.
-  Clock::time_point patient_until{};
-  const auto refused_early = [&](const Status& status) {
-    if (status.code() != Code::kMismatch || stopping_.load()) return false;
-    const auto now = Clock::now();
-    if (patient_until == Clock::time_point()) patient_until = now + shape.timeout;
-    std::this_thread::sleep_for(kBetweenMeetings);
-    return now < patient_until;
-  };
-  if (!leave_out(why)) return in_window(why, ranks_);
-  for (Rank place = 0; place < from->size(); ++place) {
-    const bool left = !peer(ranks_[static_cast<size_t>(place)]).gone;
-    if (left && std::find(out.begin(), out.end(), place) == out.end()) out.push_back(place);
+  healed.comm = std::move(closed->comm);
+  for (const Rank r : ranks_) {
+    const bool missing = std::binary_search(closed->lost.begin(), closed->lost.end(), r);
+    (missing ? healed.missing : healed.ranks).push_back(r);
   }
-  for (;;) {
-    Communicator::ShrinkOptions meeting;
-    meeting.name = from->name();
-    meeting.timeout = shape.timeout;
-    meeting.cancelled = &stopping_;
-    Result<std::unique_ptr<Communicator>> closed = from->shrink(out, meeting);
-    if (!closed) {
-      if (leave_out(closed.status()) || refused_early(closed.status())) continue;
-      return Status::error(closed.status().code(),
-                           fmt::format("{}; then the others could not close up: {}", why.message(),
-                                       closed.status().message()),
-                           ranks_[static_cast<size_t>(why.rank())]);
-    }
-    std::vector<Rank> ranks;
-    for (size_t place = 0; place < healed.ranks.size(); ++place) {
-      const bool missing = std::find(out.begin(), out.end(), static_cast<Rank>(place)) != out.end();
-      (missing ? healed.missing : ranks).push_back(healed.ranks[place]);
-    }
-    healed.ranks = std::move(ranks);
-    std::unique_ptr<Communicator> closer = std::move(closed).value();
-    out.clear();
-    patient_until = Clock::time_point();
-    // The same group again, for that its calls may take as long as they like.
-    Communicator::SplitOptions patient;
-    patient.timeout = kForever;
-    patient.cancelled = &stopping_;
-    Result<std::unique_ptr<Communicator>> made = closer->split(0, closer->rank(), patient);
-    if (made) {
-      healed.comm = std::move(made).value();
-      return healed;
-    }
-    between = std::move(closer);
-    from = between.get();
-    if (!leave_out(made.status())) return in_window(made.status(), healed.ranks);
-  }
+  return healed;
 }
 
 void Window::Impl::go_on(Healed healed) {
@@ -121,6 +86,7 @@ void Window::Impl::go_on(Healed healed) {
     other.arriving = WindowPacket();
   }
   old = std::exchange(comm_, std::move(healed.comm));
+  if (!first_) first_ = std::move(old);
   ranks_ = std::move(healed.ranks);
   std::fill(places_.begin(), places_.end(), -1);
   for (size_t place = 0; place < ranks_.size(); ++place) {

@@ -120,10 +120,11 @@ class Window::Impl {
 
   // guarded by mutex_; comm_, ranks_ and places_ are changed by the serving thread alone
   std::unique_ptr<Communicator> comm_;
-  std::vector<Rank> ranks_;   // by rank in comm_: the rank here
-  std::vector<Rank> places_;  // by rank here: that in comm_, or -1
-  bool whole_ = true;         // comm_ is not known to have failed
-  bool done_ = false;         // this rank has called free()
+  std::unique_ptr<Communicator> first_;  // once comm_ is another: where the living find each other
+  std::vector<Rank> ranks_;              // by rank in comm_: the rank here
+  std::vector<Rank> places_;             // by rank here: that in comm_, or -1
+  bool whole_ = true;                    // comm_ is not known to have failed
+  bool done_ = false;                    // this rank has called free()
   Status failure_;
   std::vector<std::byte> own_;
   uint64_t own_version_ = 0;

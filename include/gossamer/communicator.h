@@ -210,6 +210,8 @@ class GOSSAMER_API Communicator {
     std::chrono::milliseconds timeout{0};
     const std::atomic<bool>* cancelled = nullptr;
     bool abort = false;  // first end what is in flight on this communicator, as abort() does
+    std::chrono::milliseconds call_timeout{0};  // of the new one's calls; 0: `timeout`
+    std::vector<Rank> lost_before = {};  // close_up(): left out, whether they live again or not
   };
 
   // Parts the group by color: ranks of one color form a group, in order of `key` and, where keys
@@ -227,11 +229,26 @@ class GOSSAMER_API Communicator {
   // lives, so that the others can meet there: no server, and no rank that was excluded, is needed.
   //   kInvalidArgument  no rank is excluded, one twice, this one, or one that is not in the group
   //   kPeerLost         another rank is gone too: exclude it, and call it again
-  //   kMismatch         ranks exclude different ranks
+  //   kMismatch         ranks exclude different ranks: close_up() lets them
   //   kTimeout          a rank did not call it in time
   Result<std::unique_ptr<Communicator>> shrink(std::span<const Rank> excluded);
   Result<std::unique_ptr<Communicator>> shrink(std::span<const Rank> excluded,
                                                const ShrinkOptions& options);
+
+  // The same when survivors may know of different losses, or of none: all that live call it, and go
+  // on with all that do. Left out is who does not come within the timeout, which is waited for each
+  // such rank anew; of those that are `suspected`, and of others that do not come, it is looked at
+  // once whether anything of them is left, as a broken link may be of one that gave up because of a
+  // third. Ranks that notice a death at different times find each other if all call it on the
+  // communicator that they began with, which may have failed long ago.
+  //   kInvalidArgument  as for shrink(), but nobody need be named
+  //   kPeerLost         the others have gone on without this rank
+  struct ClosedUp {
+    std::unique_ptr<Communicator> comm;
+    std::vector<Rank> lost;  // by their ranks here, ascending; the same on all that go on
+  };
+  Result<ClosedUp> close_up(std::span<const Rank> suspected);
+  Result<ClosedUp> close_up(std::span<const Rank> suspected, const ShrinkOptions& options);
 
   // Ends what is in flight with kAborted, here and on the other ranks, as abort() does. Later calls
   // are refused with kInvalidArgument, but split(), shrink() and destruction work. Ranks that have

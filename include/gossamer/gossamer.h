@@ -141,6 +141,15 @@ GOSSAMER_API gossamerResult_t gossamerCommSplit(gossamerComm_t comm, int color, 
 GOSSAMER_API gossamerResult_t gossamerCommShrink(gossamerComm_t comm, const int* excluded,
                                                  int excluded_count, gossamerComm_t* newcomm,
                                                  const gossamerConfig_t* config, int flags);
+/* The same when survivors may know of different losses, or of none: all that live call it and go on
+ * together, without who does not come within the timeout. Whether anything is left of those that
+ * are suspected is looked at once. `lost`, with room for as many ints as `comm` has ranks, holds
+ * *lost_count ranks that are left out in any case, and gets all that are, ascending and alike
+ * everywhere; both may be NULL. */
+GOSSAMER_API gossamerResult_t gossamerCommCloseUp(gossamerComm_t comm, const int* suspected,
+                                                  int suspected_count, gossamerComm_t* newcomm,
+                                                  int* lost, int* lost_count,
+                                                  const gossamerConfig_t* config, int flags);
 /* Ends what is in flight, as gossamerCommAbort() does, and refuses more, but `comm` can be split
  * and shrunk by ranks that have all revoked it. */
 GOSSAMER_API gossamerResult_t gossamerCommRevoke(gossamerComm_t comm);

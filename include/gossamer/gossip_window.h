@@ -43,9 +43,8 @@
 //            and go on, with each message between them delivered once; meanwhile calls that do not
 //            wait go on, and those that wait do so. Ranks keep their numbers. One that does not
 //            help to close up within the timeout is lost too, and finds the others lost. If they
-//            cannot close up (several die at once and are noticed in different orders), every later
-//            call that needs another rank returns why. A rank that is stopped but alive is not lost
-//            by that: calls that need it return kTimeout.
+//            cannot close up, every later call that needs another rank returns why. A rank that is
+//            stopped but alive is not lost by that: calls that need it return kTimeout.
 //            An accumulate() towards a rank that dies may be applied there or not: push-sum's mass
 //            goes with it.
 // Limits     A window through which nothing at all passes for 20 days ends with kTimeout.

@@ -161,6 +161,28 @@ TEST(MembershipLeave, IsKnownToAllAndNoDeath) {
   EXPECT_EQ(world.count_seen(MemberEventKind::kDied), 0u);
 }
 
+// Who leaves waits for no word of members that have died and are not yet known to be dead.
+TEST(MembershipLeave, IsConfirmedByThoseThatLive) {
+  for (const size_t dead : {size_t{1}, size_t{3}}) {
+    MemberWorld world({.seed = 16});
+    world.start_group(dead + 2);
+    world.run_for(kPeriod * 2);
+    for (size_t i = 0; i < dead; ++i) world.crash(2 + i);
+    world.leave(0);
+    EXPECT_FALSE(world[0].left());
+    world.run_for(kPeriod * 3);
+    EXPECT_TRUE(world[0].left()) << dead;
+    world.crash(0);
+    EXPECT_EQ(world.view(1, 0)->state, MemberState::kLeft);
+  }
+  MemberWorld world({.seed = 17});  // and nobody confirms where nobody lives
+  world.start_group(2);
+  world.crash(1);
+  world.leave(0);
+  world.run_for(kPeriod * 10);
+  EXPECT_FALSE(world[0].left());
+}
+
 TEST(MembershipLeave, OfTheLastOneIsOverAtOnce) {
   MemberWorld world({.seed = 6});
   const size_t node = world.start();

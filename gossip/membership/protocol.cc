@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kGoodbyes = 8;       // members told at once when leaving
 constexpr size_t kGoodbyesHeard = 4;  // so many acks are enough
+constexpr int kGoodbyesInVain = 5;    // rounds; then fewer are: the rest may have died unnoticed
 
 Roster::Entry own_entry(const Protocol::Config& config) {
   Roster::Entry self;
@@ -225,7 +226,7 @@ void Protocol::leave(Instant now) {
   self.state = MemberState::kLeft;
   self.stuck = false;
   roster_.put(self, now);
-  leave_ = Leave{next_sequence_++, now, {}};
+  leave_ = Leave{next_sequence_++, now, {}, 0};
   continue_leave(now);
 }
 
@@ -237,6 +238,7 @@ void Protocol::continue_leave(Instant now) {
     return;
   }
   leave_->next = now + timing_.probe_timeout;
+  ++leave_->unanswered;
   for (const Roster::Entry* other : roster_.pick(kGoodbyes)) {
     Message ping;
     ping.kind = Kind::kPing;
@@ -256,7 +258,10 @@ void Protocol::hear_while_leaving(const Message& m, const Endpoint& from) {
   const bool acked = m.kind == Kind::kAck && m.sequence == leave_->sequence;
   const bool heard_before =
       std::find(leave_->heard.begin(), leave_->heard.end(), m.from) != leave_->heard.end();
-  if ((acked || leaves_too) && !heard_before) leave_->heard.push_back(m.from);
+  if ((acked || leaves_too) && !heard_before) {
+    leave_->heard.push_back(m.from);
+    leave_->unanswered = 0;
+  }
   if (!leaves_too || m.kind != Kind::kPing) return;
   Message ack;
   ack.kind = Kind::kAck;
@@ -265,8 +270,12 @@ void Protocol::hear_while_leaving(const Message& m, const Endpoint& from) {
   send(std::move(ack), from);
 }
 
+// One that knows is enough to tell all; more only make sure that it lives to do so.
 bool Protocol::left() const {
-  return leave_ && leave_->heard.size() >= std::min(kGoodbyesHeard, roster_.live());
+  if (!leave_) return false;
+  const size_t heard = leave_->heard.size();
+  return heard >= std::min(kGoodbyesHeard, roster_.live()) ||
+         (heard > 0 && leave_->unanswered > kGoodbyesInVain);
 }
 
 void Protocol::set_progress(Instant now, uint64_t counter) {

@@ -135,6 +135,7 @@ class Protocol {
     uint32_t sequence;
     Instant next;
     std::vector<MemberId> heard;
+    int unanswered = 0;  // rounds of goodbyes since somebody was heard for the first time
   };
 
   // protocol.cc

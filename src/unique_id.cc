@@ -160,12 +160,17 @@ Result<std::unique_ptr<RendezvousThread>> RendezvousThread::start(Fd listening,
   if (!made->stop_.is_open()) {
     return Status::error(Code::kSystem, "eventfd: " + system_text(errno));
   }
+  const int stop = made->stop_.get();
   try {
     made->thread_ =
-        std::thread([self = made.get(), config, socket = std::move(listening)]() mutable {
+        std::thread([self = made.get(), config, stop, socket = std::move(listening)]() mutable {
           {
-            RendezvousServer server(std::move(socket), self->stop_.get(), config);
+            RendezvousServer server(std::move(socket), stop, config);
             server.run();
+          }
+          {
+            const std::lock_guard lock(self->m_);
+            self->stop_.reset();
           }
           self->done_.store(true, std::memory_order_release);
         });
@@ -185,6 +190,10 @@ RendezvousThread::~RendezvousThread() {
 }
 
 void RendezvousThread::stop() {
+  const std::lock_guard lock(m_);
+  if (!stop_.is_open()) {
+    return;
+  }
   const uint64_t one = 1;
   [[maybe_unused]] const ssize_t written = ::write(stop_.get(), &one, sizeof(one));
 }

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "gossamer/communicator.h"
@@ -27,7 +28,7 @@ UniqueId encode(const UniqueIdFields& fields);
 // kInvalidArgument: empty, cut, of another library or version, or altered; the message says which.
 Result<UniqueIdFields> parse_unique_id(const UniqueId& id);
 
-// A RendezvousServer on a thread of its own.
+// A RendezvousServer on a thread of its own. One that has ended holds no descriptor.
 class RendezvousThread {
  public:
   static Result<std::unique_ptr<RendezvousThread>> start(Fd listening,
@@ -42,7 +43,8 @@ class RendezvousThread {
  private:
   RendezvousThread() = default;
 
-  Fd stop_;
+  std::mutex m_;
+  Fd stop_;  // guarded by m_ while the thread runs; closed by it
   std::atomic<bool> done_{false};
   std::thread thread_;
 };

@@ -5,6 +5,9 @@
 namespace gossamer {
 namespace {
 
+// It takes 20 ms. Far more than a busy machine adds, and less than the deadline of the calls.
+constexpr int64_t kSoonUs = 10'000'000;
+
 class Abort : public testing::TestWithParam<const char*> {};
 
 Status sum(Communicator& comm, uint64_t count = 100) {
@@ -38,7 +41,7 @@ TEST_P(Abort, EndsABlockedCall) {
         finished.arrive_and_wait();
         const int64_t start_us = now_us();
         expect_ended(sum(comm, 100'000), 0);
-        EXPECT_LT(now_us() - start_us, 2'000'000);
+        EXPECT_LT(now_us() - start_us, kSoonUs);
         return;
       }
       std::thread other([&] {
@@ -47,7 +50,7 @@ TEST_P(Abort, EndsABlockedCall) {
         const int64_t start_us = now_us();
         comm.abort();
         comm.abort();
-        EXPECT_LT(now_us() - start_us, 2'000'000);
+        EXPECT_LT(now_us() - start_us, kSoonUs);
       });
       std::vector<float> input(100'000, 4.0F);
       std::vector<float> output(input.size());
@@ -64,16 +67,18 @@ TEST_P(Abort, EndsABlockedCall) {
 }
 
 TEST_P(Abort, EndsTheCallsOfOtherRanksToo) {
+  Gate begun(3);
   Gate finished(3);
   run_group(3, GetParam(), [&](Communicator& comm) {
-    ASSERT_TRUE(sum(comm));
+    EXPECT_TRUE(sum(comm));
+    begun.arrive_and_wait();
     if (comm.rank() == 2) {
       std::this_thread::sleep_for(milliseconds(50));
       comm.abort();
     } else {
       const int64_t start_us = now_us();
       expect_aborted(sum(comm, 50'000), 2);
-      EXPECT_LT(now_us() - start_us, 2'000'000);
+      EXPECT_LT(now_us() - start_us, kSoonUs);
     }
     finished.arrive_and_wait();
   });
@@ -87,7 +92,7 @@ TEST_P(Abort, BeforeAnyCallReachesThoseThatCallLater) {
     aborted.arrive_and_wait();
     const int64_t start_us = now_us();
     const Status status = sum(comm);
-    EXPECT_LT(now_us() - start_us, 2'000'000);
+    EXPECT_LT(now_us() - start_us, kSoonUs);
     if (comm.rank() == 0) {
       expect_aborted(status, 0);
     } else {
@@ -144,9 +149,11 @@ TEST_P(Abort, AtAnyMomentEndsEverybody) {
 }
 
 TEST_P(Abort, LeavesRoomForANewCommunicator) {
+  Gate begun(2);
   Gate aborted(2);
   run_group(2, GetParam(), [&](Communicator& comm) {
-    ASSERT_TRUE(sum(comm));
+    EXPECT_TRUE(sum(comm));
+    begun.arrive_and_wait();
     if (comm.rank() == 1) comm.abort();
     aborted.arrive_and_wait();
     EXPECT_FALSE(sum(comm));
@@ -213,7 +220,7 @@ TEST(AbortJoining, CancelsACreateThatWaits) {
   });
   const int64_t start_us = now_us();
   const auto comm = Communicator::create(options);
-  EXPECT_LT(now_us() - start_us, 2'000'000);
+  EXPECT_LT(now_us() - start_us, kSoonUs);
   EXPECT_EQ(comm.status().code(), Code::kAborted) << comm.status().message();
   other.join();
 }

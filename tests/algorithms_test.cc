@@ -1,5 +1,6 @@
 // What every algorithm must promise, checked without moving a byte; and the exact numbers of
 // messages, bytes and rounds that make each one what it is.
+// ctest: TIMEOUT 900
 
 #include <gtest/gtest.h>
 

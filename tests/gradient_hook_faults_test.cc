@@ -186,7 +186,7 @@ TEST(HookFaults, TakeBackAnIterationThatNotAllRanksEnded) {
 // A rank that does not come is named, within the communicator's deadline.
 TEST(HookFaults, NameARankThatDoesNotCome) {
   const Model model = some_model(5, 100, 3);
-  RankGroup group(3, "loopback", "", milliseconds(300));
+  RankGroup group(3, "loopback", "", milliseconds(2'000));  // also to join
   group.each([&](Communicator& comm) {
     auto hook = hook_of(comm, model, hook_options(milliseconds(100)));
     ASSERT_NE(hook, nullptr);

@@ -215,8 +215,8 @@ TEST_P(GroupOver, ABadCallIsToldTwiceAndDropsTheGroup) {
 }
 
 TEST_P(GroupOver, TheFailureOfACallIsTheGroups) {
-  RankGroup group(2, GetParam(), "", milliseconds(400));
-  RankGroup other(2, "shm", "", milliseconds(400));
+  RankGroup group(2, GetParam(), "", milliseconds(2'000));  // also to join
+  RankGroup other(2, "shm");
   std::atomic<int> left{2};
   on_threads(2, [&](Rank r) {
     std::vector<int64_t> values(100, 1), fine(100, 1);

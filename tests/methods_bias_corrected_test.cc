@@ -1,5 +1,6 @@
 // Gradient tracking, exact diffusion, D2, EXTRA and quasi-global momentum: the rules for all ranks
 // at once, and E20: what bias is left where ranks have different losses.
+// ctest: TIMEOUT 900
 
 #include <gtest/gtest.h>
 

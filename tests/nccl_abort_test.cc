@@ -162,8 +162,9 @@ TEST(NcclC15Abort, DuringASplit) {
     std::thread splitting([&] {
       ncclComm_t child = nullptr;
       calling.store(true);
-      NCCL_IS(ncclInternalError,
-              ncclCommSplit(comms[0], 0, 0, &child, nullptr));  // rank 1 does not
+      // rank 1 does not; and the handle may be gone before this thread gets to use it
+      const ncclResult_t result = ncclCommSplit(comms[0], 0, 0, &child, nullptr);
+      EXPECT_TRUE(result == ncclInternalError || result == ncclInvalidArgument) << result;
       EXPECT_EQ(child, nullptr);
     });
     while (!calling.load()) std::this_thread::yield();
@@ -183,11 +184,13 @@ TEST(NcclC15Abort, ReachesTheOtherRanks) {
     ncclComm_t comm = nullptr;
     NCCL_OK(ncclCommInitRank(&comm, 3, id, rank));
     expect_sum(comm, 3);
+    board.stage.fetch_add(1);
+    board.await(3);
     if (rank == 0) {
       nap(50);
       NCCL_OK(ncclCommAbort(comm));
       board.stage.fetch_add(1);
-      return board.await(3);  // its end must not be what the others see
+      return board.await(6);  // its end must not be what the others see
     }
     float x = 1;
     NCCL_IS(ncclRemoteError, ncclAllReduce(&x, &x, 1, ncclFloat, ncclSum, comm, nullptr));

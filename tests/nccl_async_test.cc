@@ -170,7 +170,7 @@ TEST(NcclC14AsyncErrors, AKilledPeerIsARemoteErrorForAllOthers) {
 }
 
 TEST(NcclC14AsyncErrors, AStoppedPeerIsARemoteErrorWhenTheTimeIsUp) {
-  const Setting timeout("GOSSAMER_TIMEOUT_MS", "1500");
+  const Setting timeout("GOSSAMER_TIMEOUT_MS", "3000");  // also to join
   Processes ranks(2, [](Board& board, int rank) {
     const ncclUniqueId id = share_id(board, rank);
     ncclComm_t comm = nullptr;
@@ -181,8 +181,8 @@ TEST(NcclC14AsyncErrors, AStoppedPeerIsARemoteErrorWhenTheTimeIsUp) {
     float x = 1;
     const auto start = now();
     NCCL_IS(ncclRemoteError, ncclAllReduce(&x, &x, 1, ncclFloat, ncclSum, comm, nullptr));
-    EXPECT_GT(since(start).count(), 1'000);
-    EXPECT_LT(since(start).count(), 10'000);
+    EXPECT_GT(since(start).count(), 2'500);
+    EXPECT_LT(since(start).count(), 20'000);
     NCCL_OK(ncclCommAbort(comm));
   });
   ranks.board().await(2);

@@ -103,7 +103,7 @@ class Processes {
  public:
   using Body = std::function<void(Board& board, int rank)>;
 
-  Processes(int size, const Body& body, int limit_s = 120)
+  Processes(int size, const Body& body, int limit_s = 600)
       : board_(new (::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Board) {
     std::fflush(nullptr);

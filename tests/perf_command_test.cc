@@ -164,7 +164,7 @@ TEST_F(PerfCommand, EndsSoonWhenARankIsKilled) {
   const auto begin = std::chrono::steady_clock::now();
   const Outcome outcome = finish(pid);
   EXPECT_NE(outcome.code, 0);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 25s);  // its calls would go on for hours
   EXPECT_NE(outcome.err.find("rank 1 was killed by signal 9"), std::string::npos) << outcome.err;
   for (const pid_t rank : ranks) EXPECT_NE(kill(rank, 0), 0) << "rank still runs";
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <string>
 #include <thread>
@@ -108,15 +109,17 @@ TEST_P(PersistentOver, ProgressesWhileNobodyWaits) {
 
 TEST(Persistent, AWaitThatTimedOutLeavesItRunning) {
   RankGroup group(2, "shm");
-  group.each([](Communicator& comm) {
+  std::atomic<bool> timed_out{false};
+  group.each([&](Communicator& comm) {
     std::vector<int64_t> values = filled(5);
     PersistentCollective sum = plan_sum(comm, &values);
-    if (comm.rank() == 1) std::this_thread::sleep_for(milliseconds(300));
-    ASSERT_TRUE(sum.start());
+    while (comm.rank() == 1 && !timed_out) std::this_thread::sleep_for(milliseconds(1));
+    EXPECT_TRUE(sum.start());
     if (comm.rank() == 0) {
       EXPECT_FALSE(sum.test());
       EXPECT_EQ(sum.wait(milliseconds(10)).code(), Code::kTimeout);
       EXPECT_EQ(sum.start().code(), Code::kInvalidArgument);
+      timed_out = true;
     }
     EXPECT_TRUE(sum.wait());
     EXPECT_EQ(values, filled(10));

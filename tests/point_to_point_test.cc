@@ -257,10 +257,13 @@ TEST_P(PointToPointOver, AReceiveFromAnyHoldsBackTheReceivesAfterIt) {
       return;
     }
     std::vector<int32_t> any(5), next(5);
+    std::atomic<bool> calling{false};
     std::thread waits([&] {
+      calling = true;
       Result<Rank> from = comm.recv_any(any.data(), 5, DataType::kInt32);
       EXPECT_TRUE(from && *from == 1) << from.status().to_string();
     });
+    while (!calling) std::this_thread::sleep_for(milliseconds(1));
     std::this_thread::sleep_for(milliseconds(100));
     ASSERT_TRUE(recv(comm, &next, 1));
     waits.join();
@@ -309,7 +312,7 @@ TEST_P(PointToPointOver, AMessageInsteadOfACollectiveIsAMismatch) {
 }
 
 TEST_P(PointToPointOver, AReceiveThatNobodyAnswersTimesOutAndNamesTheRank) {
-  RankGroup group(3, GetParam(), "", milliseconds(1000));  // also to join
+  RankGroup group(3, GetParam(), "", milliseconds(2'000));  // also to join
   std::latch done(3);
   group.each([&](Communicator& comm) {
     std::vector<int32_t> values(4);
@@ -318,15 +321,15 @@ TEST_P(PointToPointOver, AReceiveThatNobodyAnswersTimesOutAndNamesTheRank) {
       const Status status = recv(comm, &values, 2);
       EXPECT_EQ(status.code(), Code::kTimeout) << status.to_string();
       EXPECT_EQ(status.rank(), 2);
-      EXPECT_LT(now_us() - start, 4'000'000);
-      EXPECT_GE(now_us() - start, 900'000);
+      EXPECT_LT(now_us() - start, 20'000'000);
+      EXPECT_GE(now_us() - start, 1'900'000);
     }
     done.arrive_and_wait();
   });
 }
 
 TEST_P(PointToPointOver, AStartedReceiveHasADeadlineOfItsOwn) {
-  RankGroup group(2, GetParam(), "", milliseconds(1000));
+  RankGroup group(2, GetParam(), "", milliseconds(2'000));  // also to join
   std::latch done(2);
   group.each([&](Communicator& comm) {
     if (comm.rank() == 0) {

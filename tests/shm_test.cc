@@ -1,3 +1,6 @@
+// The suite over shared memory, and what only this transport does.
+// ctest: TIMEOUT 900
+
 #include <sys/mman.h>
 
 #include "gossamer/memory.h"

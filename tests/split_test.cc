@@ -137,7 +137,7 @@ TEST_P(SplitOver, ACancelledOneEnds) {
 }
 
 TEST_P(SplitOver, ARankThatDoesNotComeIsNamed) {
-  RankGroup group(3, GetParam(), "", milliseconds(300));
+  RankGroup group(3, GetParam(), "", milliseconds(2'000));  // also to join
   std::latch done(3);
   group.each([&](Communicator& comm) {
     if (comm.rank() != 2) {

@@ -119,7 +119,7 @@ TEST_P(StreamOver, AGroupMaySpanStreamsAndCommunicators) {
 }
 
 TEST_P(StreamOver, FailuresAreToldBySynchronizeOnce) {
-  RankGroup group(2, GetParam(), "", milliseconds(300));
+  RankGroup group(2, GetParam(), "", milliseconds(2'000));  // also to join
   Stream stream;
   std::vector<int64_t> values(100, 1);
   {

@@ -144,7 +144,7 @@ TEST(Tcp, AnAddressWhereNobodyListensIsAPeerThatCannotBeReached) {
   ranks.destroy(1);
   Fault fault;
   Code code = Code::kAgain;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (code == Code::kAgain && std::chrono::steady_clock::now() < end) {
     code = ranks[0].open(1, &fault);
     if (code != Code::kAgain) break;
@@ -162,7 +162,7 @@ TEST(Tcp, ALinkThatNeverComesTimesOut) {
               [](TransportConfig& config) { config.timeout = std::chrono::milliseconds(100); });
   Fault fault;
   Code code = Code::kAgain;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (code == Code::kAgain && std::chrono::steady_clock::now() < end) {
     code = ranks[1].open(0, &fault);  // rank 0 never opens its end
     ranks.step(1);
@@ -255,7 +255,7 @@ TEST(Tcp, AKilledProcessIsNoticedByAllItsPeersAtOnce) {
     const auto before = std::chrono::steady_clock::now();
     ranks.drive(
         [&] { return ranks.fault(0).code != Code::kOk && ranks.fault(1).code != Code::kOk; });
-    EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(2));
+    EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(10));
     for (Rank r = 0; r < 2; ++r) {
       EXPECT_EQ(ranks.fault(r).code, Code::kPeerLost);
       EXPECT_EQ(ranks.fault(r).rank, 2);

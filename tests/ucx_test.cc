@@ -1,6 +1,6 @@
 // The transport suite over UCX's tcp, its shared memory and, where there are devices, RDMA.
 //
-// ctest: TIMEOUT 300
+// ctest: TIMEOUT 900
 
 #include "transports/ucx/ucx.h"
 

@@ -136,7 +136,7 @@ TEST(Window, WaitsEndAtTheirDeadline) {
   RankGroup group(2, "loopback");
   group.each([&](Communicator& comm) {
     const std::vector<double> x(4, 1);
-    const auto window = window_of(comm, x, milliseconds(200));
+    const auto window = window_of(comm, x, milliseconds(1'000));
     ASSERT_NE(window, nullptr);
     const std::vector<Rank> other{1 - comm.rank()};
     const Status waited = window->wait_versions(other, 1);

@@ -250,7 +250,7 @@ TEST_P(WindowProcesses, AStoppedRankHoldsNobodyUpAndGetsTheNewestValues) {
   ProcessRanks ranks(kRanks, [&](Rank rank, Report& report) {
     const auto comm = join(rank, kRanks, folder, GetParam(), report);
     ASSERT_NE(comm, nullptr);
-    const auto window = window_of(*comm, std::vector<double>(kCount, 0), milliseconds(1'000));
+    const auto window = window_of(*comm, std::vector<double>(kCount, 0), milliseconds(3'000));
     ASSERT_NE(window, nullptr);
     std::vector<double> x(kCount);
     std::vector<double> out(kCount);
@@ -306,7 +306,7 @@ TEST_P(WindowProcesses, DestructionEndsInTimeBesideAStoppedRank) {
     const auto comm = join(rank, 2, folder, GetParam(), report);
     ASSERT_NE(comm, nullptr);
     const std::vector<double> x(40 * kCount, 1);  // more than any link holds
-    auto window = window_of(*comm, x, milliseconds(500));
+    auto window = window_of(*comm, x, milliseconds(2'000));
     ASSERT_NE(window, nullptr);
     report.stage = kBegun;
     while (report.values[0].load() == 0) std::this_thread::sleep_for(milliseconds(1));

@@ -136,7 +136,8 @@ TEST_F(BootstrapFailure, StrangersDisturbNobody) {
     thread.join();
   }
   expect_complete(seen);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, RendezvousServer::kHandshakeTime);
+  // Waiting for one after the other would take more than fifty times as long.
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 3 * RendezvousServer::kHandshakeTime);
 }
 
 // One that knows the key but sends nonsense after it.

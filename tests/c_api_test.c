@@ -340,7 +340,7 @@ static void test_timeout(const gossamerUniqueId* id, int rank) {
   gossamerComm_t comm = NULL;
   float x = 1;
   int awaited = -1;
-  config.timeout_ms = 2000; /* to join within, too */
+  config.timeout_ms = 4000; /* to join within, too */
   REQUIRE(gossamerCommInitConfig(&comm, kRanks, *id, rank, &config) == gossamerSuccess);
   if (rank == 0) {
     const gossamerResult_t result = gossamerAllReduce(&x, &x, 1, gossamerFloat, gossamerSum, comm);

@@ -1,5 +1,5 @@
 // What `gossamer perf` says of persistent collectives.
-// ctest: RUN_SERIAL TRUE TIMEOUT 300
+// ctest: RUN_SERIAL TRUE TIMEOUT 900
 
 #include <gtest/gtest.h>
 

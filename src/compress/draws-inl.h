@@ -25,81 +25,115 @@ namespace gossamer {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using Words = hn::CappedTag<uint32_t, 16>;
+// The keys of the ten rounds.
+struct Rounds {
+  static constexpr int kNumber = 10;
+  uint64_t key0[kNumber];
+  uint64_t key1[kNumber];
 
-// Both halves of value * factor.
-HWY_INLINE void multiply_wide(Words d, hn::Vec<Words> value, uint32_t factor, hn::Vec<Words>* high,
-                              hn::Vec<Words>* low) {
+  explicit Rounds(uint64_t key) {
+    for (uint32_t round = 0; round < kNumber; ++round) {
+      key0[round] = static_cast<uint32_t>(key) + round * 0x9E3779B9U;
+      key1[round] = static_cast<uint32_t>(key >> 32) + round * 0xBB67AE85U;
+    }
+  }
+};
+
+using Counters = hn::CappedTag<uint64_t, 8>;
+
+// Of the lower halves.
+HWY_INLINE hn::Vec<Counters> product(Counters d, hn::Vec<Counters> value, uint64_t factor) {
 #if HWY_TARGET == HWY_SCALAR  // has no wider lanes
-  const uint64_t product = uint64_t{hn::GetLane(value)} * factor;
-  *high = hn::Set(d, static_cast<uint32_t>(product >> 32));
-  *low = hn::Set(d, static_cast<uint32_t>(product));
+  return hn::Mul(hn::And(value, hn::Set(d, 0xffffffffU)), hn::Set(d, factor));
 #else
-  const hn::RepartitionToWide<Words> dw;
-  const auto factors = hn::Set(d, factor);
-  const auto odd_lanes = hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(dw, value)));
-  const auto even = hn::MulEven(value, factors);
-  const auto odd = hn::MulEven(odd_lanes, factors);
-  *high = hn::OddEven(hn::BitCast(d, odd), hn::BitCast(d, hn::ShiftRight<32>(even)));
-  *low = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(odd)), hn::BitCast(d, even));
+  const hn::Repartition<uint32_t, Counters> half;
+  return hn::MulEven(hn::BitCast(half, value), hn::BitCast(half, hn::Set(d, factor)));
 #endif
 }
 
-// The 64 numbers of one group.
-HWY_INLINE void fill_group(uint64_t key, uint64_t group, float* into) {
-  const Words d;
-  const hn::RebindToSigned<Words> di;
-  const hn::RebindToFloat<Words> df;
-  const size_t n = hn::Lanes(d);
-  const uint64_t first = group * 16;  // 16 divides 2^32: the upper half is the same in all lanes
-  for (size_t lane = 0; lane < 16; lane += n) {
-    auto c0 = hn::Iota(d, static_cast<uint32_t>(first + lane));
-    auto c1 = hn::Set(d, static_cast<uint32_t>(first >> 32));
-    auto c2 = hn::Zero(d);
-    auto c3 = hn::Zero(d);
-    auto key0 = static_cast<uint32_t>(key);
-    auto key1 = static_cast<uint32_t>(key >> 32);
-    for (int round = 0; round < 10; ++round) {
-      auto high0 = c0, low0 = c0, high1 = c2, low1 = c2;
-      multiply_wide(d, c0, 0xD2511F53U, &high0, &low0);
-      multiply_wide(d, c2, 0xCD9E8D57U, &high1, &low1);
-      c0 = hn::Xor(hn::Xor(high1, c1), hn::Set(d, key0));
-      c1 = low1;
-      c2 = hn::Xor(hn::Xor(high0, c3), hn::Set(d, key1));
-      c3 = low0;
-      key0 += 0x9E3779B9U;
-      key1 += 0xBB67AE85U;
+// The four words of each counter. All words are the lower halves of their lanes, where products are
+// made of them: what is above is never looked at, and no round has to bring halves together.
+struct Mixed {
+  hn::Vec<Counters> word0, word1, word2, word3;
+
+  HWY_INLINE Mixed(Counters d, const Rounds& rounds, hn::Vec<Counters> low, uint64_t high)
+      : word0(low), word1(hn::Set(d, high)), word2(hn::Zero(d)), word3(hn::Zero(d)) {
+    for (int round = 0; round < Rounds::kNumber; ++round) {
+      const auto product0 = product(d, word0, 0xD2511F53U);
+      const auto product1 = product(d, word2, 0xCD9E8D57U);
+      word0 = hn::Xor(hn::Xor(hn::ShiftRight<32>(product1), word1), hn::Set(d, rounds.key0[round]));
+      word1 = product1;
+      word2 = hn::Xor(hn::Xor(hn::ShiftRight<32>(product0), word3), hn::Set(d, rounds.key1[round]));
+      word3 = product0;
     }
-    const auto store = hn::Set(df, 0x1p-24F);
-    hn::StoreU(hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<8>(c0))), store), df,
-               into + lane);
-    hn::StoreU(hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<8>(c1))), store), df,
-               into + 16 + lane);
-    hn::StoreU(hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<8>(c2))), store), df,
-               into + 32 + lane);
-    hn::StoreU(hn::Mul(hn::ConvertTo(df, hn::BitCast(di, hn::ShiftRight<8>(c3))), store), df,
-               into + 48 + lane);
+  }
+};
+
+#if HWY_TARGET == HWY_SCALAR
+
+HWY_INLINE void fill_group(const Rounds& rounds, uint64_t group, float* into) {
+  const Counters d;
+  const uint64_t first = group * 16;
+  for (uint64_t lane = 0; lane < 16; ++lane) {
+    const Mixed mixed(d, rounds, hn::Set(d, first + lane), first >> 32);
+    const uint64_t words[] = {hn::GetLane(mixed.word0), hn::GetLane(mixed.word1),
+                              hn::GetLane(mixed.word2), hn::GetLane(mixed.word3)};
+    for (uint64_t w = 0; w < 4; ++w) {
+      into[16 * w + lane] = static_cast<float>(static_cast<uint32_t>(words[w]) >> 8) * 0x1p-24F;
+    }
   }
 }
+
+#else
+
+// Of the counters at even places and those at odd ones.
+HWY_INLINE void put_numbers(hn::Vec<Counters> even, hn::Vec<Counters> odd, float* into) {
+  const hn::Repartition<uint32_t, Counters> d;
+  const hn::RebindToFloat<decltype(d)> df;
+  const auto words = hn::OddEven(hn::BitCast(d, hn::ShiftLeft<32>(odd)), hn::BitCast(d, even));
+  const auto whole = hn::BitCast(hn::RebindToSigned<decltype(d)>(), hn::ShiftRight<8>(words));
+  hn::StoreU(hn::Mul(hn::ConvertTo(df, whole), hn::Set(df, 0x1p-24F)), df, into);
+}
+
+// The 64 numbers of one group.
+HWY_INLINE void fill_group(const Rounds& rounds, uint64_t group, float* into) {
+  const Counters d;
+  const hn::Repartition<uint32_t, Counters> words;
+  const uint64_t first = group * 16;  // 16 divides 2^32: the upper half is the same in all lanes
+  for (size_t lane = 0; lane < 16; lane += hn::Lanes(words)) {
+    // Iota(words, n) of an n that is not constant would be put together in memory.
+    const auto places =
+        hn::Add(hn::Iota(words, 0), hn::Set(words, static_cast<uint32_t>(first + lane)));
+    const auto counters = hn::BitCast(d, places);
+    const Mixed even(d, rounds, counters, first >> 32);
+    const Mixed odd(d, rounds, hn::ShiftRight<32>(counters), first >> 32);
+    put_numbers(even.word0, odd.word0, into + lane);
+    put_numbers(even.word1, odd.word1, into + 16 + lane);
+    put_numbers(even.word2, odd.word2, into + 32 + lane);
+    put_numbers(even.word3, odd.word3, into + 48 + lane);
+  }
+}
+
+#endif  // vectors
 
 // The numbers of up to kPiece elements in a row, wherever they begin.
 class Uniform {
  public:
   static constexpr uint64_t kPiece = 1024;
 
-  explicit Uniform(uint64_t key) : key_(key) {}
+  explicit Uniform(uint64_t key) : rounds_(key) {}
 
   // Of elements [first, first + count), count <= kPiece; until the next call.
   HWY_INLINE const float* of(uint64_t first, uint64_t count) {
     const uint64_t group = first / 64;
     for (uint64_t g = 0; g * 64 < first % 64 + count; ++g) {
-      fill_group(key_, group + g, numbers_ + g * 64);
+      fill_group(rounds_, group + g, numbers_ + g * 64);
     }
     return numbers_ + first % 64;
   }
 
  private:
-  uint64_t key_;
+  Rounds rounds_;
   float numbers_[kPiece + 64];
 };
 

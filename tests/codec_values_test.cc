@@ -355,15 +355,15 @@ TEST(CodecValues, AveragesLoseByTheWayTheyTake) {
   }
 }
 
-// The published vector of Philox4x32-10 for a counter and a key of zeros is 6627e8d5 e169c58d
-// bc57ac4c 9b00dbd8; of words, the upper 24 bits are used.
+// The published vector of Philox4x32-7 for a counter and a key of zeros is 5f6fb709 0d893f64
+// 4f121f81 4f730a48; of words, the upper 24 bits are used.
 TEST(CodecDraws, AreThoseOfPhilox) {
   std::vector<float> numbers(64);
   uniform_numbers(0, 0, numbers);
-  EXPECT_EQ(numbers[0], static_cast<float>(0x6627e8) * 0x1p-24F);
-  EXPECT_EQ(numbers[16], static_cast<float>(0xe169c5) * 0x1p-24F);
-  EXPECT_EQ(numbers[32], static_cast<float>(0xbc57ac) * 0x1p-24F);
-  EXPECT_EQ(numbers[48], static_cast<float>(0x9b00db) * 0x1p-24F);
+  EXPECT_EQ(numbers[0], static_cast<float>(0x5f6fb7) * 0x1p-24F);
+  EXPECT_EQ(numbers[16], static_cast<float>(0x0d893f) * 0x1p-24F);
+  EXPECT_EQ(numbers[32], static_cast<float>(0x4f121f) * 0x1p-24F);
+  EXPECT_EQ(numbers[48], static_cast<float>(0x4f730a) * 0x1p-24F);
 }
 
 TEST(CodecDraws, BelongToElementsWhereverTheRunBegins) {

@@ -1,8 +1,8 @@
-// Random numbers for stochastic rounding: Philox4x32-10, counter-based, so that element i has the
+// Random numbers for stochastic rounding: Philox4x32-7, counter-based, so that element i has the
 // same number in every replay, whatever the vectors' length and wherever a run is cut.
 //   Source    Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
-//   2011. Numbers   Element i belongs to group i / 64. Its number is word i / 16 % 4 of the block
-//   whose
+//             2011.
+//   Numbers   Element i belongs to group i / 64. Its number is word i / 16 % 4 of the block whose
 //             counter is (16 (i / 64) + i % 16, 0) as two 64-bit halves and whose key is the draws'
 //             key: 16 blocks side by side fill a group. The upper 24 bits make a float in [0, 1).
 //
@@ -25,9 +25,9 @@ namespace gossamer {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// The keys of the ten rounds.
+// The keys of the rounds: seven are the fewest that pass the statistical tests of the source.
 struct Rounds {
-  static constexpr int kNumber = 10;
+  static constexpr int kNumber = 7;
   uint64_t key0[kNumber];
   uint64_t key1[kNumber];
 

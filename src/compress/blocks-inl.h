@@ -49,20 +49,23 @@ HWY_INLINE uint64_t part_levels(uint64_t x) {
   return (x & kOne) | (x >> bits & kOne) << 8;
 }
 
-// Up to kPiece levels; those behind the last are zeros, up to a multiple of 8.
+// Up to kPiece levels; those behind the last are zeros, up to a multiple of 8. Whole words are
+// copied with lengths that are known when compiling: blocks are short, and calls are dear.
 template <int bits>
 HWY_INLINE void pack_levels(const uint8_t* levels, uint64_t count, std::byte* code) {
   const uint64_t words = (count + 7) / 8;
   HWY_ALIGN uint64_t packed[kPiece / 8];
-  std::memcpy(packed, levels, words * 8);
-  for (uint64_t w = 0; w < words; ++w) packed[w] = join_levels<bits>(packed[w]);
+  for (uint64_t w = 0; w < words; ++w) {
+    uint64_t word = 0;
+    std::memcpy(&word, levels + w * 8, sizeof word);
+    packed[w] = join_levels<bits>(word);
+  }
   // Each word's upper bytes are zeros that the next one replaces, as long as they are inside.
   const uint64_t bytes = (count * bits + 7) / 8;
   uint64_t w = 0;
   for (; w * bits + 8 <= bytes; ++w) std::memcpy(code + w * bits, &packed[w], 8);
-  for (; w < words; ++w) {
-    std::memcpy(code + w * bits, &packed[w], std::min<uint64_t>(bits, bytes - w * bits));
-  }
+  for (; (w + 1) * bits <= bytes; ++w) std::memcpy(code + w * bits, &packed[w], bits);
+  if (w < words) std::memcpy(code + w * bits, &packed[w], bytes - w * bits);
 }
 template <int bits>
 HWY_INLINE void unpack_levels(const std::byte* code, uint64_t count, uint8_t* levels) {
@@ -71,12 +74,18 @@ HWY_INLINE void unpack_levels(const std::byte* code, uint64_t count, uint8_t* le
   const uint64_t bytes = (count * bits + 7) / 8;
   uint64_t w = 0;
   for (; w * bits + 8 <= bytes; ++w) std::memcpy(&packed[w], code + w * bits, 8);
-  for (; w < words; ++w) {
+  for (; (w + 1) * bits <= bytes; ++w) {
     packed[w] = 0;
-    std::memcpy(&packed[w], code + w * bits, std::min<uint64_t>(bits, bytes - w * bits));
+    std::memcpy(&packed[w], code + w * bits, bits);
   }
-  for (w = 0; w < words; ++w) packed[w] = part_levels<bits>(packed[w]);
-  std::memcpy(levels, packed, words * 8);
+  if (w < words) {
+    packed[w] = 0;
+    std::memcpy(&packed[w], code + w * bits, bytes - w * bits);
+  }
+  for (w = 0; w < words; ++w) {
+    const uint64_t word = part_levels<bits>(packed[w]);
+    std::memcpy(levels + w * 8, &word, sizeof word);
+  }
 }
 
 template <int bits, class Kernel>

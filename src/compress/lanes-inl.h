@@ -111,12 +111,6 @@ HWY_INLINE hn::Vec<D> without_nan(D /*d*/, hn::Vec<D> value) {
   return hn::IfThenZeroElse(hn::IsNaN(value), value);
 }
 
-HWY_INLINE uint64_t count_not_finite(const float* from, uint64_t count) {
-  uint64_t found = 0;
-  for (uint64_t i = 0; i < count; ++i) found += std::isfinite(from[i]) ? 0 : 1;
-  return found;
-}
-
 HWY_INLINE uint64_t count_infinite(const float* from, uint64_t count) {
   uint64_t found = 0;
   for (uint64_t i = 0; i < count; ++i) found += std::isinf(from[i]) ? 1 : 0;
@@ -128,33 +122,64 @@ struct Extent {
   uint64_t not_finite = 0;
 };
 
-// Magnitudes are compared as integers, among which infinity and NaNs are the largest.
+// Magnitudes are compared as integers, among which infinity and NaNs are the largest: most runs
+// have neither, and their largest is found with two operations per vector.
+HWY_NOINLINE inline Extent extent_of_finite(const float* from, uint64_t count) {
+  Extent extent;
+  for (uint64_t i = 0; i < count; ++i) {
+    const bool finite = std::isfinite(from[i]);
+    extent.not_finite += finite ? 0 : 1;
+    if (finite) extent.largest = std::max(extent.largest, std::abs(from[i]));
+  }
+  return extent;
+}
+HWY_INLINE hn::Vec<hn::RebindToSigned<Floats>> magnitude_bits(hn::Vec<Floats> value) {
+  const hn::RebindToSigned<Floats> di;
+  return hn::And(hn::BitCast(di, value), hn::Set(di, 0x7fffffff));
+}
+inline constexpr int32_t kInfinityBits = 0x7f800000;
+
 HWY_INLINE Extent extent_of(const float* from, uint64_t count) {
   const Floats d;
   const hn::RebindToSigned<Floats> di;
-  const auto magnitude = hn::Set(di, 0x7fffffff);
-  const auto infinity = hn::Set(di, 0x7f800000);
   const size_t n = hn::Lanes(d);
-  auto finite = hn::Zero(di);
   auto all = hn::Zero(di);
   uint64_t i = 0;
-  for (; i + n <= count; i += n) {
-    const auto bits = hn::And(hn::BitCast(di, hn::LoadU(d, from + i)), magnitude);
-    finite = hn::Max(finite, hn::IfThenElseZero(hn::Lt(bits, infinity), bits));
-    all = hn::Max(all, bits);
-  }
-  if (i < count) {
-    const auto bits = hn::And(hn::BitCast(di, load_some(d, from + i, count - i)), magnitude);
-    finite = hn::Max(finite, hn::IfThenElseZero(hn::Lt(bits, infinity), bits));
-    all = hn::Max(all, bits);
-  }
-  const int32_t largest = hn::GetLane(hn::MaxOfLanes(di, finite));
-  const bool some_not = hn::GetLane(hn::MaxOfLanes(di, all)) >= 0x7f800000;
+  for (; i + n <= count; i += n) all = hn::Max(all, magnitude_bits(hn::LoadU(d, from + i)));
+  if (i < count) all = hn::Max(all, magnitude_bits(load_some(d, from + i, count - i)));
+  const int32_t largest = hn::GetLane(hn::MaxOfLanes(di, all));
+  if (largest >= kInfinityBits) return extent_of_finite(from, count);
   Extent extent;
   std::memcpy(&extent.largest, &largest, sizeof largest);
-  if (some_not) extent.not_finite = count_not_finite(from, count);
   return extent;
 }
+
+// Elements that a test, which 0 does not pass, lets pass.
+template <class Test>
+HWY_INLINE uint64_t count_of(const Test& test, const float* from, uint64_t count) {
+  const Floats d;
+  const size_t n = hn::Lanes(d);
+  uint64_t found = 0;
+  uint64_t i = 0;
+  for (; i + n <= count; i += n) found += hn::CountTrue(d, test(d, hn::LoadU(d, from + i)));
+  if (i < count) found += hn::CountTrue(d, test(d, load_some(d, from + i, count - i)));
+  return found;
+}
+
+struct FiniteNegative {
+  template <class D>
+  HWY_INLINE hn::Mask<D> operator()(D d, hn::Vec<D> value) const {
+    return hn::And(hn::Lt(value, hn::Zero(d)), hn::Gt(value, hn::Neg(hn::Inf(d))));
+  }
+};
+struct FiniteFrom {
+  float least;  // magnitude, > 0
+  template <class D>
+  HWY_INLINE hn::Mask<D> operator()(D d, hn::Vec<D> value) const {
+    const auto magnitude = hn::Abs(value);
+    return hn::And(hn::Ge(magnitude, hn::Set(d, least)), hn::Lt(magnitude, hn::Inf(d)));
+  }
+};
 
 struct Range {
   float smallest = 0;  // among the finite ones, and 0 where there is a NaN; both 0 for none
@@ -162,31 +187,39 @@ struct Range {
   uint64_t not_finite = 0;
 };
 
+HWY_NOINLINE inline Range range_of_finite(const float* from, uint64_t count) {
+  Range range;
+  bool any = false;
+  for (uint64_t i = 0; i < count; ++i) {
+    range.not_finite += std::isfinite(from[i]) ? 0 : 1;
+    if (std::isinf(from[i])) continue;
+    const float value = std::isnan(from[i]) ? 0 : from[i];
+    range.smallest = any ? std::min(range.smallest, value) : value;
+    range.largest = any ? std::max(range.largest, value) : value;
+    any = true;
+  }
+  return range;
+}
+
 HWY_INLINE Range range_of(const float* from, uint64_t count) {
   const Floats d;
-  const auto infinity = hn::Inf(d);
+  const hn::RebindToSigned<Floats> di;
   const size_t n = hn::Lanes(d);
-  auto least = infinity;
-  auto most = hn::Neg(infinity);
-  auto all_finite = hn::Eq(least, least);
+  auto least = hn::Set(d, from[0]);
+  auto most = least;
+  auto all = hn::Zero(di);
   for (uint64_t i = 0; i < count; i += n) {
     // What fills up the last vector is the run's own first value.
     const size_t some = std::min<uint64_t>(n, count - i);
-    auto value = some == n ? hn::LoadU(d, from + i)
-                           : hn::IfThenElse(hn::FirstN(d, some), load_some(d, from + i, some),
-                                            hn::Set(d, from[0]));
-    all_finite = hn::And(all_finite, hn::Lt(hn::Abs(value), infinity));
-    value = without_nan(d, value);
-    const auto finite = hn::Lt(hn::Abs(value), infinity);
-    least = hn::Min(least, hn::IfThenElse(finite, value, infinity));
-    most = hn::Max(most, hn::IfThenElse(finite, value, hn::Neg(infinity)));
+    const auto value = some == n ? hn::LoadU(d, from + i)
+                                 : hn::IfThenElse(hn::FirstN(d, some), load_some(d, from + i, some),
+                                                  hn::Set(d, from[0]));
+    least = hn::Min(least, value);
+    most = hn::Max(most, value);
+    all = hn::Max(all, magnitude_bits(value));
   }
-  Range range;
-  range.smallest = hn::GetLane(hn::MinOfLanes(d, least));
-  range.largest = hn::GetLane(hn::MaxOfLanes(d, most));
-  if (!(range.smallest <= range.largest)) range.smallest = range.largest = 0;
-  if (!hn::AllTrue(d, all_finite)) range.not_finite = count_not_finite(from, count);
-  return range;
+  if (hn::GetLane(hn::MaxOfLanes(di, all)) >= kInfinityBits) return range_of_finite(from, count);
+  return {hn::GetLane(hn::MinOfLanes(d, least)), hn::GetLane(hn::MaxOfLanes(d, most)), 0};
 }
 
 inline void put_float(float value, std::byte* into) {

@@ -97,20 +97,13 @@ struct Positive {
     return hn::Max(value, hn::Zero(d));
   }
 };
-// Magnitudes from `least` on, and how many they are; `least` > 0.
+// Magnitudes from `least` > 0 on.
 struct MagnitudeFrom {
   double least;
   template <class D>
   HWY_INLINE hn::Vec<D> operator()(D d, hn::Vec<D> value) const {
     const auto magnitude = hn::Abs(value);
     return hn::IfThenElseZero(hn::Ge(magnitude, hn::Set(d, least)), magnitude);
-  }
-};
-struct CountFrom {
-  double least;
-  template <class D>
-  HWY_INLINE hn::Vec<D> operator()(D d, hn::Vec<D> value) const {
-    return hn::IfThenElseZero(hn::Ge(hn::Abs(value), hn::Set(d, least)), hn::Set(d, 1.0));
   }
 };
 struct CountNegative {

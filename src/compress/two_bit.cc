@@ -92,10 +92,10 @@ struct Ternary {
       least = std::numeric_limits<float>::infinity();
       return;
     }
-    const double from_least = static_cast<double>(least);
-    const double number = sum_of(CountFrom{from_least}, from, count);
+    const auto number = static_cast<double>(count_of(FiniteFrom{least}, from, count));
     if (number > 0) {
-      level = static_cast<float>(sum_of(MagnitudeFrom{from_least}, from, count) / number);
+      const MagnitudeFrom magnitudes{static_cast<double>(least)};
+      level = static_cast<float>(sum_of(magnitudes, from, count) / number);
     }
   }
 };

@@ -88,6 +88,20 @@ HWY_INLINE void unpack_levels(const std::byte* code, uint64_t count, uint8_t* le
   }
 }
 
+// A bit per element: 1 for those below 0. For kernels that say what the bits stand for.
+struct BelowZero {
+  using Lane = uint8_t;
+  static constexpr bool kDraws = false;
+
+  template <class D>
+  HWY_INLINE hn::Vec<hn::Rebind<uint8_t, D>> code(D d, hn::Vec<D> value,
+                                                  hn::Vec<D> /*draw*/) const {
+    const hn::RebindToSigned<D> di;
+    const auto below = hn::RebindMask(di, hn::Lt(value, hn::Zero(d)));
+    return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::IfThenElseZero(below, hn::Set(di, 1)));
+  }
+};
+
 template <int bits, class Kernel>
 HWY_INLINE void encode_piece(const Kernel& kernel, const float* from, const float* draws,
                              uint64_t count, std::byte* code) {

@@ -62,19 +62,6 @@ struct Field {
   }
 };
 
-struct IsNegative {
-  using Lane = uint8_t;
-  static constexpr bool kDraws = false;
-
-  template <class D>
-  HWY_INLINE hn::Vec<hn::Rebind<uint8_t, D>> code(D d, hn::Vec<D> value,
-                                                  hn::Vec<D> /*draw*/) const {
-    const hn::RebindToSigned<D> di;
-    const auto below = hn::RebindMask(di, hn::Lt(value, hn::Zero(d)));
-    return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::IfThenElseZero(below, hn::Set(di, 1)));
-  }
-};
-
 // The field in the lower byte, the sign in the upper.
 struct FieldAndSign {
   using Lane = uint16_t;
@@ -135,7 +122,7 @@ uint64_t encode_natural(bool windowed, const float* from, uint64_t count, const 
       continue;
     }
     encode_lanes(Field{extent.largest}, from + first, numbers + in_piece, length, code);
-    encode_piece<1>(IsNegative(), from + first, nullptr, length, code + length);
+    encode_piece<1>(BelowZero(), from + first, nullptr, length, code + length);
     code += length + (length + 7) / 8;
   }
   return not_finite;

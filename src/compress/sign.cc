@@ -1,13 +1,20 @@
-// Sign: a bit per element and the mean magnitude of a block.
-//   Source    Karimireddy, Rebjock, Stich and Jaggi, "Error feedback fixes signSGD and other
-//   gradient
-//             compression schemes", ICML 2019.
-//   Code      Per block the mean m of the magnitudes as fp32, then a bit per element: 1 for those
-//             below 0. Decoded: -m or m.
-//   Error     Biased: 1 - (sum of magnitudes)^2 / (B * squared norm) of the squared norm, .363 on
-//             Gaussian values, .5 on Laplace's; 1 - 1 / B at most. Needs error feedback.
-//   Values    Zeros come back as m, as only a block of zeros comes back as zeros. NaNs count for 0,
-//             infinities do not count for the mean. A mean that is no normal number is 0.
+// A bit per element, for its sign, and what the two sides of a block stand for: sign has one mean
+// of magnitudes, one_bit one for each side.
+//   Source    sign: Karimireddy, Rebjock, Stich and Jaggi, "Error feedback fixes signSGD and other
+//             gradient compression schemes", ICML 2019. one_bit: Seide, Fu, Droppo, Li and Yu,
+//             "1-bit stochastic gradient descent and its application to data-parallel distributed
+//             training of speech DNNs", Interspeech 2014.
+//   Code      sign: per block the mean m of the magnitudes as fp32. one_bit: a block is a column,
+//             `column` elements in a row; per column the mean of what is below 0 and that of what
+//             is not, as fp32. Then a bit per element: 1 for those below 0. Decoded: -m or m, or
+//             the mean of its side.
+//   Error     Biased, 1 - 1 / B of the squared norm at most. sign: 1 - (sum of magnitudes)^2 / (B *
+//             squared norm), .363 on Gaussian values, .5 on Laplace's. one_bit: what both sides
+//             scatter about their means, the least for this split, .363 on Gaussian values. Need
+//             error feedback.
+//   Values    sign: zeros come back as m, as only a block of zeros comes back as zeros. one_bit:
+//             zeros come back as the upper mean, so as zeros where nothing is above. NaNs count for
+//             0, infinities do not count for the means. A mean that is no normal number is 0.
 //   Sums      Codes are decoded before they are added (class S).
 
 #include "src/compress/block_codec.h"
@@ -25,18 +32,21 @@ HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
-struct SignOf {
-  using Lane = uint8_t;
-  static constexpr bool kDraws = false;
+inline float mean_of(double sum, double number) {
+  const float mean = number > 0 ? static_cast<float>(std::max(sum, 0.0) / number) : 0;
+  return mean < std::numeric_limits<float>::min() ? 0 : mean;
+}
+
+// How many values count for a mean; adds to not_finite.
+HWY_INLINE uint64_t counted_of(const float* from, uint64_t count, uint64_t* not_finite) {
+  const uint64_t strange = extent_of(from, count).not_finite;
+  *not_finite += strange;
+  return count - (strange == 0 ? 0 : count_infinite(from, count));
+}
+
+struct OneMean : BelowZero {
   float mean = 0;
 
-  template <class D>
-  HWY_INLINE hn::Vec<hn::Rebind<uint8_t, D>> code(D d, hn::Vec<D> value,
-                                                  hn::Vec<D> /*draw*/) const {
-    const hn::RebindToSigned<D> di;
-    const auto below = hn::RebindMask(di, hn::Lt(value, hn::Zero(d)));
-    return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::IfThenElseZero(below, hn::Set(di, 1)));
-  }
   template <class D>
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<uint8_t, D>> code) const {
     const auto sign = hn::ShiftLeft<31>(hn::PromoteTo(hn::RebindToSigned<D>(), code));
@@ -46,25 +56,59 @@ struct SignOf {
   void get(const std::byte* code) { mean = get_float(code); }
 
   void fit(const float* from, uint64_t count, uint64_t* not_finite) {
-    const uint64_t strange = extent_of(from, count).not_finite;
-    *not_finite += strange;
-    const uint64_t counted = count - (strange == 0 ? 0 : count_infinite(from, count));
-    const double sum = sum_of(Magnitude(), from, count);
-    mean = counted == 0 ? 0 : static_cast<float>(sum / static_cast<double>(counted));
-    if (mean < std::numeric_limits<float>::min()) mean = 0;
+    const auto counted = static_cast<double>(counted_of(from, count, not_finite));
+    mean = mean_of(sum_of(Magnitude(), from, count), counted);
   }
 };
 
-uint64_t encode_sign(const BlockLayout& layout, const float* from, uint64_t count,
-                     std::byte* code) {
-  return encode_blocks<1>(SignOf(), layout, from, count, Draws(), code);
+struct TwoMeans : BelowZero {
+  float lower = 0;
+  float upper = 0;
+
+  template <class D>
+  HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<uint8_t, D>> code) const {
+    const hn::RebindToSigned<D> di;
+    const auto below = hn::RebindMask(d, hn::Ne(hn::PromoteTo(di, code), hn::Zero(di)));
+    return hn::IfThenElse(below, hn::Set(d, lower), hn::Set(d, upper));
+  }
+  void put(std::byte* code) const {
+    put_float(lower, code);
+    put_float(upper, code + sizeof(float));
+  }
+  void get(const std::byte* code) {
+    lower = get_float(code);
+    upper = get_float(code + sizeof(float));
+  }
+
+  void fit(const float* from, uint64_t count, uint64_t* not_finite) {
+    const auto counted = static_cast<double>(counted_of(from, count, not_finite));
+    const auto below = static_cast<double>(count_of(FiniteNegative(), from, count));
+    const double positive = sum_of(Positive(), from, count);
+    const double negative = sum_of(Magnitude(), from, count) - positive;
+    lower = -mean_of(negative, below);
+    upper = mean_of(positive, counted - below);
+  }
+};
+
+uint64_t encode_signs(bool two_means, const BlockLayout& layout, const float* from, uint64_t count,
+                      std::byte* code) {
+  return two_means ? encode_blocks<1>(TwoMeans(), layout, from, count, Draws(), code)
+                   : encode_blocks<1>(OneMean(), layout, from, count, Draws(), code);
 }
-void decode_sign(const BlockLayout& layout, const std::byte* code, uint64_t count, float* into) {
-  decode_blocks<1>(SignOf(), layout, code, count, Overwrite(), into);
+
+template <class Use>
+void decode_with(bool two_means, const BlockLayout& layout, const std::byte* code, uint64_t count,
+                 const Use& use, float* into) {
+  if (two_means) return decode_blocks<1>(TwoMeans(), layout, code, count, use, into);
+  decode_blocks<1>(OneMean(), layout, code, count, use, into);
 }
-void add_sign(const BlockLayout& layout, const std::byte* code, uint64_t count, float factor,
-              float* into) {
-  decode_blocks<1>(SignOf(), layout, code, count, AddTimes{factor}, into);
+void decode_signs(bool two_means, const BlockLayout& layout, const std::byte* code, uint64_t count,
+                  float* into) {
+  decode_with(two_means, layout, code, count, Overwrite(), into);
+}
+void add_signs(bool two_means, const BlockLayout& layout, const std::byte* code, uint64_t count,
+               float factor, float* into) {
+  decode_with(two_means, layout, code, count, AddTimes{factor}, into);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -75,47 +119,60 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_sign);
-HWY_EXPORT(decode_sign);
-HWY_EXPORT(add_sign);
+HWY_EXPORT(encode_signs);
+HWY_EXPORT(decode_signs);
+HWY_EXPORT(add_signs);
 
-class Sign final : public BlockCodec {
+class Signs final : public BlockCodec {
  public:
-  explicit Sign(uint64_t block) : BlockCodec(block, 1, 1) {}
+  Signs(uint64_t block, bool two_means)
+      : BlockCodec(block, two_means ? 2 : 1, 1), two_means_(two_means) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
     traits.needs_feedback = true;
     return traits;
   }
-  // Worst where a single element is not 0.
+  // Worst where a single element, of a side, is not 0.
   double error_max(uint64_t count) const override { return 1.00001 - 1 / longest(count); }
 
  private:
   uint64_t encode_run(const BlockLayout& layout, std::span<const float> values,
                       const Draws& /*draws*/, std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_sign)(layout, values.data(), values.size(), code);
+    return HWY_DYNAMIC_DISPATCH(encode_signs)(two_means_, layout, values.data(), values.size(),
+                                              code);
   }
   void decode_run(const BlockLayout& layout, const std::byte* code,
                   std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_sign)(layout, code, into.size(), into.data());
+    HWY_DYNAMIC_DISPATCH(decode_signs)(two_means_, layout, code, into.size(), into.data());
   }
   void add_run(const BlockLayout& layout, const std::byte* code, float factor,
                std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_sign)(layout, code, into.size(), factor, into.data());
+    HWY_DYNAMIC_DISPATCH(add_signs)(two_means_, layout, code, into.size(), factor, into.data());
   }
+
+  bool two_means_;
 };
 
-Result<std::unique_ptr<Codec>> create(Parameters& parameters) {
-  const Result<int64_t> block = parameters.integer("block", 0, kBlockMax);
+Result<std::unique_ptr<Codec>> create(Parameters& parameters, const char* length, bool two_means) {
+  const Result<int64_t> block = parameters.integer(length, 0, kBlockMax);
   if (!block) return block.status();
-  return std::unique_ptr<Codec>(std::make_unique<Sign>(static_cast<uint64_t>(*block)));
+  return std::unique_ptr<Codec>(std::make_unique<Signs>(static_cast<uint64_t>(*block), two_means));
+}
+Result<std::unique_ptr<Codec>> create_sign(Parameters& parameters) {
+  return create(parameters, "block", false);
+}
+Result<std::unique_ptr<Codec>> create_one_bit(Parameters& parameters) {
+  return create(parameters, "column", true);
 }
 
 }  // namespace
 
 const CodecFactory sign_codec = {"sign", "signs and the mean magnitude of a block",
-                                 "block=4096: elements per mean, 0 for one per run", create};
+                                 "block=4096: elements per mean, 0 for one per run", create_sign};
+const CodecFactory one_bit_codec = {"one_bit", "a bit per element and two means per column",
+                                    "column=512: elements of a column, 0 for the whole run",
+                                    create_one_bit};
 
 }  // namespace gossamer
 #endif

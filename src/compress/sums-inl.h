@@ -106,13 +106,6 @@ struct MagnitudeFrom {
     return hn::IfThenElseZero(hn::Ge(magnitude, hn::Set(d, least)), magnitude);
   }
 };
-struct CountNegative {
-  template <class D>
-  HWY_INLINE hn::Vec<D> operator()(D d, hn::Vec<D> value) const {
-    return hn::IfThenElseZero(hn::Lt(value, hn::Zero(d)), hn::Set(d, 1.0));
-  }
-};
-
 }  // namespace HWY_NAMESPACE
 }  // namespace gossamer
 HWY_AFTER_NAMESPACE();

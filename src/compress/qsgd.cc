@@ -36,47 +36,41 @@ struct NormLevels : Levels<true> {
   }
 };
 
+// Calls f with the bits of a level as a constant.
+template <class F>
+auto with_bits(uint64_t bits, const F& f) {
+  switch (bits) {
+    case 2:
+      return f(std::integral_constant<int, 2>());
+    case 3:
+      return f(std::integral_constant<int, 3>());
+    case 4:
+      return f(std::integral_constant<int, 4>());
+    case 5:
+      return f(std::integral_constant<int, 5>());
+    case 6:
+      return f(std::integral_constant<int, 6>());
+    case 7:
+      return f(std::integral_constant<int, 7>());
+    default:
+      return f(std::integral_constant<int, 8>());
+  }
+}
+
 uint64_t encode_qsgd(uint64_t levels, const BlockLayout& layout, const float* from, uint64_t count,
                      const Draws& draws, std::byte* code) {
   const NormLevels kernel{{static_cast<float>(levels)}};
-  switch (layout.bits) {
-    case 2:
-      return encode_blocks<2>(kernel, layout, from, count, draws, code);
-    case 3:
-      return encode_blocks<3>(kernel, layout, from, count, draws, code);
-    case 4:
-      return encode_blocks<4>(kernel, layout, from, count, draws, code);
-    case 5:
-      return encode_blocks<5>(kernel, layout, from, count, draws, code);
-    case 6:
-      return encode_blocks<6>(kernel, layout, from, count, draws, code);
-    case 7:
-      return encode_blocks<7>(kernel, layout, from, count, draws, code);
-    default:
-      return encode_blocks<8>(kernel, layout, from, count, draws, code);
-  }
+  return with_bits(layout.bits, [&](auto bits) {
+    return encode_blocks<bits()>(kernel, layout, from, count, draws, code);
+  });
 }
 
 template <class Use>
 void decode_levels(uint64_t levels, const BlockLayout& layout, const std::byte* code,
                    uint64_t count, const Use& use, float* into) {
   const NormLevels kernel{{static_cast<float>(levels)}};
-  switch (layout.bits) {
-    case 2:
-      return decode_blocks<2>(kernel, layout, code, count, use, into);
-    case 3:
-      return decode_blocks<3>(kernel, layout, code, count, use, into);
-    case 4:
-      return decode_blocks<4>(kernel, layout, code, count, use, into);
-    case 5:
-      return decode_blocks<5>(kernel, layout, code, count, use, into);
-    case 6:
-      return decode_blocks<6>(kernel, layout, code, count, use, into);
-    case 7:
-      return decode_blocks<7>(kernel, layout, code, count, use, into);
-    default:
-      return decode_blocks<8>(kernel, layout, code, count, use, into);
-  }
+  with_bits(layout.bits,
+            [&](auto bits) { decode_blocks<bits()>(kernel, layout, code, count, use, into); });
 }
 
 void decode_qsgd(uint64_t levels, const BlockLayout& layout, const std::byte* code, uint64_t count,

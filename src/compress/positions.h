@@ -69,7 +69,23 @@ extern const PositionCoding& positions_bitpack;
 extern const PositionCoding& positions_elias;
 extern const PositionCoding& positions_rice;
 
-// For codes that are streams of bits: nothing but zeros up to the end of the last byte.
+// For codes that are streams of bits. PositionCoding::read(), where next(reader) reads one
+// position; a code that is none gives the count, or whatever is no position of those that are left.
+template <class Next>
+bool read_bits(std::span<const std::byte> code, Kept kept, PositionCursor* cursor,
+               std::span<uint32_t> into, const Next& next) {
+  BitReader reader(code, cursor->bit);
+  for (uint32_t& position : into) {
+    const uint64_t at = next(&reader);
+    if (at < cursor->least || at >= kept.count || reader.past()) return false;
+    position = static_cast<uint32_t>(at);
+    cursor->least = at + 1;
+  }
+  cursor->bit = reader.bit();
+  cursor->read += into.size();
+  return true;
+}
+// Nothing but zeros up to the end of the last byte.
 inline bool bits_end(std::span<const std::byte> code, uint64_t bit) {
   if ((bit + 7) / 8 != code.size()) return false;
   return bit % 8 == 0 || std::to_integer<uint32_t>(code.back()) >> (bit % 8) == 0;

@@ -23,16 +23,9 @@ class PositionsBitpack final : public PositionCoding {
 
   bool read(std::span<const std::byte> code, Kept kept, PositionCursor* cursor,
             std::span<uint32_t> into) const override {
-    BitReader reader(code, cursor->bit);
-    for (uint32_t& position : into) {
-      const uint64_t at = reader.take(width(kept.count));
-      if (at < cursor->least || at >= kept.count || reader.past()) return false;
-      position = static_cast<uint32_t>(at);
-      cursor->least = at + 1;
-    }
-    cursor->bit = reader.bit();
-    cursor->read += into.size();
-    return true;
+    const uint32_t bits = width(kept.count);
+    return read_bits(code, kept, cursor, into,
+                     [&](BitReader* reader) { return reader->take(bits); });
   }
 
   bool ends(std::span<const std::byte> code, Kept /*kept*/,

@@ -47,23 +47,15 @@ class PositionsElias final : public PositionCoding {
 
   bool read(std::span<const std::byte> code, Kept kept, PositionCursor* cursor,
             std::span<uint32_t> into) const override {
-    BitReader reader(code, cursor->bit);
-    for (uint32_t& position : into) {
-      const uint64_t more = reader.take_unary(kLengthBitsMax);
-      if (more > kLengthBitsMax) return false;
+    return read_bits(code, kept, cursor, into, [&](BitReader* reader) {
+      const uint64_t more = reader->take_unary(kLengthBitsMax);
+      if (more > kLengthBitsMax) return kept.count;
       const auto length = static_cast<uint32_t>(more);
-      const uint64_t n = (uint64_t{1} << length) + reader.take(length);
-      if (n > kGapBitsMax) return false;
+      const uint64_t n = (uint64_t{1} << length) + reader->take(length);
+      if (n > kGapBitsMax) return kept.count;
       const auto below = static_cast<uint32_t>(n - 1);
-      const uint64_t gap = (uint64_t{1} << below) + reader.take(below);
-      const uint64_t at = cursor->least + gap - 1;
-      if (at >= kept.count || reader.past()) return false;
-      position = static_cast<uint32_t>(at);
-      cursor->least = at + 1;
-    }
-    cursor->bit = reader.bit();
-    cursor->read += into.size();
-    return true;
+      return cursor->least + (uint64_t{1} << below) + reader->take(below) - 1;
+    });
   }
 
   bool ends(std::span<const std::byte> code, Kept /*kept*/,

@@ -47,18 +47,10 @@ class PositionsRice final : public PositionCoding {
             std::span<uint32_t> into) const override {
     const uint32_t b = low_bits(kept);
     const uint64_t most = kept.count >> b;
-    BitReader reader(code, cursor->bit);
-    for (uint32_t& position : into) {
-      const uint64_t high = reader.take_unary(most);
-      if (high > most) return false;
-      const uint64_t at = cursor->least + (high << b | reader.take(b));
-      if (at >= kept.count || reader.past()) return false;
-      position = static_cast<uint32_t>(at);
-      cursor->least = at + 1;
-    }
-    cursor->bit = reader.bit();
-    cursor->read += into.size();
-    return true;
+    return read_bits(code, kept, cursor, into, [&](BitReader* reader) {
+      const uint64_t high = reader->take_unary(most);
+      return high > most ? kept.count : cursor->least + (high << b | reader->take(b));
+    });
   }
 
   bool ends(std::span<const std::byte> code, Kept /*kept*/,

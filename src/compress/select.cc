@@ -32,24 +32,43 @@ struct Threshold {
   uint64_t ties;  // how many of that key are among the k largest
 };
 
+// Runs from here on are worth a table more.
+constexpr uint64_t kLongRun = 16384;
+
+// A digit of the k-th largest of those whose higher digits are those of `known`, whose ties are k.
+template <uint64_t tables, class KeyAt>
+Threshold find_digit_in(uint64_t n, Threshold known, Digits digit, const KeyAt& key_at) {
+  uint32_t counts[tables][2048] = {};
+  const uint32_t last = (1U << digit.bits) - 1;
+  const auto mask = static_cast<uint32_t>(~uint64_t{0} << (digit.shift + digit.bits));
+  const auto take = [&](uint64_t table, uint32_t key) {
+    counts[table][(key >> digit.shift) & last] += (key & mask) == known.key ? 1 : 0;
+  };
+  uint64_t i = 0;
+  for (; i + tables <= n; i += tables) {
+    for (uint64_t table = 0; table < tables; ++table) take(table, key_at(i + table));
+  }
+  for (; i < n; ++i) take(0, key_at(i));
+  for (uint32_t value = last;; --value) {
+    uint64_t found = 0;
+    for (const auto& table : counts) found += table[value];
+    if (found >= known.ties || value == 0) return {known.key | value << digit.shift, known.ties};
+    known.ties -= found;
+  }
+}
+// Neighbours that are alike, as zeros are, would wait for each other in one table.
+template <class KeyAt>
+Threshold find_digit(uint64_t n, Threshold known, Digits digit, const KeyAt& key_at) {
+  return n < kLongRun ? find_digit_in<1>(n, known, digit, key_at)
+                      : find_digit_in<4>(n, known, digit, key_at);
+}
+
 // Of n keys, k-th largest, 1 <= k <= n.
 template <class KeyAt>
 Threshold find_threshold(uint64_t n, uint64_t k, const KeyAt& key_at) {
-  uint32_t prefix = 0;
-  uint32_t mask = 0;
-  for (const Digits digit : kDigits) {
-    uint32_t counts[2048] = {};
-    const uint32_t last = (1U << digit.bits) - 1;
-    for (uint64_t i = 0; i < n; ++i) {
-      const uint32_t key = key_at(i);
-      counts[(key >> digit.shift) & last] += (key & mask) == prefix ? 1 : 0;
-    }
-    uint32_t value = last;
-    while (counts[value] < k) k -= counts[value--];
-    prefix |= value << digit.shift;
-    mask |= last << digit.shift;
-  }
-  return {prefix, k};
+  Threshold found{0, k};
+  for (const Digits digit : kDigits) found = find_digit(n, found, digit, key_at);
+  return found;
 }
 
 // Picks, in their order, those that the threshold lets pass. `from` may be `into`, which is never
@@ -113,12 +132,10 @@ uint64_t candidates_max(uint64_t kept) {
   return 3 * kept;
 }
 
-// Whether it did: else nothing is known.
-bool select_by_sample(std::span<const float> values, uint64_t kept, Picks picks,
-                      Selection* selection) {
-  if (!can_sample(values.size(), kept)) return false;
-  const uint32_t least = guess_threshold(values, kept, picks.positions);
-  if (least == 0) return false;
+// Looks closely at those from key `least` on only. Whether they are few enough and have the `kept`
+// largest: else nothing is known.
+bool select_from(std::span<const float> values, uint32_t least, uint64_t kept, Picks picks,
+                 Selection* selection) {
   const uint64_t room = candidates_max(kept);
   const uint64_t found = find_at_least(values, least, picks, room);
   if (found < kept || found > room) return false;
@@ -133,11 +150,34 @@ bool select_by_sample(std::span<const float> values, uint64_t kept, Picks picks,
   return true;
 }
 
+bool select_by_sample(std::span<const float> values, uint64_t kept, Picks picks,
+                      Selection* selection) {
+  if (!can_sample(values.size(), kept)) return false;
+  const uint32_t least = guess_threshold(values, kept, picks.positions);
+  return least != 0 && select_from(values, least, kept, picks, selection);
+}
+
+// Whether there is room for candidates, and a pass to find them is worth its time.
+bool can_find_digit(uint64_t count, uint64_t kept) {
+  return count >= kLongRun && candidates_max(kept) < count;
+}
+
+// The first digit of the threshold, which is exact, and those that have it or a larger one: where
+// values are spread, few more than the `kept` largest.
+bool select_by_digit(std::span<const float> values, uint64_t kept, Picks picks,
+                     Selection* selection) {
+  if (!can_find_digit(values.size(), kept)) return false;
+  const auto key_at = [&](uint64_t i) { return magnitude_key(values[i]); };
+  const Threshold first = find_digit(values.size(), {0, kept}, kDigits[0], key_at);
+  return first.key != 0 && select_from(values, first.key, kept, picks, selection);
+}
+
 }  // namespace
 
 uint64_t selection_room(uint64_t count, uint64_t kept) {
-  if (!can_sample(count, kept)) return kept;
-  return std::max(candidates_max(kept), sample_size(count, kept)) + kPickSlack;
+  const bool sample = can_sample(count, kept);
+  if (!sample && !can_find_digit(count, kept)) return kept;
+  return std::max(candidates_max(kept), sample ? sample_size(count, kept) : 0) + kPickSlack;
 }
 
 Selection select_largest(std::span<const float> values, uint64_t kept, bool sample, Picks picks) {
@@ -146,6 +186,7 @@ Selection select_largest(std::span<const float> values, uint64_t kept, bool samp
   selection.kept = kept;
   if (kept == 0) return selection;
   if (sample && select_by_sample(values, kept, picks, &selection)) return selection;
+  if (select_by_digit(values, kept, picks, &selection)) return selection;
   keep_largest(
       values, kept, [](uint64_t i) { return static_cast<uint32_t>(i); }, picks);
   selection.not_finite = count_not_finite(values);

@@ -12,7 +12,8 @@ namespace gossamer {
 struct CodingCost {
   double call_us = 0;    // of a run, however short
   double encode_us = 0;  // per element, its residual included
-  double decode_us = 0;  // per element, its sum included
+  double decode_us = 0;  // per element, which is overwritten
+  double add_us = 0;     // per element that is added to: sparse codes touch few of them
   double pack_us = 0;    // per element of a sum of sparse codes, and to unpack it
 };
 

@@ -308,9 +308,10 @@ class Walk {
     if (step.codes()) {
       const auto count = static_cast<double>(step.count);
       const bool packs = step.verb == Verb::kPack || step.verb == Verb::kUnpack;
-      const double us = packs            ? coding_.pack_us
-                        : step.encodes() ? coding_.encode_us
-                                         : coding_.decode_us;
+      const double us = packs                              ? coding_.pack_us
+                        : step.encodes()                   ? coding_.encode_us
+                        : step.verb == Verb::kDecodeReduce ? coding_.add_us
+                                                           : coding_.decode_us;
       s->now = free_at(*s, step.into());
       spend(s, machine_.step_us + coding_.call_us + count * us);
       const double touched = bytes + static_cast<double>(step.code_count);

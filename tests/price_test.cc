@@ -220,6 +220,19 @@ TEST(Candidates, AreSortedAndExplainWhyNot) {
   for (size_t i = 0; i + 1 < found.size(); ++i) EXPECT_TRUE(found[i].why_not.empty());
 }
 
+// Four ranks on two cores, shm, measured: coded_one_shot takes 31 us, .72 ms and 10.8 ms for these
+// counts, coded_split 229 us, .99 ms and 15.3 ms.
+TEST(Candidates, SumSparseCodesOfAFewRanksWithoutPackingThem) {
+  const auto topk = make_codec("topk:ratio=0.01").value();
+  for (const uint64_t count : {16'384, 262'144, 4'194'304}) {
+    const Call call{.count = count, .codec = topk.get()};
+    EXPECT_STREQ(candidates(call, one_host(4, 2), "")[0].algorithm->name, "coded_one_shot");
+  }
+  const Call large{.count = 4 << 20, .codec = topk.get()};
+  const Machine many = one_rank_per_host(64);
+  EXPECT_STREQ(candidates(large, many, "")[0].algorithm->name, "coded_split");
+}
+
 TEST(Candidates, ChooseByLatencyWhenSmallAndByBytesWhenLarge) {
   const Machine shared = one_host(4, 2);
   EXPECT_STREQ(candidates(floats(2), shared, "")[0].algorithm->name, "one_shot");

@@ -221,13 +221,9 @@ int perf(const Flags& flags) {
   const Result<LaunchedAs> launched = launcher_environment();
   if (!launched) return complain(launched.status(), kExitUsage);
   if (launched->found) return run_perf(*options, flags.ranks);
-  Spawn spawn;
   // as many as there are cores, but enough to have something to say
-  spawn.ranks = flags.ranks > 0 ? flags.ranks : std::clamp(usable_cores(), 2, 8);
-  spawn.bind = flags.bind != 0;
-  spawn.arguments = own_command_line();
-  const Result<int> code = spawn_ranks(spawn);
-  return code ? *code : complain(code.status());
+  const int ranks = flags.ranks > 0 ? flags.ranks : std::clamp(usable_cores(), 2, 8);
+  return spawn_command(ranks, flags.bind != 0);
 }
 
 }  // namespace

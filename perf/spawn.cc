@@ -14,6 +14,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "perf/commands.h"
+
 namespace gossamer {
 namespace {
 
@@ -189,6 +191,15 @@ std::vector<std::string> own_command_line() {
   if (words.empty()) words.emplace_back();
   words[0] = length > 0 ? std::string(path, static_cast<size_t>(length)) : "/proc/self/exe";
   return words;
+}
+
+int spawn_command(int ranks, bool bind) {
+  Spawn spawn;
+  spawn.ranks = ranks;
+  spawn.bind = bind;
+  spawn.arguments = own_command_line();
+  const Result<int> code = spawn_ranks(spawn);
+  return code ? *code : complain(code.status());
 }
 
 }  // namespace gossamer

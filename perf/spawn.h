@@ -26,6 +26,8 @@ struct Spawn {
 // then SIGKILL. Returns 0, or the exit code of the first that failed (128 + signal).
 //   kSystem  could not start them
 Result<int> spawn_ranks(const Spawn& spawn);
+// The same with what the user typed, for a command that no launcher has started; complains itself.
+int spawn_command(int ranks, bool bind = false);
 
 // This program's file and what the user typed after its name, word for word.
 std::vector<std::string> own_command_line();

@@ -74,11 +74,7 @@ int step(const Flags& flags) {
   const Result<LaunchedAs> launched = launcher_environment();
   if (!launched) return complain(launched.status(), kExitUsage);
   if (launched->found) return take_part(flags);
-  Spawn spawn;
-  spawn.ranks = flags.ranks;
-  spawn.arguments = own_command_line();
-  const Result<int> code = spawn_ranks(spawn);
-  return code ? *code : complain(code.status());
+  return spawn_command(flags.ranks);
 }
 
 }  // namespace

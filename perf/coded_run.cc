@@ -10,6 +10,7 @@
 #include "gossamer/mixing.h"
 #include "perf/pattern.h"
 #include "perf/region.h"
+#include "perf/rows.h"
 #include "src/call_buffers.h"
 #include "src/reduce.h"
 
@@ -198,8 +199,7 @@ class CodedRunner {
 }  // namespace
 
 Status measure_coded(Communicator& communicator, Group& group, const PerfOptions& options,
-                     Collective collective,
-                     const std::function<void(const std::vector<Cell>&)>& row) {
+                     Collective collective, const RowSink& row) {
   const auto codec = make_codec(options.codec);
   if (!codec) return codec.status();
   std::shared_ptr<const Graph> graph;
@@ -213,20 +213,10 @@ Status measure_coded(Communicator& communicator, Group& group, const PerfOptions
   const std::vector<ReduceOp> once = {ReduceOp::kSum};
   for (const DataType type : options.types) {
     for (const ReduceOp op : reduces(collective) ? options.ops : once) {
-      uint64_t last_bytes = 0;
-      for (const uint64_t bytes : options.sizes) {
-        std::vector<Cell> cells;
-        for (const bool in_place : {false, true}) {
-          if (!(in_place ? options.in_place : options.out_of_place)) continue;
-          Result<Cell> cell = runner.run(collective, type, op, bytes, in_place);
-          if (!cell) return cell.status();
-          if (cell->bytes == last_bytes) break;
-          cells.push_back(*std::move(cell));
-        }
-        if (cells.empty()) continue;
-        last_bytes = cells[0].bytes;
-        row(cells);
-      }
+      const auto run = [&](uint64_t bytes, bool in_place) {
+        return runner.run(collective, type, op, bytes, in_place);
+      };
+      if (Status s = run_rows(options, true, run, row); !s) return s;
     }
   }
   return Status::ok();

@@ -4,12 +4,9 @@
 
 #pragma once
 
-#include <functional>
-#include <vector>
-
 #include "gossamer/communicator.h"
 #include "perf/measure.h"
-#include "perf/perf_run.h"
+#include "perf/rows.h"
 
 namespace gossamer {
 
@@ -19,7 +16,6 @@ namespace gossamer {
 // where more than half of the square is lost, counts as one wrong element.
 //   kInvalidArgument  no such codec, or a collective, type or operation that takes none
 Status measure_coded(Communicator& communicator, Group& group, const PerfOptions& options,
-                     Collective collective,
-                     const std::function<void(const std::vector<Cell>&)>& row);
+                     Collective collective, const RowSink& row);
 
 }  // namespace gossamer

@@ -6,6 +6,7 @@
 #include "gossamer/group.h"
 #include "perf/pattern.h"
 #include "perf/region.h"
+#include "perf/rows.h"
 
 namespace gossamer {
 namespace {
@@ -165,7 +166,7 @@ bool is_exchange(const std::string& name) {
 }
 
 Status measure_exchange(Communicator& communicator, Group& group, const PerfOptions& options,
-                        const std::function<void(const std::vector<Cell>&)>& row) {
+                        const RowSink& row) {
   if (options.exchange == kHypercube && !std::has_single_bit(static_cast<unsigned>(group.size()))) {
     return Status::error(Code::kInvalidArgument, "hypercube needs 1, 2, 4, 8, ... ranks, not " +
                                                      std::to_string(group.size()));
@@ -173,21 +174,11 @@ Status measure_exchange(Communicator& communicator, Group& group, const PerfOpti
   Exchange exchange(communicator, group, options);
   if (Status s = exchange.allocate(); !s) return s;
   for (const DataType type : options.types) {
-    uint64_t last_bytes = 0;
-    for (const uint64_t bytes : options.sizes) {
-      std::vector<Cell> cells;
-      for (const bool in_place : {false, true}) {
-        if (!(in_place ? options.in_place : options.out_of_place)) continue;
-        if (in_place && options.exchange == kSendRecv) continue;  // nothing can be in its place
-        Result<Cell> cell = exchange.run(type, bytes, in_place);
-        if (!cell) return cell.status();
-        if (cell->bytes == last_bytes) break;
-        cells.push_back(*std::move(cell));
-      }
-      if (cells.empty()) continue;
-      last_bytes = cells[0].bytes;
-      row(cells);
-    }
+    const auto run = [&](uint64_t bytes, bool in_place) {
+      return exchange.run(type, bytes, in_place);
+    };
+    const bool places = options.exchange != kSendRecv;  // nothing can be in its place
+    if (Status s = run_rows(options, places, run, row); !s) return s;
   }
   return Status::ok();
 }

@@ -16,7 +16,7 @@
 
 #include "gossamer/communicator.h"
 #include "perf/measure.h"
-#include "perf/perf_run.h"
+#include "perf/rows.h"
 
 namespace gossamer {
 
@@ -28,6 +28,6 @@ bool is_exchange(const std::string& name);
 // Measures options.exchange at all types and sizes; hands each size's cells to `row`.
 //   kInvalidArgument  hypercube and a number of ranks that is no power of two
 Status measure_exchange(Communicator& communicator, Group& group, const PerfOptions& options,
-                        const std::function<void(const std::vector<Cell>&)>& row);
+                        const RowSink& row);
 
 }  // namespace gossamer

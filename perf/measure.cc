@@ -90,6 +90,16 @@ Timing summarize(std::vector<double> times_us) {
   return timing;
 }
 
+Status check_once(Group& ranks, const Measured& measured, Timing* timing) {
+  measured.prepare(-1);
+  if (Status s = ranks.barrier(); !s) return s;
+  if (Status s = measured.run(0); !s) return s;
+  std::vector<double> wrong;
+  if (Status s = ranks.gather(static_cast<double>(measured.inspect(1)), &wrong); !s) return s;
+  for (const double w : wrong) timing->wrong += static_cast<uint64_t>(w);
+  return Status::ok();
+}
+
 Result<Timing> measure(Group& ranks, const Pace& pace, const Measured& measured) {
   std::vector<double> all_us;
   std::vector<double> group_us;

@@ -90,6 +90,9 @@ Timing summarize(std::vector<double> times_us);
 
 Result<Timing> measure(Group& ranks, const Pace& pace, const Measured& measured);
 
+// One operation on fresh data; adds the elements that are wrong to those of the timing.
+Status check_once(Group& ranks, const Measured& measured, Timing* timing);
+
 double now_us();
 
 // Bytes copied per microsecond by all ranks of one host together when each copies `bytes` at the

@@ -8,6 +8,7 @@
 #include "gossamer/gossip.h"
 #include "perf/pattern.h"
 #include "perf/region.h"
+#include "perf/rows.h"
 #include "src/reduce.h"
 
 namespace gossamer {
@@ -185,18 +186,7 @@ class Neighbors {
     if (!timing) return timing.status();
     cell->timing = *timing;
     if (!options_.check || !goes_on(*cell)) return Status::ok();
-    return check_once(cell, measured);
-  }
-
-  // One operation on fresh data, every element checked.
-  Status check_once(Cell* cell, const Measured& measured) {
-    measured.prepare(-1);
-    if (Status s = group_.barrier(); !s) return s;
-    if (Status s = measured.run(0); !s) return s;
-    std::vector<double> wrong;
-    if (Status s = group_.gather(static_cast<double>(measured.inspect(1)), &wrong); !s) return s;
-    for (const double w : wrong) cell->timing.wrong += static_cast<uint64_t>(w);
-    return Status::ok();
+    return check_once(group_, measured, &cell->timing);
   }
 
   Communicator& communicator_;
@@ -214,28 +204,18 @@ class Neighbors {
 }  // namespace
 
 Status measure_neighbors(Communicator& communicator, Group& group, const PerfOptions& options,
-                         const std::function<void(const std::vector<Cell>&)>& row) {
+                         const RowSink& row) {
   const Collective collective = options.collectives.front();
   const auto graph = make_graph(options.graph, communicator.size(), options.seed);
   if (!graph) return graph.status();
   Neighbors neighbors(communicator, group, options, **graph);
   if (Status s = neighbors.allocate(); !s) return s;
   for (const DataType type : options.types) {
-    uint64_t last_bytes = 0;
-    for (const uint64_t bytes : options.sizes) {
-      std::vector<Cell> cells;
-      for (const bool in_place : {false, true}) {
-        if (!(in_place ? options.in_place : options.out_of_place)) continue;
-        if (in_place && collective != Collective::kNeighborAverage) continue;  // it never is
-        Result<Cell> cell = neighbors.run(collective, type, bytes, in_place);
-        if (!cell) return cell.status();
-        if (cell->bytes == last_bytes) break;
-        cells.push_back(*std::move(cell));
-      }
-      if (cells.empty()) continue;
-      last_bytes = cells[0].bytes;
-      row(cells);
-    }
+    const auto run = [&](uint64_t bytes, bool in_place) {
+      return neighbors.run(collective, type, bytes, in_place);
+    };
+    const bool places = collective == Collective::kNeighborAverage;  // others never are
+    if (Status s = run_rows(options, places, run, row); !s) return s;
   }
   return Status::ok();
 }

@@ -5,18 +5,15 @@
 
 #pragma once
 
-#include <functional>
-#include <vector>
-
 #include "gossamer/communicator.h"
 #include "perf/measure.h"
-#include "perf/perf_run.h"
+#include "perf/rows.h"
 
 namespace gossamer {
 
 // Measures options.collectives.front() at all types and sizes; hands each size's cells to `row`.
 //   kInvalidArgument  the graph does not fit, or a type is none that can be averaged
 Status measure_neighbors(Communicator& communicator, Group& group, const PerfOptions& options,
-                         const std::function<void(const std::vector<Cell>&)>& row);
+                         const RowSink& row);
 
 }  // namespace gossamer

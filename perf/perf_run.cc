@@ -19,6 +19,7 @@
 #include "perf/plot.h"
 #include "perf/region.h"
 #include "perf/results.h"
+#include "perf/rows.h"
 #include "src/call_buffers.h"
 #include "topology/machine.h"
 
@@ -138,7 +139,7 @@ class Runner {
     cell->timing = *timing;
     if (!options_.check) return Status::ok();
     if (!pattern.can_foretell(pace.group + 1)) {
-      if (Status s = check_once(cell, measured); !s) return s;
+      if (Status s = check_once(group_, measured, &cell->timing); !s) return s;
     }
     if (!same_everywhere(cell->collective)) return Status::ok();
     return check_same_bits(cell, &pattern, buffers, reduction);
@@ -147,17 +148,6 @@ class Runner {
   static bool same_everywhere(Collective collective) {
     return collective == Collective::kAllReduce || collective == Collective::kAllGather ||
            collective == Collective::kBroadcast;
-  }
-
-  // One operation on fresh data, every element checked.
-  Status check_once(Cell* cell, const Measured& measured) {
-    measured.prepare(-1);
-    if (Status s = group_.barrier(); !s) return s;
-    if (Status s = measured.run(0); !s) return s;
-    std::vector<double> wrong;
-    if (Status s = group_.gather(static_cast<double>(measured.inspect(1)), &wrong); !s) return s;
-    for (const double w : wrong) cell->timing.wrong += static_cast<uint64_t>(w);
-    return Status::ok();
   }
 
   // Values whose sum depends on the order: all ranks must still hold the same bits. A rank that
@@ -249,22 +239,6 @@ Status print_limit(Group& group, const Whereabouts& where, const std::vector<Cel
   return Status::ok();
 }
 
-// One line of the table, or none where the size was rounded up to one already measured.
-Status measure_row(Runner* runner, const PerfOptions& o, const Cell& what, uint64_t bytes,
-                   uint64_t* last_bytes, std::vector<Cell>* row) {
-  for (const bool in_place : {false, true}) {
-    if (!(in_place ? o.in_place : o.out_of_place)) continue;
-    if (in_place && what.collective == Collective::kAllToAll) continue;  // it never is
-    Result<Cell> cell =
-        runner->run(what.collective, what.type, what.op, what.root, bytes, in_place);
-    if (!cell) return cell.status();
-    if (cell->bytes == *last_bytes) return Status::ok();
-    row->push_back(*std::move(cell));
-  }
-  if (!row->empty()) *last_bytes = row->front().bytes;
-  return Status::ok();
-}
-
 // The combinations that mean something: a reduction to those that reduce, a root to those that have
 // one.
 std::vector<Cell> kinds_of(Collective collective, const PerfOptions& o, Rank size) {
@@ -290,12 +264,12 @@ Status measure_collectives(Runner* runner, const PerfOptions& o, Rank size, Resu
   for (const Collective collective : o.collectives) {
     results->header(std::string(name_of(collective)));
     for (const Cell& kind : kinds_of(collective, o, size)) {
-      uint64_t last_bytes = 0;
-      for (const uint64_t bytes : o.sizes) {
-        std::vector<Cell> row;
-        if (Status s = measure_row(runner, o, kind, bytes, &last_bytes, &row); !s) return s;
-        results->row(row);
-      }
+      const auto run = [&](uint64_t bytes, bool in_place) {
+        return runner->run(kind.collective, kind.type, kind.op, kind.root, bytes, in_place);
+      };
+      const bool places = collective != Collective::kAllToAll;  // it never is in place
+      const auto row = [&](const std::vector<Cell>& cells) { results->row(cells); };
+      if (Status s = run_rows(o, places, run, row); !s) return s;
     }
   }
   return Status::ok();

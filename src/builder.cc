@@ -133,7 +133,7 @@ void Builder::unpack(Slice from, Slice into) {
 Slice Builder::packed(uint64_t count, int index) {
   GOSSAMER_CHECK(options_.codec != nullptr);
   const uint64_t entries = packed_entries(*options_.codec, options_.size, count);
-  return reserve(count, index, packed_bytes(count, entries));
+  return reserve(count, index, packed_bytes(count, entries, options_.element_bytes));
 }
 
 Slice Builder::code(uint64_t count, int index) {

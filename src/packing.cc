@@ -102,10 +102,10 @@ uint64_t packed_entries(const Codec& codec, int32_t size, uint64_t count) {
   return each >= count / ranks ? std::min(count, each * ranks) : each * ranks;
 }
 
-uint64_t packed_bytes(uint64_t count, uint64_t entries) {
+uint64_t packed_bytes(uint64_t count, uint64_t entries, uint64_t element_bytes) {
   const uint64_t bytes =
       in_pairs(count, entries) ? entries * sizeof(Pair) : bitmap_bytes(count, entries);
-  return bytes < count * sizeof(float) ? bytes : 0;
+  return bytes < count * element_bytes ? bytes : 0;
 }
 
 bool pack(std::span<const float> values, uint64_t entries, std::span<std::byte> into) {

@@ -56,7 +56,8 @@ Schedule build_schedule(const Algorithm& algorithm, const Call& call, Rank rank,
              .in_place = call.in_place,
              .wide = accumulates_wide(algorithm, call),
              .finishes = reduces(call.collective) && call.op == ReduceOp::kAvg,
-             .codec = call.codec});
+             .codec = call.codec,
+             .element_bytes = size_of(call.type)});
   if (size == 1) {
     emit_alone(call, b);
     return b.finish();

@@ -70,7 +70,8 @@ class Walk {
                 .in_place = in_place_,
                 .wide = shape_.wide,
                 .finishes = call.op == ReduceOp::kAvg,
-                .codec = call.codec};
+                .codec = call.codec,
+                .element_bytes = size_of(call.type)};
   }
 
   PieceCost run() {

@@ -23,7 +23,8 @@ std::string check_step(const Proof& proof, const Step& step) {
   const Codec& codec = *proof.call.codec;
   const bool packs = step.verb == Verb::kPack || step.verb == Verb::kUnpack;
   const uint64_t right =
-      packs ? packed_bytes(step.count, packed_entries(codec, proof.size, step.count))
+      packs ? packed_bytes(step.count, packed_entries(codec, proof.size, step.count),
+                           size_of(proof.call.type))
             : codec.bytes_max(step.count);
   if (step.code_count != right) {
     return "has a code of another length than its elements'";

@@ -52,6 +52,13 @@ TEST(Packing, IsNeverLongerThanTheValues) {
     }
     EXPECT_EQ(packed_bytes(count, count), 0U);
   }
+  for (const uint64_t element_bytes : {1, 2, 8}) {
+    for (uint64_t entries = 0; entries <= 6400; ++entries) {
+      EXPECT_LT(packed_bytes(6400, entries, element_bytes), 6400 * element_bytes);
+    }
+  }
+  EXPECT_EQ(packed_bytes(6400, 2999, 2), 800U + 11996U);
+  EXPECT_EQ(packed_bytes(6400, 3000, 2), 0U);        // a bitmap, as long as what it stands for
   EXPECT_EQ(packed_bytes(6400, 10), 80U);            // pairs
   EXPECT_EQ(packed_bytes(6400, 640), 800U + 2560U);  // a bitmap
 }
@@ -96,9 +103,9 @@ TEST(CodedSplit, IsProvedPackedAndDense) {
 }
 
 TEST(CodedSplit, SendsPackedSumsWhereTheyAreShorterAndElementsElsewhere) {
-  const auto coded_of = [](uint64_t one_in) {
+  const auto coded_of = [](uint64_t one_in, DataType type = DataType::kFloat32) {
     const LargestCodec codec(one_in);
-    const Call call{.count = 4096 * 4, .codec = &codec};
+    const Call call{.type = type, .count = 4096 * 4, .codec = &codec};
     const Schedule s = build_schedule(split(), call, 1, 4, {}, 1, 1);
     uint64_t coded = 0;
     for (const Step& step : s.steps) coded += step.sends() && step.is_coded() ? 1 : 0;
@@ -106,6 +113,10 @@ TEST(CodedSplit, SendsPackedSumsWhereTheyAreShorterAndElementsElsewhere) {
   };
   EXPECT_EQ(coded_of(100), 6U);
   EXPECT_EQ(coded_of(4), 3U);  // four ranks may fill it
+  // Half of the values in a bitmap: 2 1/8 bytes for each element.
+  EXPECT_EQ(coded_of(8), 6U);
+  EXPECT_EQ(coded_of(8, DataType::kBfloat16), 3U);
+  EXPECT_EQ(coded_of(100, DataType::kBfloat16), 6U);
 }
 
 TEST(CodedSplit, TakesSparseCodecsAndOthersTakeNone) {

@@ -212,6 +212,7 @@ class GOSSAMER_API Builder {
     bool wide = false;      // accumulator() gives kWide slices
     bool finishes = false;  // the reduction has a final step (kAvg)
     const Codec* codec = nullptr;
+    uint64_t element_bytes = 4;  // of an element as it is sent
   };
   explicit Builder(const Options& options);
 

@@ -4,13 +4,12 @@
 #include <cmath>
 #include <cstring>
 
+#include "src/compress/joined.h"
 #include "src/packing.h"
 #include "src/program.h"
 
 namespace gossamer {
 namespace {
-
-constexpr uint64_t kPartMax = 1 << 13;  // elements: values, residuals and code stay in L1
 
 uint64_t scramble(uint64_t x) {  // the finaliser of MurmurHash3
   x ^= x >> 33;
@@ -31,13 +30,6 @@ void to_float(const Coding& coding, const Kernels& kernels, const std::byte* fro
 // What is not finite is in no residual: it would stay there for ever.
 void forget_infinities(std::span<float> residual) {
   for (float& value : residual) value = std::isfinite(value) ? value : 0;
-}
-
-// Codes of parts may be made and read part by part, in the cache, where the codec says so.
-uint64_t part_of(const Coding& coding, const Codec& codec) {
-  if (!codec.traits().joins || coding.count <= kPartMax) return coding.count;
-  const uint64_t block = codec.block();
-  return block > kPartMax ? block : kPartMax / block * block;
 }
 
 void encode_part(const Coding& whole, const Coding& coding, const Kernels& kernels,
@@ -67,7 +59,7 @@ void encode_part(const Coding& whole, const Coding& coding, const Kernels& kerne
 // Calls use(part, offset in elements, its code) for the parts of a coding.
 template <class Byte, class Use>
 void for_each_part(const Coding& coding, const Codec& codec, Byte* code, Use use) {
-  const uint64_t step = part_of(coding, codec);
+  const uint64_t step = part_count_of(codec, coding.count);
   Coding part = coding;
   for (uint64_t offset = 0; offset < coding.count; offset += step) {
     part.count = std::min(step, coding.count - offset);

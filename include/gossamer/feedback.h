@@ -169,6 +169,13 @@ class GOSSAMER_API Feedback {
   // `decoded` is what the others take from this rank's code of `values`.
   virtual void settle(size_t bucket, std::span<const float> values,
                       std::span<const float> decoded) = 0;
+  // The three in one: this rank's code of the gradient, which is left as it is, and what is kept.
+  // The same bits, in fewer passes over memory where the rule and the codec allow. `code` and
+  // `workspace` are as Codec::encode() takes them, `scratch` has scratch_count() floats.
+  virtual Encoded encode(size_t bucket, std::span<const float> gradient, const Codec& codec,
+                         const Draws& draws, std::span<std::byte> code, std::span<float> scratch,
+                         std::span<std::byte> workspace);
+  virtual uint64_t scratch_count(uint64_t count) const { return 2 * count; }
   // What the optimiser takes, from the mean over ranks of what was decoded. `output` may be `mean`.
   virtual void apply(size_t bucket, std::span<const float> mean, std::span<float> output) = 0;
 

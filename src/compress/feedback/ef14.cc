@@ -8,10 +8,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "src/check.h"
 #include "src/compress/feedback/list.h"
+#include "src/compress/joined.h"
 
 namespace gossamer {
 namespace {
@@ -25,9 +27,8 @@ class Ef14 final : public Feedback {
   }
   void compensate(size_t bucket, std::span<const float> gradient,
                   std::span<float> values) override {
-    const std::span<const float> residual = store_.committed(role_, bucket);
-    GOSSAMER_CHECK(gradient.size() == residual.size() && values.size() == residual.size());
-    for (size_t i = 0; i < values.size(); ++i) values[i] = decay_ * residual[i] + gradient[i];
+    GOSSAMER_CHECK(gradient.size() == store_.committed(role_, bucket).size());
+    add_residual(bucket, 0, gradient, values);
   }
   void settle(size_t bucket, std::span<const float> values,
               std::span<const float> decoded) override {
@@ -35,6 +36,10 @@ class Ef14 final : public Feedback {
     GOSSAMER_CHECK(values.size() == next.size() && decoded.size() == next.size());
     for (size_t i = 0; i < next.size(); ++i) next[i] = values[i] - decoded[i];
   }
+  Encoded encode(size_t bucket, std::span<const float> gradient, const Codec& codec,
+                 const Draws& draws, std::span<std::byte> code, std::span<float> scratch,
+                 std::span<std::byte> workspace) override;
+  uint64_t scratch_count(uint64_t /*count*/) const override { return 0; }
   void apply(size_t /*bucket*/, std::span<const float> mean, std::span<float> output) override {
     GOSSAMER_CHECK(mean.size() == output.size());
     if (output.data() != mean.data()) std::copy(mean.begin(), mean.end(), output.begin());
@@ -50,9 +55,39 @@ class Ef14 final : public Feedback {
   Status regroup(Communicator& /*comm*/) override { return Status::ok(); }
 
  private:
+  // Of elements from `first` on.
+  void add_residual(size_t bucket, uint64_t first, std::span<const float> gradient,
+                    std::span<float> values) const {
+    const std::span<const float> kept = store_.committed(role_, bucket).subspan(first);
+    GOSSAMER_CHECK(gradient.size() <= kept.size() && values.size() == gradient.size());
+    const float decay = decay_;
+    for (size_t i = 0; i < values.size(); ++i) values[i] = decay * kept[i] + gradient[i];
+  }
+
   Role role_;
   float decay_;
 };
+
+// Values are made where the next residual is to be, and what their code says is taken away there.
+Encoded Ef14::encode(size_t bucket, std::span<const float> gradient, const Codec& codec,
+                     const Draws& draws, std::span<std::byte> code, std::span<float> /*scratch*/,
+                     std::span<std::byte> workspace) {
+  const std::span<float> next = store_.stage(role_, bucket);
+  const uint64_t step = part_count_of(codec, gradient.size());
+  Encoded all;
+  for (uint64_t at = 0; at < gradient.size(); at += step) {
+    const uint64_t count = std::min(step, gradient.size() - at);
+    const std::span<float> values = next.subspan(at, count);
+    add_residual(bucket, at, gradient.subspan(at, count), values);
+    Draws here = draws;
+    here.first += at;
+    const Encoded made = codec.encode(values, here, code.subspan(all.bytes), workspace);
+    codec.add(code.subspan(all.bytes, made.bytes), -1, values);
+    all.bytes += made.bytes;
+    all.not_finite += made.not_finite;
+  }
+  return all;
+}
 
 Result<std::unique_ptr<Feedback>> create(Parameters& parameters, StateStore& store, Role role) {
   const Result<double> decay = parameters.real("decay", 0, 1);

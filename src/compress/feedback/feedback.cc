@@ -82,6 +82,18 @@ Result<std::unique_ptr<Feedback>> make_feedback(const std::string& text, StateSt
   return made;
 }
 
+Encoded Feedback::encode(size_t bucket, std::span<const float> gradient, const Codec& codec,
+                         const Draws& draws, std::span<std::byte> code, std::span<float> scratch,
+                         std::span<std::byte> workspace) {
+  const std::span<float> values = scratch.first(gradient.size());
+  const std::span<float> decoded = scratch.subspan(gradient.size(), gradient.size());
+  compensate(bucket, gradient, values);
+  const Encoded made = codec.encode(values, draws, code, workspace);
+  codec.decode(code.first(made.bytes), decoded);
+  settle(bucket, values, decoded);
+  return made;
+}
+
 Status StateStore::hand_over(Communicator& comm, Rank from, Rank to, Give what) {
   if (from < 0 || from >= comm.size() || to < 0 || to >= comm.size() || from == to) {
     return invalid(

@@ -70,6 +70,12 @@ class GOSSAMER_API PowerSgd {
   Status step(Communicator& comm, std::span<const float> gradient, std::span<float> mean);
   // The same, but what is kept is only staged: commit() or rollback() of the store follows.
   Status stage(Communicator& comm, std::span<const float> gradient, std::span<float> mean);
+  // The same of parameters that lie apart: gradients[i] and means[i] are those of shape i.
+  Status stage(Communicator& comm, std::span<const float* const> gradients,
+               std::span<float* const> means);
+
+  // Of the last step() or stage().
+  bool means_are_finite() const { return means_are_finite_; }
 
   uint64_t count() const { return count_; }  // elements of all parameters
   uint64_t wire_bytes() const;               // of P, Q and what stays as it is,
@@ -91,12 +97,15 @@ class GOSSAMER_API PowerSgd {
   explicit PowerSgd(const Options& options) : options_(options) {}
   Status lay_out(std::span<const MatrixShape> shapes);
   void draw(uint64_t salt, std::span<float> into) const;
-  void first_half(std::span<const float> gradient);
+  void first_half(std::span<const float* const> gradients);
   void second_half();
-  void finish(Rank ranks, std::span<float> mean);
+  void finish(Rank ranks, std::span<float* const> means);
 
   Options options_;
   std::vector<Matrix> matrices_;
+  std::vector<const float*> gradients_;  // of what lies in one piece
+  std::vector<float*> means_;
+  bool means_are_finite_ = true;
   uint64_t count_ = 0;
   std::vector<float> p_;
   std::vector<float> own_q_;

@@ -29,8 +29,8 @@ struct RowRange {
 void times_right(LowRank size, RowRange rows, const float* m, const float* q, float* p);
 // Q = M^T P
 void times_left(LowRank size, const float* m, const float* p, float* q);
-// into = P Q^T
-void rebuild(LowRank size, const float* p, const float* q, float* into);
+// into = P Q^T. Whether all of it is finite.
+bool rebuild(LowRank size, const float* p, const float* q, float* into);
 // m -= P Q^T
 void subtract_rebuilt(LowRank size, const float* p, const float* q, float* m);
 

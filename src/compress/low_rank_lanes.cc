@@ -1,6 +1,9 @@
 // The products on vectors: a few rows and up to four columns of the thin matrix at a time, so that
 // what is loaded is used more than once.
 
+#include <cmath>
+#include <limits>
+
 #include "src/compress/low_rank.h"
 
 // Arrays of vectors need a length that is known when compiling.
@@ -94,44 +97,69 @@ void left(LowRank size, const float* m, const float* p, float* q) {
   for (; i < size.rows; ++i) left_rows<1, ranks>(size, m + i * size.columns, p + i, q);
 }
 
-// One row: into = before + sign * P Q^T, products added in their order. No fused operations: the
-// same bits everywhere.
-template <int ranks, bool fresh, bool negative>
-void rebuild_row(LowRank size, const float* p, const float* q, float* into) {
+// `height` rows: into = before + sign * P Q^T, products added in their order. No fused operations:
+// the same bits everywhere. False: an element is not finite, which nobody asks where it is taken
+// away.
+template <int height, int ranks, bool fresh, bool negative>
+bool rebuild_rows(LowRank size, const float* p, const float* q, float* into) {
   const Lanes d;
+  const hn::RebindToUnsigned<Lanes> du;
   const size_t n = hn::Lanes(d);
   const uint64_t columns = size.columns;
-  hn::Vec<Lanes> factors[ranks];
-  for (int k = 0; k < ranks; ++k) factors[k] = hn::Set(d, p[k * size.rows]);
+  hn::Vec<Lanes> factors[height][ranks];
+  for (int i = 0; i < height; ++i) {
+    for (int k = 0; k < ranks; ++k) factors[i][k] = hn::Set(d, p[k * size.rows + i]);
+  }
+  const auto special = hn::BitCast(du, hn::Set(d, std::numeric_limits<float>::infinity()));
+  auto most = hn::Zero(du);  // exponents: those of special numbers are the largest
   uint64_t j = 0;
   for (; j + n <= columns; j += n) {
-    auto sum = hn::Mul(factors[0], hn::LoadU(d, q + j));
-    for (int k = 1; k < ranks; ++k) {
-      sum = hn::Add(sum, hn::Mul(factors[k], hn::LoadU(d, q + k * columns + j)));
+    hn::Vec<Lanes> thin[ranks];
+    for (int k = 0; k < ranks; ++k) thin[k] = hn::LoadU(d, q + k * columns + j);
+    for (int i = 0; i < height; ++i) {
+      float* const to = into + i * columns + j;
+      auto sum = hn::Mul(factors[i][0], thin[0]);
+      for (int k = 1; k < ranks; ++k) sum = hn::Add(sum, hn::Mul(factors[i][k], thin[k]));
+      if constexpr (negative) {
+        sum = hn::Sub(hn::LoadU(d, to), sum);
+      } else if constexpr (!fresh) {
+        sum = hn::Add(hn::LoadU(d, to), sum);
+      }
+      if constexpr (!negative) most = hn::Max(most, hn::And(hn::BitCast(du, sum), special));
+      hn::StoreU(sum, d, to);
     }
-    if constexpr (negative) {
-      sum = hn::Sub(hn::LoadU(d, into + j), sum);
-    } else if constexpr (!fresh) {
-      sum = hn::Add(hn::LoadU(d, into + j), sum);
-    }
-    hn::StoreU(sum, d, into + j);
   }
+  bool finite = hn::AllFalse(du, hn::Eq(most, special));
   for (; j < columns; ++j) {
-    float sum = p[0] * q[j];
-    for (int k = 1; k < ranks; ++k) sum += p[k * size.rows] * q[k * columns + j];
-    if constexpr (negative) {
-      into[j] -= sum;
-    } else {
-      into[j] = fresh ? sum : into[j] + sum;
+    for (int i = 0; i < height; ++i) {
+      float sum = p[i] * q[j];
+      for (int k = 1; k < ranks; ++k) sum += p[k * size.rows + i] * q[k * columns + j];
+      float& to = into[i * columns + j];
+      if constexpr (negative) {
+        to -= sum;
+      } else {
+        to = fresh ? sum : to + sum;
+      }
+      finite = finite && std::isfinite(to);
     }
   }
+  return finite;
 }
 
+// Rows together read Q once.
 template <int ranks, bool fresh, bool negative>
-void rebuild_all(LowRank size, const float* p, const float* q, float* into) {
-  for (uint64_t i = 0; i < size.rows; ++i) {
-    rebuild_row<ranks, fresh, negative>(size, p + i, q, into + i * size.columns);
+bool rebuild_all(LowRank size, const float* p, const float* q, float* into) {
+  constexpr int kHeight = 4;
+  bool finite = true;
+  uint64_t i = 0;
+  for (; i + kHeight <= size.rows; i += kHeight) {
+    finite &=
+        rebuild_rows<kHeight, ranks, fresh, negative>(size, p + i, q, into + i * size.columns);
   }
+  for (; i < size.rows; ++i) {
+    finite &= rebuild_rows<1, ranks, fresh, negative>(size, p + i, q, into + i * size.columns);
+  }
+  return finite;
 }
 
 // Calls f with as many columns as a constant, four at a time, and where they begin.
@@ -154,16 +182,18 @@ void times_left_lanes(LowRank size, const float* m, const float* p, float* q) {
     left<ranks()>(size, m, p + k * size.rows, q + k * size.columns);
   });
 }
-void rebuild_lanes(LowRank size, const float* p, const float* q, float* into) {
+bool rebuild_lanes(LowRank size, const float* p, const float* q, float* into) {
+  bool finite = true;  // of the last pass: what was not finite stays so
   in_fours(size.rank, [&](auto ranks, uint64_t k) {
     const float* const thin = q + k * size.columns;
-    k == 0 ? rebuild_all<ranks(), true, false>(size, p, thin, into)
-           : rebuild_all<ranks(), false, false>(size, p + k * size.rows, thin, into);
+    finite = k == 0 ? rebuild_all<ranks(), true, false>(size, p, thin, into)
+                    : rebuild_all<ranks(), false, false>(size, p + k * size.rows, thin, into);
   });
+  return finite;
 }
 void subtract_lanes(LowRank size, const float* p, const float* q, float* m) {
   in_fours(size.rank, [&](auto ranks, uint64_t k) {
-    rebuild_all<ranks(), false, true>(size, p + k * size.rows, q + k * size.columns, m);
+    (void)rebuild_all<ranks(), false, true>(size, p + k * size.rows, q + k * size.columns, m);
   });
 }
 
@@ -185,8 +215,8 @@ void times_right(LowRank size, RowRange rows, const float* m, const float* q, fl
 void times_left(LowRank size, const float* m, const float* p, float* q) {
   HWY_DYNAMIC_DISPATCH(times_left_lanes)(size, m, p, q);
 }
-void rebuild(LowRank size, const float* p, const float* q, float* into) {
-  HWY_DYNAMIC_DISPATCH(rebuild_lanes)(size, p, q, into);
+bool rebuild(LowRank size, const float* p, const float* q, float* into) {
+  return HWY_DYNAMIC_DISPATCH(rebuild_lanes)(size, p, q, into);
 }
 void subtract_rebuilt(LowRank size, const float* p, const float* q, float* m) {
   HWY_DYNAMIC_DISPATCH(subtract_lanes)(size, p, q, m);

@@ -129,6 +129,8 @@ Status PowerSgd::lay_out(std::span<const MatrixShape> shapes) {
     residuals.push_back({shape.key, 0, elements});
     factors.push_back({shape.key, 0, shape.columns * rank});
   }
+  gradients_.resize(matrices_.size());
+  means_.resize(matrices_.size());
   p_.resize(p);
   own_q_.resize(q);
   Status done = store_.arrange(Role::kSender, std::vector<StateBucket>{residuals});
@@ -174,14 +176,15 @@ uint64_t PowerSgd::rank_of(size_t shape) const {
 }
 
 // M = gradient + residual, where the next residual will be; P = M Q.
-void PowerSgd::first_half(std::span<const float> gradient) {
+void PowerSgd::first_half(std::span<const float* const> gradients) {
   const std::span<const float> residual = store_.committed(Role::kSender, 0);
   const std::span<float> next = store_.stage(Role::kSender, 0);
   const std::span<const float> factor = store_.committed(Role::kFactor, 0);
   constexpr uint64_t kPiece = 16384;  // elements that are still in the cache when they are used
-  for (const Matrix& one : matrices_) {
+  for (size_t k = 0; k < matrices_.size(); ++k) {
+    const Matrix& one = matrices_[k];
     const uint64_t elements = one.shape.rows * one.shape.columns;
-    const float* const g = gradient.data() + one.first;
+    const float* const g = gradients[k];
     if (one.rank == 0) {
       std::copy(g, g + elements, p_.begin() + static_cast<ptrdiff_t>(one.p));
       continue;
@@ -219,22 +222,27 @@ void PowerSgd::second_half() {
   }
 }
 
-void PowerSgd::finish(Rank ranks, std::span<float> mean) {
+void PowerSgd::finish(Rank ranks, std::span<float* const> means) {
   const std::span<float> m = store_.stage(Role::kSender, 0);
   const std::span<const float> all_q = store_.stage(Role::kFactor, 0);
   const float share = 1 / static_cast<float>(ranks);
-  for (const Matrix& one : matrices_) {
-    float* const into = mean.data() + one.first;
+  means_are_finite_ = true;
+  for (size_t k = 0; k < matrices_.size(); ++k) {
+    const Matrix& one = matrices_[k];
+    float* const into = means[k];
     const float* const p = p_.data() + one.p;
     if (one.rank == 0) {
-      for (uint64_t i = 0; i < one.shape.rows * one.shape.columns; ++i) into[i] = p[i] * share;
+      for (uint64_t i = 0; i < one.shape.rows * one.shape.columns; ++i) {
+        into[i] = p[i] * share;
+        means_are_finite_ &= std::isfinite(into[i]);
+      }
       continue;
     }
     const LowRank size = size_of(one.shape, one.rank);
     const bool local = options_.residual == Residual::kLocal;
     subtract_rebuilt(size, p, (local ? own_q_.data() : all_q.data()) + one.q,
                      m.data() + one.residual);
-    rebuild(size, p, all_q.data() + one.q, into);
+    means_are_finite_ &= rebuild(size, p, all_q.data() + one.q, into);
   }
 }
 
@@ -251,8 +259,21 @@ Status PowerSgd::stage(Communicator& comm, std::span<const float> gradient, std:
                     "has room for {}",
                     count_, gradient.size(), mean.size()));
   }
+  for (size_t k = 0; k < matrices_.size(); ++k) {
+    gradients_[k] = gradient.data() + matrices_[k].first;
+    means_[k] = mean.data() + matrices_[k].first;
+  }
+  return stage(comm, gradients_, means_);
+}
+
+Status PowerSgd::stage(Communicator& comm, std::span<const float* const> gradients,
+                       std::span<float* const> means) {
+  if (gradients.size() != matrices_.size() || means.size() != matrices_.size()) {
+    return invalid(fmt::format("there are {} parameters, {} gradients and {} means",
+                               matrices_.size(), gradients.size(), means.size()));
+  }
   if (count_ == 0) return Status::ok();
-  first_half(gradient);
+  first_half(gradients);
   Status done = comm.all_reduce(std::span(p_));
   if (done) {
     second_half();
@@ -266,7 +287,7 @@ Status PowerSgd::stage(Communicator& comm, std::span<const float> gradient, std:
     store_.rollback();
     return done;
   }
-  finish(comm.size(), mean);
+  finish(comm.size(), means);
   return done;
 }
 

@@ -29,9 +29,9 @@
 //            iterations. Callbacks run on the thread that does the work: whoever waits, or the
 //            hook's own. The communicator is the hook's alone while an iteration is under way:
 //            Communicator::split() makes one for it.
-// Ownership  A gradient is lent from ready() to the end of wait(); it is read in ready(), written
-//            when its average has come, and left as it is when that fails. Communicator and graph
-//            outlive the hook, or the next rebind().
+// Ownership  A gradient is lent from ready() to the end of wait(); it is read until its bucket has
+//            travelled, written when its average has come, and left as it is when that fails.
+//            Communicator and graph outlive the hook, or the next rebind().
 // Compression Rules say which parameters travel as codes of a codec (gossamer/codec.h), and what
 //            feedback keeps of what was lost (gossamer/feedback.h). Codecs whose codes have one
 //            length and that need no feedback, without any, travel in the collective

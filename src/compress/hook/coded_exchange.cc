@@ -5,6 +5,8 @@
 //   Message    Where codes differ in length: the length of each part's, 4 bytes each. Then the
 //              codes, one after another. A rank that skips a parameter has none of it where lengths
 //              are told, and zeros elsewhere, which nobody decodes.
+//   In place   Gradients are read, and averages written, where the caller has them, part by part in
+//              the cache: no bucket is filled, unless somebody wants to see it or a share of it.
 //   Bytes      (N - 1) messages are received. Two ranks more than the codec saves, and a dense
 //              exchange were shorter.
 
@@ -14,6 +16,7 @@
 #include <cstring>
 
 #include "src/compress/hook/hook_impl.h"
+#include "src/compress/joined.h"
 #include "src/reduce.h"
 
 namespace gossamer {
@@ -53,22 +56,25 @@ void narrow(DataType type, std::span<const float> from, std::byte* into) {
 // Where codes of a bucket have their place.
 Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
   if (bucket.group == 0) return Status::ok();
+  const bool wide = bucket.type == DataType::kFloat32;
   if (policy_.stable()[bucket.group]) {
     Result<PowerSgd*> power = policy_.power(bucket, parameters_);
     if (!power) return power.status();
     carrier->power = *power;
-    if (values_.size() < (*power)->count()) values_.resize((*power)->count());
+    carrier->gradients.resize(bucket.parts.size());
+    carrier->means.resize(bucket.parts.size());
+    if (!wide && values_.size() < (*power)->count()) values_.resize((*power)->count());
     return Status::ok();
   }
   const auto ranks = static_cast<size_t>(comm_->size());
   if (policy_.always_in_collective(bucket.group)) return Status::ok();
+  const Feedback* const feedback = policy_.feedback(bucket.group);
   uint64_t bytes = bucket.parts.size() * sizeof(uint32_t);
   for (const Bucket::Part& part : bucket.parts) {
     bytes += policy_.code_bytes_max(bucket.group, part.count);
-    if (values_.size() < part.count) {
-      values_.resize(part.count);
-      decoded_.resize(part.count);
-    }
+    if (!wide && values_.size() < part.count) values_.resize(part.count);
+    const uint64_t scratch = feedback == nullptr ? 0 : feedback->scratch_count(part.count);
+    if (scratch_.size() < scratch) scratch_.resize(scratch);
     const uint64_t workspace = policy_.workspace_bytes(bucket.group, part.count);
     if (workspace_.size() < workspace) workspace_.resize(workspace);
   }
@@ -77,6 +83,7 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
   carrier->lengths.resize(ranks);
   carrier->displacements.resize(ranks);
   carrier->cursors.resize(ranks);
+  carrier->part_codes.reserve(ranks);
   return Status::ok();
 }
 
@@ -103,17 +110,23 @@ Draws GradientHook::Impl::draws_of(size_t parameter) const {
   return {.own = own.value(), .shared = shared.value()};
 }
 
-// Where a part is worked on in fp32: in the bucket itself where that is its type.
-std::span<float> GradientHook::Impl::wide_part(uint32_t bucket, const Bucket::Part& part) {
-  if (buckets_[bucket].type != DataType::kFloat32) return std::span(values_).first(part.count);
-  auto* const memory = reinterpret_cast<float*>(carriers_[bucket].memory.data());
-  return {memory + part.first, part.count};
+// Whether a bucket's gradients are encoded, and their averages written, where the caller has them.
+bool GradientHook::Impl::stays_in_place(uint32_t bucket) const {
+  if (calls_back_ || options_.exchange != Exchange::kAllReduce) return false;
+  const uint32_t group = buckets_[bucket].group;
+  if (policy_.low_rank(group, iteration_)) return true;
+  return codec_of(bucket) != nullptr && !policy_.in_collective(group, iteration_);
+}
+
+// Where a part's average is written.
+std::byte* GradientHook::Impl::place_of(uint32_t bucket, const Bucket::Part& part) const {
+  const Slot& slot = slots_[part.parameter];
+  return slot.target != nullptr && stays_in_place(bucket) ? slot.target : slot.memory;
 }
 
 // This rank's message; its length.
 uint64_t GradientHook::Impl::encode(uint32_t bucket, const Codec& codec, std::byte* message) {
   const Bucket& of = buckets_[bucket];
-  const std::byte* const memory = carriers_[bucket].memory.data();
   Feedback* const feedback = policy_.feedback(of.group);
   const bool fixed = codec.traits().fixed_size;
   uint64_t at = fixed ? 0 : of.parts.size() * sizeof(uint32_t);
@@ -122,19 +135,20 @@ uint64_t GradientHook::Impl::encode(uint32_t bucket, const Codec& codec, std::by
     const uint64_t room = codec.bytes_max(part.count);
     uint64_t bytes = fixed ? room : 0;
     if (votes_.contributes(comm_->rank(), part.parameter)) {
-      const std::span<float> values = wide_part(bucket, part);
-      const std::span<float> decoded = std::span(decoded_).first(part.count);
-      const std::span<std::byte> code(message + at, room);
-      const size_t place = policy_.place(part.parameter);
+      const std::byte* const source = slots_[part.parameter].source;
+      std::span<const float> values(reinterpret_cast<const float*>(source), part.count);
       if (of.type != DataType::kFloat32) {
-        widen(of.type, memory + part.first * size_of(of.type), values);
+        const std::span<float> wide = std::span(values_).first(part.count);
+        widen(of.type, source, wide);
+        values = wide;
       }
-      if (feedback != nullptr) feedback->compensate(place, values, values);
-      bytes = codec.encode(values, draws_of(part.parameter), code, workspace_).bytes;
-      if (feedback != nullptr) {
-        codec.decode(code.first(bytes), decoded);
-        feedback->settle(place, values, decoded);
-      }
+      const std::span<std::byte> code(message + at, room);
+      const Draws draws = draws_of(part.parameter);
+      const Encoded made = feedback == nullptr
+                               ? codec.encode(values, draws, code, workspace_)
+                               : feedback->encode(policy_.place(part.parameter), values, codec,
+                                                  draws, code, scratch_, workspace_);
+      bytes = made.bytes;
     } else if (fixed) {
       std::memset(message + at, 0, room);
     }
@@ -215,40 +229,50 @@ Result<std::span<const std::byte>> GradientHook::Impl::next_code(uint32_t bucket
 // those that contribute.
 Status GradientHook::Impl::exchange_products(uint32_t bucket) {
   const Bucket& of = buckets_[bucket];
-  std::byte* const memory = carriers_[bucket].memory.data();
-  PowerSgd& power = *carriers_[bucket].power;
-  const std::span<float> all = std::span(values_).first(power.count());
+  Carrier& carrier = carriers_[bucket];
+  const bool wide = of.type == DataType::kFloat32;
+  const bool in_place = stays_in_place(bucket);
   uint64_t at = 0;
-  for (const Bucket::Part& part : of.parts) {  // zeros where it is skipped
-    widen(of.type, memory + part.first * size_of(of.type), all.subspan(at, part.count));
+  for (size_t i = 0; i < of.parts.size(); ++i) {
+    const Bucket::Part& part = of.parts[i];
+    const std::byte* const source = slots_[part.parameter].source;  // zeros where it is skipped
+    carrier.gradients[i] = reinterpret_cast<const float*>(source);
+    carrier.means[i] = reinterpret_cast<float*>(place_of(bucket, part));
+    if (wide) continue;
+    const std::span<float> values = std::span(values_).subspan(at, part.count);
+    widen(of.type, source, values);
+    carrier.gradients[i] = carrier.means[i] = values.data();
     at += part.count;
   }
-  if (Status done = power.stage(*comm_, all, all); !done) return done;
-  at = 0;
-  for (const Bucket::Part& part : of.parts) {
-    const std::span<float> mean = all.subspan(at, part.count);
+  Status done = carrier.power->stage(*comm_, carrier.gradients, carrier.means);
+  if (!done) return done;
+  for (size_t i = 0; i < of.parts.size(); ++i) {
+    const Bucket::Part& part = of.parts[i];
     const uint32_t contributors = votes_.contributors(part.parameter);
     const float factor = contributors == 0
                              ? 1.0F
                              : static_cast<float>(comm_->size()) / static_cast<float>(contributors);
-    for (float& value : mean) value *= factor;
-    narrow(of.type, mean, memory + part.first * size_of(of.type));
-    at += part.count;
+    auto* const mean = reinterpret_cast<std::byte*>(carrier.means[i]);
+    const bool again = factor != 1 || !carrier.power->means_are_finite();  // or which of them
+    bool finite = !again || divide_finite(DataType::kFloat32, mean, mean, part.count,
+                                          {.times = static_cast<double>(factor)});
+    if (!wide) {
+      std::byte* const into = place_of(bucket, part);
+      narrow(of.type, {carrier.means[i], part.count}, into);
+      finite = all_finite(of.type, into, part.count);
+    }
+    if (in_place && !finite) note_result(part.parameter);
   }
   return Status::ok();
 }
 
-// The means of what all ranks' codes say, into the bucket.
+// The means of what all ranks' codes say. A part with a code that is none is left as it is.
 Status GradientHook::Impl::decode(uint32_t bucket, const Codec& codec) {
   const Bucket& of = buckets_[bucket];
-  std::byte* const memory = carriers_[bucket].memory.data();
-  Feedback* const feedback = policy_.feedback(of.group);
-  const bool by_all = policy_.divides_by_all(of.group);
+  std::vector<std::span<const std::byte>>& codes = carriers_[bucket].part_codes;
   for (size_t i = 0; i < of.parts.size(); ++i) {
     const Bucket::Part& part = of.parts[i];
-    const std::span<float> sum = wide_part(bucket, part);
-    std::fill(sum.begin(), sum.end(), 0.0F);
-    uint32_t contributors = 0;
+    codes.clear();
     for (Rank r = 0; r < comm_->size(); ++r) {
       const auto code = next_code(bucket, i, codec, static_cast<size_t>(r));
       if (!code) return code.status();
@@ -257,20 +281,53 @@ Status GradientHook::Impl::decode(uint32_t bucket, const Codec& codec) {
         return Status::error(sound.code(), fmt::format("rank {}'s code: {}", r, sound.message()),
                              r);
       }
-      codec.add(*code, 1, sum);
-      ++contributors;
+      codes.push_back(*code);
     }
-    if (contributors == 0) continue;
-    const auto divisor = static_cast<float>(by_all ? comm_->size() : contributors);
-    if (divisor != 1) {
-      for (float& value : sum) value /= divisor;
-    }
-    if (feedback != nullptr) feedback->apply(policy_.place(part.parameter), sum, sum);
-    if (of.type != DataType::kFloat32) {
-      narrow(of.type, sum, memory + part.first * size_of(of.type));
-    }
+    if (!codes.empty()) average(bucket, part, codec);
   }
   return Status::ok();
+}
+
+// Of the codes of a part: added, divided and looked at while they are in the cache.
+void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, const Codec& codec) {
+  const Carrier& carrier = carriers_[bucket];
+  const Bucket& of = buckets_[bucket];
+  const bool wide = of.type == DataType::kFloat32;
+  std::byte* const into = place_of(bucket, part);
+  const std::span<float> mean = wide ? std::span(reinterpret_cast<float*>(into), part.count)
+                                     : std::span(values_).first(part.count);
+  // Of estimates: what feedback makes of the mean is another one.
+  const bool by_all = policy_.divides_by_all(of.group);
+  const Divisor divisor{.divide = static_cast<double>(by_all ? static_cast<size_t>(comm_->size())
+                                                             : carrier.part_codes.size())};
+  const auto finish = [&](uint64_t first, uint64_t count, const Divisor& by) {
+    auto* const values = reinterpret_cast<std::byte*>(mean.data() + first);
+    const bool finite = divide_finite(DataType::kFloat32, values, values, count, by);
+    if (wide) return finite;
+    std::byte* const narrowed = into + first * size_of(of.type);
+    narrow(of.type, mean.subspan(first, count), narrowed);
+    return all_finite(of.type, narrowed, count);
+  };
+  const bool fixed = codec.traits().fixed_size;
+  const uint64_t step = fixed ? part_count_of(codec, part.count) : part.count;
+  bool finite = true;
+  uint64_t code_at = 0;
+  for (uint64_t at = 0; at < part.count; at += step) {
+    const uint64_t count = std::min(step, part.count - at);
+    const std::span<float> sum = mean.subspan(at, count);
+    const uint64_t bytes = step < part.count ? codec.bytes_max(count) : std::dynamic_extent;
+    codec.decode(carrier.part_codes[0].subspan(code_at, bytes), sum);
+    for (size_t k = 1; k < carrier.part_codes.size(); ++k) {
+      codec.add(carrier.part_codes[k].subspan(code_at, bytes), 1, sum);
+    }
+    code_at += step < part.count ? bytes : 0;
+    finite &= finish(at, count, divisor);
+  }
+  if (by_all) {
+    policy_.feedback(of.group)->apply(policy_.place(part.parameter), mean, mean);
+    finite = finish(0, part.count, {});
+  }
+  if (!finite && stays_in_place(bucket)) note_result(part.parameter);
 }
 
 }  // namespace gossamer

@@ -79,6 +79,7 @@ Status GradientHook::Impl::exchange(uint32_t bucket) {
     if (done) done = carrier.exchange.wait();
   }
   if (!done) return explain(done, bucket);
+  if (stays_in_place(bucket)) return done;
   write_back(bucket, low_rank || (codec != nullptr && compression == nullptr));
   return done;
 }

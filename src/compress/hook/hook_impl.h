@@ -72,8 +72,9 @@ class GradientHook::Impl {
   enum class Stage : uint8_t { kMissing, kFilling, kReady };
   struct Slot {
     uint32_t carrier = 0;
-    std::byte* memory = nullptr;  // in the carrier's
-    std::byte* target = nullptr;  // the caller's
+    std::byte* memory = nullptr;        // in the carrier's
+    std::byte* target = nullptr;        // the caller's
+    const std::byte* source = nullptr;  // one of them: what travels
     Stage stage = Stage::kMissing;
     bool contributes = false;
   };
@@ -89,6 +90,9 @@ class GradientHook::Impl {
     std::vector<uint64_t> lengths;
     std::vector<uint64_t> displacements;
     std::vector<uint64_t> cursors;
+    std::vector<std::span<const std::byte>> part_codes;  // of one part, by those who contribute
+    std::vector<const float*> gradients;                 // of those that may travel as products
+    std::vector<float*> means;
     Compression compression;    // of those whose codes travel within the collective
     PowerSgd* power = nullptr;  // of those that may travel as products
     uint32_t missing = 0;       // parts; guarded by mutex_
@@ -147,14 +151,16 @@ class GradientHook::Impl {
   void note_result(size_t parameter);
   // coded_exchange.cc
   Status make_room(Carrier* carrier, const Bucket& bucket);
+  bool stays_in_place(uint32_t bucket) const;
   const Codec* codec_of(uint32_t bucket) const;
   Draws draws_of(size_t parameter) const;
-  std::span<float> wide_part(uint32_t bucket, const Bucket::Part& part);
+  std::byte* place_of(uint32_t bucket, const Bucket::Part& part) const;
   uint64_t encode(uint32_t bucket, const Codec& codec, std::byte* message);
   Status exchange_codes(uint32_t bucket, const Codec& codec);
   Result<std::span<const std::byte>> next_code(uint32_t bucket, size_t part, const Codec& codec,
                                                size_t r);
   Status decode(uint32_t bucket, const Codec& codec);
+  void average(uint32_t bucket, const Bucket::Part& part, const Codec& codec);
   Status exchange_products(uint32_t bucket);
   const Compression* compression_of(uint32_t bucket);
   // state.cc
@@ -183,10 +189,10 @@ class GradientHook::Impl {
   // conductor
   std::vector<bool> launched_;
   std::vector<uint32_t> launches_;
-  bool reordered_ = false;  // buckets_ are of another order
-  Policy policy_;           // its states too
-  std::vector<float> values_;
-  std::vector<float> decoded_;
+  bool reordered_ = false;      // buckets_ are of another order
+  Policy policy_;               // its states too
+  std::vector<float> values_;   // parameters that are no fp32
+  std::vector<float> scratch_;  // feedback's
   std::vector<std::byte> workspace_;
   bool pending_ = false;    // the last iteration's states are staged and good
   bool revertible_ = true;  // they are, or there are none

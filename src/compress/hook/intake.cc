@@ -1,5 +1,5 @@
 // Gradients as they become ready: copied into their bucket on the caller's thread, while they are
-// still in its cache. What was computed in the bucket is only looked at.
+// still in its cache. What was computed in the bucket, or is encoded by itself, is only looked at.
 
 #include <fmt/format.h>
 
@@ -24,6 +24,7 @@ Status GradientHook::Impl::take(size_t parameter, void* target, bool contributes
     slot.stage = Stage::kFilling;
     slot.target = static_cast<std::byte*>(target);
     slot.contributes = contributes;
+    slot.source = contributes && stays_in_place(slot.carrier) ? slot.target : slot.memory;
     arrival_[parameter] = now_.arrivals++;
     ++now_.filling;
   }
@@ -31,7 +32,7 @@ Status GradientHook::Impl::take(size_t parameter, void* target, bool contributes
   const uint64_t count = parameters_.count(parameter);
   bool finite = true;
   if (contributes) {
-    finite = slot.target == slot.memory ? all_finite(type, slot.memory, count)
+    finite = slot.target == slot.source ? all_finite(type, slot.source, count)
                                         : copy_finite(type, slot.memory, slot.target, count);
   }
   const bool alone = !finite && options_.exchange == Exchange::kGossip;

@@ -1,6 +1,7 @@
 #include "src/compress/hook/values.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "src/check.h"
@@ -60,14 +61,16 @@ bool copy_finite(DataType type, std::byte* into, const std::byte* from, uint64_t
 
 bool divide_finite(DataType type, std::byte* into, const std::byte* from, uint64_t count,
                    const Divisor& divisor) {
-  const bool divides = divisor.divide != 1;
-  const bool scales = divisor.times != 1;
-  GOSSAMER_CHECK(!divides || !scales);
-  if (!divides && !scales) {
+  GOSSAMER_CHECK(divisor.divide == 1 || divisor.times == 1);
+  // By a power of two: a product has the same bits, and takes a tenth of the time.
+  int exponent = 0;
+  const bool divides = std::frexp(divisor.divide, &exponent) != 0.5;
+  const double times = divides ? divisor.times : divisor.times / divisor.divide;
+  if (!divides && times == 1) {
     return into == from ? all_finite(type, into, count) : copy_finite(type, into, from, count);
   }
   const ConvertKernel kernel = divides ? divide_kernel(type) : scale_kernel(type);
-  const double factor = divides ? divisor.divide : divisor.times;
+  const double factor = divides ? divisor.divide : times;
   const uint64_t tile = kTileBytes / size_of(type);
   bool finite = true;
   for (uint64_t at = 0; at < count; at += tile) {

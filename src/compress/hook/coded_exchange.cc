@@ -91,6 +91,10 @@ const Codec* GradientHook::Impl::codec_of(uint32_t bucket) const {
   return policy_.codec(buckets_[bucket].group, iteration_);
 }
 
+bool GradientHook::Impl::is_low_rank(uint32_t bucket) const {
+  return policy_.low_rank(buckets_[bucket].group, iteration_);
+}
+
 // Null: the bucket's codes, if it has any, do not travel within the collective.
 const Compression* GradientHook::Impl::compression_of(uint32_t bucket) {
   if (!policy_.in_collective(buckets_[bucket].group, iteration_)) return nullptr;
@@ -112,10 +116,7 @@ Draws GradientHook::Impl::draws_of(size_t parameter) const {
 
 // Whether a bucket's gradients are encoded, and their averages written, where the caller has them.
 bool GradientHook::Impl::stays_in_place(uint32_t bucket) const {
-  if (calls_back_ || options_.exchange != Exchange::kAllReduce) return false;
-  const uint32_t group = buckets_[bucket].group;
-  if (policy_.low_rank(group, iteration_)) return true;
-  return codec_of(bucket) != nullptr && !policy_.in_collective(group, iteration_);
+  return !calls_back_ && options_.exchange == Exchange::kAllReduce && !is_one_collective(bucket);
 }
 
 // Where a part's average is written.

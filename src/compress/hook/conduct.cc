@@ -125,10 +125,7 @@ Status GradientHook::Impl::step_by_vote() {
   if (!last) {
     launches_.clear();
     choose_launches(votes_, buckets_, launched_, &launches_);
-    for (const uint32_t bucket : launches_) {
-      if (Status done = exchange(bucket); !done) return done;
-      note_launched(bucket);
-    }
+    if (Status done = exchange_launches(); !done) return done;
   }
   if (now_.next == carriers_.size() && (last || !needs_last_vote())) finish(Status::ok());
   return Status::ok();

@@ -54,7 +54,32 @@ Status GradientHook::Impl::explain(const Status& failure, uint32_t bucket) const
       failure.rank());
 }
 
-Status GradientHook::Impl::exchange(uint32_t bucket) {
+// Whether one collective takes the bucket as it is to its end.
+bool GradientHook::Impl::is_one_collective(uint32_t bucket) const {
+  if (policy_.in_collective(buckets_[bucket].group, iteration_)) return true;
+  return codec_of(bucket) == nullptr && !is_low_rank(bucket);
+}
+
+// What was ready everywhere, one after another. While averages of one are written back, the next
+// one is under way, but where callbacks expect one at a time.
+Status GradientHook::Impl::exchange_launches() {
+  Status done = launches_.empty() ? Status::ok() : begin_exchange(launches_[0]);
+  for (size_t i = 0; i < launches_.size() && done; ++i) {
+    const uint32_t bucket = launches_[i];
+    const bool last = i + 1 == launches_.size();
+    const bool both =
+        !last && !calls_back_ && is_one_collective(bucket) && is_one_collective(launches_[i + 1]);
+    if (both) done = begin_exchange(launches_[i + 1]);
+    const Status ended = end_exchange(bucket, both ? launches_[i + 1] : bucket);
+    if (done) done = ended;
+    if (done) note_launched(bucket);
+    if (done && !both && !last) done = begin_exchange(launches_[i + 1]);
+    if (!done && both) (void)wait_for(launches_[i + 1]);
+  }
+  return done;
+}
+
+Status GradientHook::Impl::begin_exchange(uint32_t bucket) {
   Carrier& carrier = carriers_[bucket];
   if (calls_back_) {
     for (GradientHook::Part& part : carrier.view) {
@@ -62,25 +87,46 @@ Status GradientHook::Impl::exchange(uint32_t bucket) {
     }
     call_back(bucket, true);
   }
-  const Codec* const codec = codec_of(bucket);
-  const bool low_rank = policy_.low_rank(buckets_[bucket].group, iteration_);
-  const Compression* const compression = compression_of(bucket);
-  Status done;
-  if (compression != nullptr) {
+  if (!is_one_collective(bucket)) return Status::ok();
+  Status begun;
+  if (const Compression* const compression = compression_of(bucket); compression != nullptr) {
     CollectiveCall call = call_of(buckets_[bucket], carrier.memory.data());
     call.compression = compression;
-    done = comm_->start(call).wait();
-  } else if (codec != nullptr) {
-    done = exchange_codes(bucket, *codec);
-  } else if (low_rank) {
+    carrier.compressed = comm_->start(call);
+  } else {
+    begun = carrier.exchange.start();
+  }
+  return begun ? begun : explain(begun, bucket);
+}
+
+Status GradientHook::Impl::wait_for(uint32_t bucket) {
+  Carrier& carrier = carriers_[bucket];
+  const Status compressed = carrier.compressed.wait();
+  carrier.compressed = Work();
+  const Status dense = carrier.exchange.wait();
+  return compressed ? dense : compressed;
+}
+
+// `next` is another bucket that was begun, or this one.
+Status GradientHook::Impl::end_exchange(uint32_t bucket, uint32_t next) {
+  // Below, the averages are back before a thread has woken.
+  constexpr uint64_t kWorthAThread = 1 << 20;
+  const bool one = is_one_collective(bucket);
+  Status done;
+  if (one) {
+    done = wait_for(bucket);
+  } else if (is_low_rank(bucket)) {
     done = exchange_products(bucket);
   } else {
-    done = carrier.exchange.start();
-    if (done) done = carrier.exchange.wait();
+    done = exchange_codes(bucket, *codec_of(bucket));
   }
   if (!done) return explain(done, bucket);
   if (stays_in_place(bucket)) return done;
-  write_back(bucket, low_rank || (codec != nullptr && compression == nullptr));
+  if (next != bucket && buckets_[bucket].bytes() >= kWorthAThread) {
+    (void)carriers_[next].compressed.test();  // has the communicator's thread carry it on
+    (void)carriers_[next].exchange.test();
+  }
+  write_back(bucket, !one);
   return done;
 }
 

@@ -84,6 +84,7 @@ class GradientHook::Impl {
     std::vector<GradientHook::Part> view;  // for callbacks
     std::vector<float> weights;            // by kGossip: how much of each part has come
     PersistentCollective exchange;
+    Work compressed;  // instead
     // Of buckets that may be compressed: messages of all ranks, and where they are.
     uint64_t message_bytes_max = 0;
     std::vector<std::byte> codes;
@@ -142,7 +143,11 @@ class GradientHook::Impl {
   void note_not_finite(Rank rank, size_t parameter);
   void finish(Status result);
   // exchange.cc
-  Status exchange(uint32_t bucket);
+  bool is_one_collective(uint32_t bucket) const;
+  Status exchange_launches();
+  Status begin_exchange(uint32_t bucket);
+  Status wait_for(uint32_t bucket);
+  Status end_exchange(uint32_t bucket, uint32_t next);
   Status exchange_with_neighbors(uint32_t bucket);
   void call_back(uint32_t bucket, bool before);
   Status explain(const Status& failure, uint32_t bucket) const;
@@ -153,6 +158,7 @@ class GradientHook::Impl {
   Status make_room(Carrier* carrier, const Bucket& bucket);
   bool stays_in_place(uint32_t bucket) const;
   const Codec* codec_of(uint32_t bucket) const;
+  bool is_low_rank(uint32_t bucket) const;
   Draws draws_of(size_t parameter) const;
   std::byte* place_of(uint32_t bucket, const Bucket::Part& part) const;
   uint64_t encode(uint32_t bucket, const Codec& codec, std::byte* message);

@@ -18,6 +18,17 @@ struct CodePlaces {
   int from(Rank rank) const { return second * 2 * size + size + rank; }
 };
 
+// The code of the root's whole input, which the root makes in the first round: what a broadcast
+// passes on.
+inline Slice code_of_root(const Shape& shape, int round, Builder& b) {
+  const Slice whole = shape.whole();
+  const Slice code = b.code(shape.count);
+  if (shape.is_root() && round == 0) {
+    b.encode(input_of(whole), code, whole, Builder::Residual::kOfElements);
+  }
+  return code;
+}
+
 // Every rank sums its own part of everybody's input into the returned slice, which is fp32 and not
 // settled yet; part_of(rank) is what that rank sums. Its own input is encoded like any other, so
 // that a sum does not depend on who makes it, and is summed in rank order.

@@ -18,21 +18,8 @@
 namespace gossamer {
 namespace {
 
-bool accepts(const Shape& shape) {
-  return has_codec(shape) && has_mixing(shape);
-}
-
 int rounds(const Shape&) {
   return 1;
-}
-
-void send_code_to_targets(const Shape& shape, Builder& b) {
-  const std::vector<Rank> targets = targets_in_turn(shape);
-  if (targets.empty()) return;
-  const Slice whole = shape.whole();
-  const Slice code = b.code(shape.count, 0);
-  b.encode(input_of(whole), code, whole, Builder::Residual::kOfElements);
-  for (const Rank target : targets) b.send(target, code);
 }
 
 void emit(const Shape& shape, int, Builder& b) {
@@ -56,7 +43,12 @@ void emit(const Shape& shape, int, Builder& b) {
 
 }  // namespace
 
-const Algorithm coded_neighbor_average = {
-    "coded_neighbor_average", Collective::kNeighborAverage, true, accepts, rounds, emit, true};
+const Algorithm coded_neighbor_average = {"coded_neighbor_average",
+                                          Collective::kNeighborAverage,
+                                          true,
+                                          has_codec_and_mixing,
+                                          rounds,
+                                          emit,
+                                          true};
 
 }  // namespace gossamer

@@ -16,6 +16,10 @@ inline bool has_mixing(const Shape& shape) {
   return shape.mixing != nullptr && shape.mixing->size() == shape.size;
 }
 
+inline bool has_codec_and_mixing(const Shape& shape) {
+  return has_codec(shape) && has_mixing(shape);
+}
+
 // From the next rank upwards, so that ranks begin with different peers.
 inline std::vector<Rank> targets_in_turn(const Shape& shape) {
   const std::span<const Rank> targets = shape.mixing->targets(shape.rank);
@@ -29,6 +33,16 @@ inline std::vector<Rank> targets_in_turn(const Shape& shape) {
 // The input to every target.
 inline void send_to_targets(const Shape& shape, Builder& b) {
   for (const Rank target : targets_in_turn(shape)) b.send(target, input_of(shape.whole()));
+}
+
+// The input's code, number 0, to every target; where there is none, nothing is encoded.
+inline void send_code_to_targets(const Shape& shape, Builder& b) {
+  const std::vector<Rank> targets = targets_in_turn(shape);
+  if (targets.empty()) return;
+  const Slice whole = shape.whole();
+  const Slice code = b.code(shape.count, 0);
+  b.encode(input_of(whole), code, whole, Builder::Residual::kOfElements);
+  for (const Rank target : targets) b.send(target, code);
 }
 
 }  // namespace gossamer

@@ -29,6 +29,11 @@ inline uint64_t shares_of(Collective collective, Rank size) {
   return is_in_shares(collective) ? static_cast<uint64_t>(size) : 1;
 }
 
+// Whether it adds elements up: as its reduction says, or with a graph's weights.
+inline bool sums(Collective collective) {
+  return reduces(collective) || collective == Collective::kNeighborAverage;
+}
+
 // "input == output + rank * count": what in place means, for error messages.
 const char* in_place_rule(Collective collective);
 

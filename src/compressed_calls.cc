@@ -12,11 +12,6 @@ Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
 }
 
-bool takes_codec(Collective collective) {
-  return collective == Collective::kAllReduce || collective == Collective::kReduceScatter ||
-         collective == Collective::kAllGather || collective == Collective::kNeighborAverage;
-}
-
 // Those whose codes have one length.
 std::string fixed_size_names() {
   std::string names;
@@ -51,12 +46,6 @@ Status check_compression(const Compression& compression) {
 Status Communicator::Impl::find_codec(const CollectiveCall& asked, PlanKey* key) const {
   if (asked.compression == nullptr) return Status::ok();
   const Call& call = key->call;
-  if (!takes_codec(call.collective)) {
-    return invalid(
-        fmt::format("{} takes no codec; all_reduce, reduce_scatter, all_gather and "
-                    "neighbor_average do",
-                    name_of(call.collective)));
-  }
   const bool is_float = call.type == DataType::kFloat32 || call.type == DataType::kFloat64 ||
                         is_narrow_float(call.type);
   if (!is_float) {

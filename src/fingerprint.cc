@@ -21,14 +21,15 @@ constexpr int kRoundBits = 10;
 constexpr uint64_t kRoundMask = (uint64_t{1} << kRoundBits) - 1;
 static_assert(kGraphTagBits + kRoundBits + kShiftBits + kDigitBits == 36);
 // Of a call that has a codec, without a graph and with one.
-constexpr int kCodedDigitBits = 15;
+constexpr int kCodedDigitBits = 14;
 constexpr int kCodedNeighborDigitBits = 6;
-static_assert(3 + kCodecTagBits + kShiftBits + kCodedDigitBits == 36);
+static_assert(kCollectiveCount <= 8);
+static_assert(3 + 1 + kCodecTagBits + kShiftBits + kCodedDigitBits == 36);
 static_assert(kGraphTagBits + kCodecTagBits + kShiftBits + kCodedNeighborDigitBits == 36);
-// In place of the collective: those that take a codec.
-constexpr uint64_t kCodedFirst = 10;
-constexpr Collective kCoded[] = {Collective::kAllReduce, Collective::kReduceScatter,
-                                 Collective::kAllGather, Collective::kNeighborAverage};
+// In place of the collective.
+constexpr uint64_t kCoded = 10;
+constexpr uint64_t kCodedAverage = 11;
+constexpr uint64_t kCodedNeighborAllGather = 12;
 
 uint64_t shorten(uint64_t count, int digit_bits) {
   const int shift = std::max(0, static_cast<int>(std::bit_width(count)) - digit_bits);
@@ -50,13 +51,26 @@ std::string neighbor_text(Collective collective, const std::string& count, DataT
 
 bool is_coded(Fingerprint f) {
   const uint64_t number = (f >> 40) & 15;
-  return number >= kCodedFirst && number < kCodedFirst + std::size(kCoded);
+  return number >= kCoded && number <= kCodedNeighborAllGather;
 }
 
 uint64_t coded_number(Collective collective) {
-  return kCodedFirst +
-         static_cast<uint64_t>(std::find(std::begin(kCoded), std::end(kCoded), collective) -
-                               std::begin(kCoded));
+  if (!has_graph(collective)) return kCoded;
+  return collective == Collective::kNeighborAverage ? kCodedAverage : kCodedNeighborAllGather;
+}
+
+Collective collective_of(Fingerprint f) {
+  const uint64_t number = (f >> 40) & 15;
+  if (number == kCoded) return static_cast<Collective>((f >> 33) & 7);
+  if (number == kCodedAverage) return Collective::kNeighborAverage;
+  if (number == kCodedNeighborAllGather) return Collective::kNeighborAllGather;
+  return static_cast<Collective>(number);
+}
+
+// Of a call that has a codec.
+uint32_t codec_tag_of(Fingerprint f) {
+  const int digits = has_graph(collective_of(f)) ? kCodedNeighborDigitBits : kCodedDigitBits;
+  return static_cast<uint32_t>(f >> (kShiftBits + digits)) & ((1U << kCodecTagBits) - 1);
 }
 
 // What follows the type in a fingerprint, of a call that has a codec.
@@ -67,7 +81,7 @@ uint64_t coded_bits(const Call& call) {
            uint64_t{codec_tag(call.codec_identity)} << (kShiftBits + kCodedNeighborDigitBits) |
            shorten(call.count, kCodedNeighborDigitBits);
   }
-  return static_cast<uint64_t>(call.op) << 33 |
+  return static_cast<uint64_t>(call.collective) << 33 | uint64_t{call.op == ReduceOp::kAvg} << 32 |
          uint64_t{codec_tag(call.codec_identity)} << (kShiftBits + kCodedDigitBits) |
          shorten(call.count, kCodedDigitBits);
 }
@@ -83,17 +97,20 @@ std::string reduction_text(Collective collective, ReduceOp op) {
   return reduces(collective) ? fmt::format(" ({})", name_of(op)) : "";
 }
 
+std::string root_text(const Call& call) {
+  return has_root(call.collective) ? fmt::format(", root {}", call.root) : "";
+}
+
 std::string describe_coded(Fingerprint f) {
-  const Collective collective = kCoded[((f >> 40) & 15) - kCodedFirst];
+  const Collective collective = collective_of(f);
   const auto type = static_cast<DataType>((f >> 36) & 15);
   const bool graph = has_graph(collective);
   const int digits = graph ? kCodedNeighborDigitBits : kCodedDigitBits;
-  const auto codec =
-      static_cast<uint32_t>(f >> (kShiftBits + digits)) & ((1U << kCodecTagBits) - 1);
   const auto after = static_cast<uint32_t>(f >> (kCodecTagBits + kShiftBits + digits));
-  const std::string with = graph ? ", " + describe_graph(after & ((1U << kGraphTagBits) - 1))
-                                 : reduction_text(collective, static_cast<ReduceOp>(after & 7));
-  return coded_text(collective, shortened_text(f, digits), type, with, codec, f >> 52);
+  const std::string with =
+      graph ? ", " + describe_graph(after & ((1U << kGraphTagBits) - 1))
+            : reduction_text(collective, (after & 1) != 0 ? ReduceOp::kAvg : ReduceOp::kSum);
+  return coded_text(collective, shortened_text(f, digits), type, with, codec_tag_of(f), f >> 52);
 }
 
 std::string call_text(Collective collective, uint64_t count, DataType type, ReduceOp op,
@@ -102,9 +119,11 @@ std::string call_text(Collective collective, uint64_t count, DataType type, Redu
                      reduction_text(collective, op), root, sequence);
 }
 
-Collective collective_of(Fingerprint f) {
-  if (is_coded(f)) return kCoded[((f >> 40) & 15) - kCodedFirst];
-  return static_cast<Collective>((f >> 40) & 15);
+// The same call of the same collective, but for the codec.
+bool give_other_codecs(Fingerprint mine, Fingerprint theirs) {
+  if (is_coded(mine) != is_coded(theirs)) return true;
+  return is_coded(mine) && (mine ^ theirs) >> 52 == 0 &&
+         collective_of(mine) == collective_of(theirs) && codec_tag_of(mine) != codec_tag_of(theirs);
 }
 
 // What a rank did, by the fingerprint of its end of a message.
@@ -172,15 +191,14 @@ std::string describe(const Call& call, uint64_t sequence) {
         call.collective, std::to_string(call.count), call.type,
         has_graph(call.collective)
             ? fmt::format(", round {} of {}", call.round, describe_graph(graph_tag(call.graph)))
-            : reduction_text(call.collective, call.op),
+            : reduction_text(call.collective, call.op) + root_text(call),
         codec_tag(call.codec_identity), sequence);
   }
   if (has_graph(call.collective)) {
     return neighbor_text(call.collective, std::to_string(call.count), call.type, call.round,
                          graph_tag(call.graph), sequence);
   }
-  return call_text(call.collective, call.count, call.type, call.op,
-                   has_root(call.collective) ? fmt::format(", root {}", call.root) : "", sequence);
+  return call_text(call.collective, call.count, call.type, call.op, root_text(call), sequence);
 }
 
 std::string describe(Fingerprint f) {
@@ -221,9 +239,12 @@ void explain_mismatch(Rank self, Fault* fault) {
   if (mine == theirs) {
     text = fmt::format("rank {} expected {} bytes and rank {} sent {} in {}", self,
                        fault->expected_bytes, peer, fault->arrived_bytes, describe(mine));
-  } else if ((mine | kPlanMask) == (theirs | kPlanMask) &&
-             (is_coded(mine) || has_graph(collective_of(mine)))) {
+  } else if ((mine | kPlanMask) == (theirs | kPlanMask) && has_graph(collective_of(mine))) {
     text += "; counts or rounds differ in digits that messages do not tell";
+  } else if ((mine | kPlanMask) == (theirs | kPlanMask) && is_coded(mine)) {
+    text +=
+        "; they differ in what messages do not tell: the root, the algorithm (set "
+        "GOSSAMER_ALGORITHM alike), or later digits of the count";
   } else if (has_graph(collective_of(mine)) && has_graph(collective_of(theirs))) {
     text += "; neighbors agree on count, type, graph, round, codec";
   } else if ((mine | kPlanMask) == (theirs | kPlanMask)) {
@@ -231,8 +252,7 @@ void explain_mismatch(Rank self, Fault* fault) {
         "ranks {} and {} have different roots or algorithms for {}; give all ranks the same root, "
         "and set GOSSAMER_ALGORITHM alike",
         self, peer, describe(mine));
-  } else if (is_coded(mine) != is_coded(theirs) || (is_coded(mine) && (mine ^ theirs) >> 52 == 0 &&
-                                                    collective_of(mine) == collective_of(theirs))) {
+  } else if (give_other_codecs(mine, theirs)) {
     text += "; all ranks give a call the same codec";
   } else {
     text += "; all ranks must make the same calls in the same order";

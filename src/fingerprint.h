@@ -10,9 +10,9 @@
 //   graph 12 | round 10 | length of the count 6 | its first digits 8
 // (of the graph's identity, of the round the last bits), and its plan's hash is of all of it.
 //
-// A call that has a codec is collective 10 to 13, and its 36 last bits are
-//   operation 3 | codec 12 | length of the count 6 | its first digits 15
-// or, with a graph,
+// A call that has a codec is collective 10, and its 36 last bits are
+//   collective 3 | average 1 | codec 12 | length of the count 6 | its first digits 14
+// or, with a graph, collective 11 (the average) or 12 (the all-gather), and
 //   graph 12 | codec 12 | length of the count 6 | its first digits 6
 //
 // Collective 15 is a message from one rank to another outside any collective

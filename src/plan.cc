@@ -32,9 +32,7 @@ void emit_alone(const Call& call, Builder& b) {
 
 bool accumulates_wide(const Algorithm& algorithm, const Call& call) {
   // Codecs decode into fp32.
-  if (call.codec != nullptr) {
-    return call.type != DataType::kFloat32 && call.collective != Collective::kAllGather;
-  }
+  if (call.codec != nullptr) return call.type != DataType::kFloat32 && sums(call.collective);
   if (call.collective == Collective::kNeighborAverage) {
     // With one source, the fold is the only one and rounds once by itself.
     return is_narrow_float(call.type) && call.mixing != nullptr && call.mixing->sources_max() > 1;

@@ -90,8 +90,7 @@ Result<std::shared_ptr<Plan>> Communicator::Impl::build(const PlanKey& key) cons
       make_fingerprint(call, hash_plan(best.algorithm->name, best.pieces, key.call), 0);
   const CallBuffers buffers = buffers_of(key.call, rank, size);
   plan->output_offset_bytes = buffers.output_first * size_of(call.type);
-  if (call.codec != nullptr && call.collective == Collective::kNeighborAverage &&
-      plan->program.residual_count == 0) {
+  if (call.codec != nullptr && has_graph(call.collective) && plan->program.residual_count == 0) {
     plan->carried_count = call.count;
   }
   if (call.op == ReduceOp::kPreMulSum) plan->scaled_count = buffers.input_count;

@@ -5,13 +5,17 @@
 
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "gossamer/types.h"
+#include "gossamer/schedule.h"
+#include "src/intervals.h"
+#include "src/verify.h"
 #include "src/verify_weights.h"
 
 namespace gossamer {
@@ -47,6 +51,12 @@ struct Value {
   bool settled = false;
   bool coded = false;  // a byte of code number `contributors`, which is byte (place + shift) of it
 };
+
+// One rank's buffers.
+using ProvedMemory = std::array<Intervals<Value>, kBufferCount>;
+
+// "rank 2 output element 7".
+std::string name_element(Rank rank, uint64_t element);
 
 // Times a factor, in the field of src/verify_weights.h.
 inline void scale(double factor, Value* value) {
@@ -98,5 +108,10 @@ class EncodedValues {
   }
   std::map<std::pair<Rank, uint64_t>, std::vector<std::pair<int64_t, int64_t>>> ranges_;
 };
+
+// Whether all ranks that hold copies of an element of some rank's input have the same bits of it,
+// and none has what was encoded. Empty, or what is wrong.
+std::string check_copies(const Proof& proof, const std::vector<ProvedMemory>& memories,
+                         const EncodedValues& encoded);
 
 }  // namespace gossamer

@@ -10,12 +10,10 @@
 // encoded, by the same element and contributors, with a node more in its tree.
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <unordered_map>
 
 #include "gossamer/mixing.h"
-#include "src/intervals.h"
 #include "src/verify_parts.h"
 #include "src/verify_symbols.h"
 #include "src/verify_weights.h"
@@ -397,9 +395,7 @@ class Run {
   }
 
   void reject_output(Rank rank, uint64_t element, const char* what) {
-    if (!reason_.empty()) return;
-    reason_ =
-        "rank " + std::to_string(rank) + " output element " + std::to_string(element) + " " + what;
+    if (reason_.empty()) reason_ = name_element(rank, element) + " " + what;
   }
 
   bool check_outputs() {
@@ -449,9 +445,11 @@ class Run {
   // Equal trees on every rank, by walking rank 0's runs along every other rank's. Other collectives
   // leave each sum on one rank, and copies were compared with what they are of, unless encoded.
   bool check_bits() {
-    const bool gathers =
-        proof_.call.codec != nullptr && proof_.call.collective == Collective::kAllGather;
-    if (proof_.call.collective != Collective::kAllReduce && !gathers) return true;
+    if (proof_.call.codec != nullptr && !sums(proof_.call.collective)) {
+      reason_ = check_copies(proof_, buffers_, encoded_);
+      return reason_.empty();
+    }
+    if (proof_.call.collective != Collective::kAllReduce) return true;
     const auto& reference = buffers_[0][1];
     for (Rank r = 1; r < proof_.size; ++r) {
       for (const auto& run : reference.runs()) {
@@ -474,7 +472,7 @@ class Run {
   std::vector<uint64_t> averages_;  // per rank
   uint8_t lanes_ = 1;
   std::vector<Memory> memories_;
-  std::vector<std::array<Intervals<Value>, kBufferCount>> buffers_;
+  std::vector<ProvedMemory> buffers_;
   std::vector<Id> begin_of_;  // per rank, and one past the end
   std::vector<Rank> rank_of_;
   std::vector<uint32_t> waits_;

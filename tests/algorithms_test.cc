@@ -284,9 +284,13 @@ TEST(Hierarchical, E2_GatherAndScatterCrossToAHostInOneMessage) {
 TEST(CodedAlgorithms, E2_SendCodesOfWhatTheirUncodedFormsSend) {
   const Rank n = 5;
   const uint64_t elements = 64 * 5;
-  const auto bytes_sent = [&](Collective collective, const char* name) {
+  const auto bytes_sent = [&](Collective collective, const char* name, Rank root = 0) {
     const Algorithm& algorithm = named(collective, name);
-    const Call call{.collective = collective, .count = elements, .codec = codec_for(algorithm)};
+    const Call call{.collective = collective,
+                    .count = elements,
+                    .root = root,
+                    .mixing = mixing_for(collective, n),
+                    .codec = codec_for(algorithm)};
     uint64_t bytes = 0;
     for (const Step& step : build_schedule(algorithm, call, 2, n, {}, 1, 1).steps) {
       if (!step.sends()) continue;
@@ -304,6 +308,20 @@ TEST(CodedAlgorithms, E2_SendCodesOfWhatTheirUncodedFormsSend) {
   EXPECT_EQ(bytes_sent(Collective::kReduceScatter, "coded_reduce_scatter"), 4 * whole);
   EXPECT_EQ(bytes_sent(Collective::kAllGather, "coded_all_gather"), 4 * whole);
   EXPECT_EQ(bytes_sent(Collective::kAllGather, "coded_ring_all_gather"), 4 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kAllToAll, "coded_all_to_all"), 4 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kNeighborAllGather, "coded_neighbor_all_gather"), 3 * whole);
+  // By rank 2, as the root and as another.
+  EXPECT_EQ(bytes_sent(Collective::kBroadcast, "coded_binomial_broadcast", 2), 3 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kBroadcast, "coded_chain_broadcast", 2), whole);
+  EXPECT_EQ(bytes_sent(Collective::kBroadcast, "coded_scatter_broadcast", 2), 8 * block);
+  EXPECT_EQ(bytes_sent(Collective::kBroadcast, "coded_scatter_broadcast", 1), 3 * block);
+  EXPECT_EQ(bytes_sent(Collective::kScatter, "coded_scatter", 2), 4 * whole);
+  EXPECT_EQ(bytes_sent(Collective::kScatter, "coded_scatter", 1), 0U);
+  EXPECT_EQ(bytes_sent(Collective::kGather, "coded_gather", 2), 0U);
+  EXPECT_EQ(bytes_sent(Collective::kGather, "coded_gather", 1), whole);
+  EXPECT_EQ(bytes_sent(Collective::kReduce, "coded_direct_reduce", 1), whole);
+  EXPECT_EQ(bytes_sent(Collective::kReduce, "coded_two_shot_reduce", 2), 4 * block);
+  EXPECT_EQ(bytes_sent(Collective::kReduce, "coded_two_shot_reduce", 1), 5 * block);
 }
 
 TEST(KnomialTrees, E2_TakeLogRoundsAndHangEveryRankOnce) {

@@ -122,30 +122,32 @@ struct Reference {
     }
   }
 
-  // The result of an all-reduce, in the type.
-  std::vector<std::byte> all_reduce(const std::string& algorithm,
-                                    const std::vector<Floats>& inputs) const {
+  // The result of an all-reduce, or at the root of a reduce, in the type.
+  std::vector<std::byte> all_reduce(const std::string& algorithm, const std::vector<Floats>& inputs,
+                                    Rank root = -1) const {
     if (size == 1) return elements_of(type, inputs[0]);
     const uint64_t count = inputs[0].size();
     std::vector<std::byte> result(count * size_of(type));
-    for_each_block(count, algorithm != "coded_one_shot",
-                   [&](uint64_t first, uint64_t length, Rank owner) {
-                     if (length == 0) return;
-                     const auto part = [&](Rank r) {
-                       return std::span(inputs[static_cast<size_t>(r)]).subspan(first, length);
-                     };
-                     Floats sum(length);
-                     if (algorithm == "coded_ring") {
-                       sum.assign(part(owner).begin(), part(owner).end());
-                       for (Rank i = 1; i < size; ++i) {
-                         sum = added(decoded(codec, sum), part((owner + i) % size));
-                       }
-                     } else {
-                       sum = decoded(codec, part(0));
-                       for (Rank r = 1; r < size; ++r) sum = added(sum, decoded(codec, part(r)));
-                     }
-                     finish(algorithm, sum, result.data() + first * size_of(type));
-                   });
+    const bool whole = algorithm == "coded_one_shot" || algorithm == "coded_direct_reduce";
+    for_each_block(count, !whole, [&](uint64_t first, uint64_t length, Rank owner) {
+      if (length == 0) return;
+      const auto part = [&](Rank r) {
+        return std::span(inputs[static_cast<size_t>(r)]).subspan(first, length);
+      };
+      Floats sum(length);
+      if (algorithm == "coded_ring") {
+        sum.assign(part(owner).begin(), part(owner).end());
+        for (Rank i = 1; i < size; ++i) {
+          sum = added(decoded(codec, sum), part((owner + i) % size));
+        }
+      } else {
+        sum = decoded(codec, part(0));
+        for (Rank r = 1; r < size; ++r) sum = added(sum, decoded(codec, part(r)));
+      }
+      // The root encodes no sum of its own: nobody else needs it.
+      finish(owner == root ? "coded_direct_reduce" : algorithm, sum,
+             result.data() + first * size_of(type));
+    });
     return result;
   }
 
@@ -155,7 +157,9 @@ struct Reference {
   }
 
   void finish(const std::string& algorithm, Floats sum, std::byte* into) const {
-    if (algorithm != "coded_two_shot" && algorithm != "coded_ring") return settle(sum, into);
+    const bool again = algorithm == "coded_two_shot" || algorithm == "coded_ring" ||
+                       algorithm == "coded_two_shot_reduce";
+    if (!again) return settle(sum, into);
     for (float& x : sum) x = final_of(x);
     const auto elements = elements_of(type, decoded(codec, sum));
     std::memcpy(into, elements.data(), elements.size());
@@ -193,15 +197,20 @@ struct Reference {
     return result;
   }
 
+  // What the codes of an input, or of a share of one, decode to.
+  std::vector<std::byte> copy(std::span<const float> input, bool in_blocks = false) const {
+    Floats copied(input.size());
+    for_each_block(input.size(), in_blocks, [&](uint64_t first, uint64_t length, Rank) {
+      const Floats part = decoded(codec, input.subspan(first, length));
+      std::copy(part.begin(), part.end(), copied.begin() + static_cast<ptrdiff_t>(first));
+    });
+    return elements_of(type, copied);
+  }
+
   std::vector<std::byte> all_gather(const std::vector<Floats>& inputs) const {
     std::vector<std::byte> result;
     for (const Floats& input : inputs) {
-      Floats share(input.size());
-      for_each_block(input.size(), false, [&](uint64_t first, uint64_t length, Rank) {
-        const Floats part = decoded(codec, std::span(input).subspan(first, length));
-        std::copy(part.begin(), part.end(), share.begin() + static_cast<ptrdiff_t>(first));
-      });
-      const auto bytes = elements_of(type, share);
+      const auto bytes = copy(input);
       result.insert(result.end(), bytes.begin(), bytes.end());
     }
     return result;

@@ -346,9 +346,6 @@ TEST(Coded, RefusesWhatNoCodecTakesAndSaysWhy) {
   call.reduction = ReduceOp::kMax;
   says(call, "summed or averaged");
   call = good;
-  call.collective = Collective::kBroadcast;
-  says(call, "broadcast takes no codec");
-  call = good;
   compression.codec = nullptr;
   says(call, "make_codec() makes one");
   compression = {.codec = codec.get(), .residual = x.data(), .next_residual = x.data()};

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "gossamer/codec.h"
+#include "gossamer/gossip.h"
+#include "gossamer/mixing.h"
 #include "src/plan.h"
 #include "src/verify.h"
 
@@ -69,6 +71,53 @@ TEST(VerifierOfCodes, RejectsAnOwnerThatKeepsWhatItEncoded) {
   };
   const Verdict v =
       verify(keeps, {.collective = Collective::kAllGather, .count = 5, .codec = some_codec()}, 2);
+  EXPECT_TRUE(v.complete) << v.reason;
+  EXPECT_FALSE(v.same_bits);
+}
+
+TEST(VerifierOfCodes, RejectsARootThatKeepsWhatItEncoded) {
+  Algorithm keeps = named(Collective::kBroadcast, "coded_binomial_broadcast");
+  keeps.emit = [](const Shape& shape, int, Builder& b) {
+    const Slice whole = shape.whole();
+    const Slice code = b.code(shape.count);
+    if (!shape.is_root()) {
+      b.recv(shape.root, code);
+      return b.decode(code, whole);
+    }
+    b.encode(input_of(whole), code, whole, Builder::Residual::kOfElements);
+    b.send(1 - shape.root, code);
+    b.copy(input_of(whole), whole);
+  };
+  const Verdict v = verify(
+      keeps, {.collective = Collective::kBroadcast, .count = 5, .root = 1, .codec = some_codec()},
+      2);
+  EXPECT_TRUE(v.complete) << v.reason;
+  EXPECT_FALSE(v.same_bits);
+  EXPECT_NE(v.reason.find("other bits"), std::string::npos) << v.reason;
+}
+
+TEST(VerifierOfCodes, RejectsTargetsThatGetDifferentCodesOfOneInput) {
+  // Every target of a round gets a code of its own.
+  Algorithm anew = named(Collective::kNeighborAllGather, "coded_neighbor_all_gather");
+  anew.emit = [](const Shape& shape, int, Builder& b) {
+    const Slice whole = shape.whole();
+    const auto code = [&](Rank peer, int side) { return b.code(shape.count, 2 * peer + side); };
+    for (const Rank target : shape.mixing->targets(shape.rank)) {
+      b.encode(input_of(whole), code(target, 0), whole, Builder::Residual::kOwn);
+      b.send(target, code(target, 0));
+    }
+    int64_t share = 0;
+    for (const Rank source : shape.mixing->sources(shape.rank)) {
+      b.recv(source, code(source, 1));
+      b.decode(code(source, 1), shape.share(share++));
+    }
+  };
+  const auto ring = make_graph("ring", 3).value()->mixing(0);
+  const Call call{.collective = Collective::kNeighborAllGather,
+                  .count = 5,
+                  .mixing = ring.get(),
+                  .codec = some_codec()};
+  const Verdict v = verify(anew, call, 3);
   EXPECT_TRUE(v.complete) << v.reason;
   EXPECT_FALSE(v.same_bits);
 }

@@ -14,20 +14,25 @@
 //     residual.swap(next);
 //   }
 //
-// Who takes one   all_reduce and reduce_scatter with kSum and kAvg, all_gather, neighbor_average;
-// of
-//                 float types. Codecs whose codes have one length: CodecTraits::fixed_size.
-// Arithmetic      fp32, whatever the elements are. All ranks get the same bits, of an all_gather
-//                 too: a rank keeps what its own code decodes to, and codes are passed on verbatim.
-// Loss            all_reduce: the codes of the inputs, and one of the result, or as the algorithm
-//                 says that Communicator::explain() names. Others: one code of each input. Between
-//                 two ranks alike everything travels as codes, but where hosts have several ranks
-//                 an algorithm may send elements inside them. One rank alone loses nothing.
+// Who takes one   every CollectiveCall, run, started, planned, in a group or on a stream, of float
+//                 types, and where it reduces with kSum and kAvg. Messages (send(), recv()), the
+//                 collectives made of them (all_gather_v() and its like) and windows take none.
+//                 Codecs whose codes have one length: CodecTraits::fixed_size.
+// Arithmetic      fp32, whatever the elements are. All ranks get the same bits, of what is only
+//                 copied too: a rank keeps what its own code decodes to, the root of a broadcast
+//                 like the others, and codes are passed on verbatim. neighbor_average alone takes
+//                 a rank's own input as it is.
+// Loss            all_reduce and reduce: the codes of the inputs, and one of the result, or as the
+//                 algorithm says that Communicator::explain() names. Others: one code of each
+//                 input, which a broadcast and a scatter have at the root alone. Between two ranks
+//                 alike everything travels as codes, but where hosts have several ranks an
+//                 algorithm may send elements inside them. One rank alone loses nothing.
 // Residual        What encoding loses, kept to be added next time. Of one call's shape on one
 //                 communicator, since its layout is the plan's: where residual_count() is at least
 //                 the input's count, its first floats belong to the input's elements, and what
-//                 follows to what this rank sums. They count in the unit of what is encoded: with
-//                 kAvg, a residual of the result is one of the average.
+//                 follows to what this rank sums; 0 on ranks without an input. They count in the
+//                 unit of what is encoded: with kAvg, a residual of the result is one of the
+//                 average.
 // Reproducible    The same calls with the same inputs, residuals and draws give the same bits.
 //
 // Threads    As Communicator.

@@ -47,6 +47,8 @@
 //            stopped but alive is not lost by that: calls that need it return kTimeout.
 //            An accumulate() towards a rank that dies may be applied there or not: push-sum's mass
 //            goes with it.
+// Codecs     None: what waits for a slow target is replaced or added up, which codes cannot be.
+//            Compressed gossip without rounds: ChocoSgd, or pair_gossip() with a codec.
 // Limits     A window through which nothing at all passes for 20 days ends with kTimeout.
 
 #pragma once

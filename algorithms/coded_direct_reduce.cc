@@ -1,0 +1,45 @@
+// Direct reduce of codes: everybody sends the code of everything to the root, which decodes and
+// sums them.
+//   Source   the flat tree of Chan, Heimlich, Purkayastha and van de Geijn, "Collective
+//            communication: theory, practice, and experience", Concurrency and Computation 19(13),
+//            2007.
+//   Steps    1 round of N - 1 independent messages.
+//   Bytes    one code of the buffer from every rank but the root, which takes N - 1.
+//   Scratch  codes of N buffers at the root; fp32 accumulators of the buffer where the elements are
+//            others.
+//   Needs    a codec; any N, any count, any root.
+//   Bits     the root alone has the result; it sums in rank order, its own code too.
+//   Error    one encoding's.
+//   Residual of each element of the input.
+
+#include "algorithms/coded.h"
+#include "algorithms/list.h"
+
+namespace gossamer {
+namespace {
+
+int rounds(const Shape&) {
+  return 1;
+}
+
+void emit(const Shape& shape, int, Builder& b) {
+  const Slice whole = shape.whole();
+  const Slice own = b.code(shape.count, shape.rank);
+  b.encode(input_of(whole), own, whole, Builder::Residual::kOfElements);
+  if (!shape.is_root()) return b.send(shape.root, own);
+  for (Rank i = 1; i < shape.size; ++i) {
+    const Rank peer = shape.rank_at(i);
+    b.recv(peer, b.code(shape.count, peer));
+  }
+  const Slice sum = b.accumulator(whole);
+  b.decode(b.code(shape.count, 0), sum);
+  for (Rank rank = 1; rank < shape.size; ++rank) b.decode_reduce(b.code(shape.count, rank), sum);
+  b.settle(sum, whole);
+}
+
+}  // namespace
+
+const Algorithm coded_direct_reduce = {
+    "coded_direct_reduce", Collective::kReduce, true, has_codec, rounds, emit, true};
+
+}  // namespace gossamer

@@ -45,19 +45,15 @@ class CodedRunner {
     return output_.allocate(longest, options_.registered);
   }
 
-  Result<Cell> run(Collective collective, DataType type, ReduceOp op, uint64_t bytes,
-                   bool in_place) {
-    const uint64_t parts = shares_of(collective, group_.size());
-    Cell cell;
-    cell.collective = collective;
+  Result<Cell> run(const Cell& kind, uint64_t bytes, bool in_place) {
+    const uint64_t parts = shares_of(kind.collective, group_.size());
+    Cell cell = kind;
     cell.ranks = group_.size();
-    cell.type = type;
-    cell.op = op;
     cell.in_place = in_place;
     cell.checked = options_.check;
     cell.codec = compression_.codec->name();
-    cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
-    cell.bytes = cell.count * parts * size_of(type);
+    cell.count = std::max<uint64_t>(bytes / (parts * size_of(kind.type)), 1);
+    cell.bytes = cell.count * parts * size_of(kind.type);
     const auto choice = communicator_.explain(call_of(cell), in_place);
     if (!choice) return choice.status();
     cell.algorithm = choice->algorithm;
@@ -74,7 +70,17 @@ class CodedRunner {
     shape.collective = cell.collective;
     shape.count = cell.count;
     shape.in_place = cell.in_place;
+    shape.root = cell.root;
+    const std::shared_ptr<const Mixing> mixing = mixing_of(cell);
+    shape.mixing = mixing.get();
     return buffers_of(shape, group_.rank(), group_.size());
+  }
+
+  uint64_t round() const { return static_cast<uint64_t>(std::max(0, options_.round)); }
+
+  // Null but for collectives that have a graph.
+  std::shared_ptr<const Mixing> mixing_of(const Cell& cell) const {
+    return has_graph(cell.collective) ? graph_->mixing(round()) : nullptr;
   }
 
   CollectiveCall call_of(const Cell& cell) const {
@@ -87,8 +93,9 @@ class CodedRunner {
             .count = cell.count,
             .type = cell.type,
             .reduction = reduces(cell.collective) ? cell.op : ReduceOp::kSum,
+            .root = cell.root,
             .graph = has_graph(cell.collective) ? graph_ : nullptr,
-            .round = static_cast<uint64_t>(std::max(0, options_.round)),
+            .round = round(),
             .compression = &compression_};
   }
 
@@ -122,16 +129,31 @@ class CodedRunner {
   // What element `index` of this rank's output is without any loss.
   double exact(const Cell& cell, const Mixing* mixing, uint64_t index) const {
     const Rank self = group_.rank();
-    if (cell.collective == Collective::kAllGather) {
-      return value(static_cast<Rank>(index / cell.count), index % cell.count);
-    }
+    const uint64_t own = static_cast<uint64_t>(self) * cell.count;
+    const auto share = static_cast<Rank>(index / cell.count);
+    const uint64_t place = index % cell.count;
     double sum = 0;
-    if (cell.collective == Collective::kNeighborAverage) {
-      for (const Weight& w : mixing->row(self)) sum += w.value * value(w.rank, index);
-      return sum;
+    switch (cell.collective) {
+      case Collective::kAllGather:
+      case Collective::kGather:
+        return value(share, place);
+      case Collective::kBroadcast:
+        return value(cell.root, index);
+      case Collective::kScatter:
+        return value(cell.root, own + index);
+      case Collective::kAllToAll:
+        return value(share, own + place);
+      case Collective::kNeighborAllGather:
+        return value(mixing->sources(self)[static_cast<size_t>(share)], place);
+      case Collective::kNeighborAverage:
+        for (const Weight& w : mixing->row(self)) sum += w.value * value(w.rank, index);
+        return sum;
+      case Collective::kAllReduce:
+      case Collective::kReduce:
+      case Collective::kReduceScatter:
+        break;
     }
-    const bool scattered = cell.collective == Collective::kReduceScatter;
-    const uint64_t first = scattered ? static_cast<uint64_t>(self) * cell.count : 0;
+    const uint64_t first = cell.collective == Collective::kReduceScatter ? own : 0;
     for (Rank r = 0; r < group_.size(); ++r) sum += value(r, first + index);
     return cell.op == ReduceOp::kAvg ? sum / group_.size() : sum;
   }
@@ -147,7 +169,8 @@ class CodedRunner {
       return communicator_.run(call_of(*cell));
     };
     measured.inspect = [](int) -> uint64_t { return 0; };
-    const Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    Pace pace = pace_for(cell->bytes, options_.iterations, options_.warmup, options_.seconds);
+    pace.bursts = has_root(cell->collective);
     const Result<Timing> timing = measure(group_, pace, measured);
     if (!timing) return timing.status();
     cell->timing = *timing;
@@ -160,11 +183,14 @@ class CodedRunner {
     if (Status s = group_.barrier(); !s) return s;
     const uint64_t before = communicator_.counters().bytes_sent;
     if (Status s = measured.run(0); !s) return s;
-    cell->sent_bytes = communicator_.counters().bytes_sent - before;
+    const auto sent = static_cast<double>(communicator_.counters().bytes_sent - before);
+    std::vector<double> all;
+    if (Status s = group_.gather(sent, &all); !s) return s;
+    cell->sent_bytes = static_cast<uint64_t>(*std::max_element(all.begin(), all.end()));
     if (!options_.check) return Status::ok();
     const CallBuffers b = buffers_of_cell(*cell);
     const auto* const output = static_cast<const std::byte*>(call_of(*cell).output);
-    const auto mixing = graph_ == nullptr ? nullptr : graph_->mixing(call_of(*cell).round);
+    const std::shared_ptr<const Mixing> mixing = mixing_of(*cell);
     double lost = 0;
     double square = 0;
     for (uint64_t i = 0; i < b.output_count; ++i) {
@@ -174,10 +200,10 @@ class CodedRunner {
       square += right * right;
     }
     cell->loss = square > 0 ? lost / square : 0;
-    const bool alike =
-        cell->collective == Collective::kAllReduce || cell->collective == Collective::kAllGather;
+    const bool alike = cell->collective == Collective::kAllReduce ||
+                       cell->collective == Collective::kAllGather ||
+                       cell->collective == Collective::kBroadcast;
     const uint64_t hash = alike ? hash_bytes(output, b.output_count * size_of(cell->type)) : 0;
-    std::vector<double> all;
     if (Status s = group_.gather(static_cast<double>(hash >> 12), &all); !s) return s;
     for (const double other : all) cell->timing.wrong += other == all[0] ? 0 : 1;
     if (Status s = group_.gather(cell->loss, &all); !s) return s;
@@ -210,14 +236,11 @@ Status measure_coded(Communicator& communicator, Group& group, const PerfOptions
   }
   CodedRunner runner(communicator, group, options, **codec, graph.get());
   if (Status s = runner.allocate(); !s) return s;
-  const std::vector<ReduceOp> once = {ReduceOp::kSum};
-  for (const DataType type : options.types) {
-    for (const ReduceOp op : reduces(collective) ? options.ops : once) {
-      const auto run = [&](uint64_t bytes, bool in_place) {
-        return runner.run(collective, type, op, bytes, in_place);
-      };
-      if (Status s = run_rows(options, true, run, row); !s) return s;
-    }
+  for (const Cell& kind : kinds_of(collective, options, communicator.size())) {
+    const auto run = [&](uint64_t bytes, bool in_place) {
+      return runner.run(kind, bytes, in_place);
+    };
+    if (Status s = run_rows(options, is_ever_in_place(collective), run, row); !s) return s;
   }
   return Status::ok();
 }

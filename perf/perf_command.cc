@@ -153,20 +153,18 @@ Status read_swap(const Flags& f, const PerfOptions& o) {
   return f.direction == "in" ? bad("--swap is out of place; leave --place in out") : Status::ok();
 }
 
-Status read_codec(const Flags& f, PerfOptions* o) {
+Status read_codec(const Flags&, PerfOptions* o) {
   if (o->codec.empty()) return Status::ok();
   if (const auto codec = make_codec(o->codec); !codec) return codec.status();
   if (o->persistent || !o->exchange.empty() || !o->baseline.empty() || o->nccl || o->swap)
     return bad(
         "--codec goes with collectives, and with no --persistent, --baseline, --swap or --nccl");
-  for (const Collective c : o->collectives) {
-    if (c == Collective::kAllReduce || c == Collective::kReduceScatter ||
-        c == Collective::kAllGather || c == Collective::kNeighborAverage) {
-      continue;
-    }
-    return bad("'" + f.collective +
-               "' takes no codec; all_reduce, reduce_scatter, all_gather and neighbor_average do");
-  }
+  const bool floats = std::ranges::all_of(o->types, [](DataType type) {
+    return is_narrow_float(type) || type == DataType::kFloat32 || type == DataType::kFloat64;
+  });
+  const bool sums = std::ranges::all_of(
+      o->ops, [](ReduceOp op) { return op == ReduceOp::kSum || op == ReduceOp::kAvg; });
+  if (!floats || !sums) return bad("--codec goes with float types, and with sum and avg");
   return Status::ok();
 }
 

@@ -190,7 +190,9 @@ void print_preamble(const PerfOptions& o, int ranks, const Whereabouts& where) {
     fmt::print("# graph {}, {}\n", o.graph,
                o.round < 0 ? "its rounds one after another" : fmt::format("round {}", o.round));
   if (!o.codec.empty())
-    fmt::print("# codec {}: sent: bytes of a rank per operation; loss: of the square\n", o.codec);
+    fmt::print(
+        "# codec {}: sent: bytes per operation, by the rank that sends most; loss: of the square\n",
+        o.codec);
   fmt::print("# {}transport {}, algorithm {}, {} buffers, {}\n",
              o.persistent ? "persistent collectives, " : "", o.transport,
              o.algorithm.empty() ? "by price" : o.algorithm,
@@ -239,27 +241,6 @@ Status print_limit(Group& group, const Whereabouts& where, const std::vector<Cel
   return Status::ok();
 }
 
-// The combinations that mean something: a reduction to those that reduce, a root to those that have
-// one.
-std::vector<Cell> kinds_of(Collective collective, const PerfOptions& o, Rank size) {
-  std::vector<Cell> kinds;
-  const size_t ops = reduces(collective) ? o.ops.size() : 1;
-  const Rank first = has_root(collective) ? std::max(o.root, 0) : 0;
-  const Rank last = has_root(collective) && o.root < 0 ? size - 1 : first;
-  for (const DataType type : o.types) {
-    for (size_t op = 0; op < ops; ++op) {
-      for (Rank root = first; root <= last; ++root) {
-        Cell& kind = kinds.emplace_back();
-        kind.collective = collective;
-        kind.type = type;
-        kind.op = o.ops[op];
-        kind.root = root;
-      }
-    }
-  }
-  return kinds;
-}
-
 Status measure_collectives(Runner* runner, const PerfOptions& o, Rank size, Results* results) {
   for (const Collective collective : o.collectives) {
     results->header(std::string(name_of(collective)));
@@ -267,7 +248,7 @@ Status measure_collectives(Runner* runner, const PerfOptions& o, Rank size, Resu
       const auto run = [&](uint64_t bytes, bool in_place) {
         return runner->run(kind.collective, kind.type, kind.op, kind.root, bytes, in_place);
       };
-      const bool places = collective != Collective::kAllToAll;  // it never is in place
+      const bool places = is_ever_in_place(collective);
       const auto row = [&](const std::vector<Cell>& cells) { results->row(cells); };
       if (Status s = run_rows(o, places, run, row); !s) return s;
     }
@@ -320,6 +301,25 @@ std::vector<uint64_t> sweep_sizes(uint64_t begin, uint64_t end, double factor, u
     size = next;
   }
   return sizes;
+}
+
+std::vector<Cell> kinds_of(Collective collective, const PerfOptions& o, Rank size) {
+  std::vector<Cell> kinds;
+  const size_t ops = reduces(collective) ? o.ops.size() : 1;
+  const Rank first = has_root(collective) ? std::max(o.root, 0) : 0;
+  const Rank last = has_root(collective) && o.root < 0 ? size - 1 : first;
+  for (const DataType type : o.types) {
+    for (size_t op = 0; op < ops; ++op) {
+      for (Rank root = first; root <= last; ++root) {
+        Cell& kind = kinds.emplace_back();
+        kind.collective = collective;
+        kind.type = type;
+        kind.op = o.ops[op];
+        kind.root = root;
+      }
+    }
+  }
+  return kinds;
 }
 
 int run_perf(const PerfOptions& o, int ranks_wanted) {

@@ -45,6 +45,13 @@ struct PerfOptions {
 // `ranks_wanted`: what the user asked for; 0: whatever the launcher says. Returns the exit code.
 int run_perf(const PerfOptions& options, int ranks_wanted);
 
+// The combinations that mean something: a reduction to those that reduce, a root to those that have
+// one.
+std::vector<Cell> kinds_of(Collective collective, const PerfOptions& o, Rank size);
+inline bool is_ever_in_place(Collective collective) {
+  return collective != Collective::kAllToAll && collective != Collective::kNeighborAllGather;
+}
+
 // Sizes from `begin` to `end`: times `factor` (when > 1), else plus `step`.
 std::vector<uint64_t> sweep_sizes(uint64_t begin, uint64_t end, double factor, uint64_t step);
 

@@ -29,7 +29,7 @@ struct Cell {
   bool checked = false;  // whether timing.wrong means anything
   double predicted_us = 0;
   std::string codec;        // empty: messages are elements
-  uint64_t sent_bytes = 0;  // by one rank per operation, with a codec
+  uint64_t sent_bytes = 0;  // per operation, by the rank that sends most, with a codec
   double loss = 0;          // mean squared error over the mean square, with a codec
   Timing timing;
 

@@ -13,11 +13,11 @@ namespace {
 using CodecCommand = CommandTest;
 
 TEST_F(CodecCommand, PerfTellsWhatIsSentAndLost) {
-  for (const char* collective :
-       {"all_reduce", "reduce_scatter", "all_gather", "neighbor_average --graph ring"}) {
+  for (const char* collective : {"all", "broadcast --root all", "neighbor_average --graph ring",
+                                 "neighbor_all_gather --graph ring"}) {
     const Outcome done =
         run("perf " + std::string(collective) +
-            " --codec int8:block=256 --ranks 3 -b 96K -e 96K -n 40 --csv " + path("rows.csv"));
+            " --codec int8:block=256 --ranks 3 -b 96K -e 96K -n 8 --csv " + path("rows.csv"));
     EXPECT_EQ(done.code, 0) << done.text();
     EXPECT_TRUE(done.says("sent") && done.says("loss") && done.says("coded_")) << done.text();
     EXPECT_TRUE(done.says("# 0 wrong elements")) << done.text();
@@ -39,7 +39,8 @@ TEST_F(CodecCommand, PerfRefusesWhatMakesNoSense) {
     EXPECT_TRUE(outcome.says(part)) << outcome.text();
   };
   refuses("all_reduce --codec nonsense", "int8");
-  refuses("broadcast --codec int8", "takes no codec");
+  refuses("sendrecv --codec int8", "goes with collectives");
+  refuses("all_to_all --codec int8 -d int32", "float");
   refuses("all_reduce --codec int8 --persistent", "--persistent");
   refuses("all_reduce --codec int8 --nccl", "--nccl");
 }
@@ -49,6 +50,12 @@ TEST_F(CodecCommand, ExplainPricesCodes) {
   EXPECT_EQ(done.code, 0) << done.text();
   EXPECT_TRUE(done.says("codec int8:block=") && done.says("coded_hierarchical")) << done.text();
   EXPECT_FALSE(done.says("  ring ")) << done.text();
+  for (const char* collective : {"broadcast", "reduce", "gather", "scatter", "all_to_all",
+                                 "neighbor_all_gather --graph ring"}) {
+    const Outcome one = run("explain --collective " + std::string(collective) + " --codec int8");
+    EXPECT_EQ(one.code, 0) << one.text();
+    EXPECT_TRUE(one.says("coded_")) << one.text();
+  }
   EXPECT_EQ(run("explain --codec nonsense").code, 2);
 }
 

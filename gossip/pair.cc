@@ -1,5 +1,7 @@
 // Two ranks alone average their values.
 
+#include "gossip/pair.h"
+
 #include <fmt/format.h>
 
 #include <memory>
@@ -13,6 +15,8 @@ namespace {
 Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
 }
+
+}  // namespace
 
 Status check_pair(const Communicator& comm, const std::byte* input, const std::byte* output,
                   uint64_t count, DataType type, Rank peer) {
@@ -37,8 +41,6 @@ Status check_pair(const Communicator& comm, const std::byte* input, const std::b
   }
   return Status::ok();
 }
-
-}  // namespace
 
 Status pair_gossip(Communicator& comm, const void* input, void* output, uint64_t count,
                    DataType type, Rank peer) {

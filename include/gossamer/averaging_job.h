@@ -45,6 +45,11 @@
 //            A step that can push to nobody takes only from those it has a message under way to, so
 //            mass does not run into a member that cannot reach the others.
 //
+// Saved      Nothing. A member that was stopped joins again, and starts from the values of those
+//            that went on: its old values, weight and numbers belong to one that is dead, and would
+//            count twice. A whole job that has ended is taken up by start() with the x that was
+//            kept.
+//
 // Threads    One of its own for connections and one for membership; both sleep unless something
 //            comes. step(), leave() and destruction: one thread at a time. All else: any thread.
 // Blocking   start() not, join() and leave() up to their timeout, events() as told, step() never

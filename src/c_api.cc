@@ -1,7 +1,9 @@
 // The C API: communicators, collectives, works, plans, memory.
 
+#include <algorithm>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "gossamer/memory.h"
 #include "src/c_boundary.h"
@@ -140,6 +142,17 @@ gossamerResult_t gossamerCommFailedRank(gossamerComm_t comm, int* rank) {
   if (rank == nullptr) return refuse(kNoResult);
   return guarded([&] {
     *rank = comm->communicator->status().rank();
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCommStuckRanks(gossamerComm_t comm, int* count, int* ranks) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (count == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    const std::vector<gossamer::Rank> stuck = comm->communicator->stuck_ranks();
+    *count = static_cast<int>(stuck.size());
+    if (ranks != nullptr) std::copy(stuck.begin(), stuck.end(), ranks);
     return gossamerSuccess;
   });
 }

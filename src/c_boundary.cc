@@ -5,6 +5,16 @@ namespace {
 
 thread_local std::string last_error;
 
+// gossamerConfig_t as it was first.
+struct FirstConfig {
+  size_t size;
+  const char* name;
+  const char* transport;
+  const char* algorithm;
+  int timeout_ms;
+};
+static_assert(sizeof(FirstConfig) < sizeof(gossamerConfig_t));
+
 }  // namespace
 
 gossamerResult_t result_of(Code code) {
@@ -59,15 +69,21 @@ const std::string& last_sentence() {
 Result<Communicator::Options> options_of(const gossamerConfig_t* config) {
   Communicator::Options options;
   if (config == nullptr) return options;
-  if (config->size != sizeof(gossamerConfig_t)) {
+  // What the first version does not have is as the initialiser sets it.
+  const bool watches = config->size == sizeof(gossamerConfig_t);
+  if (!watches && config->size != sizeof(FirstConfig)) {
     return Status::error(Code::kInvalidArgument,
-                         "the config has another size than this library's; start from "
+                         "the config has the size of no version of it; start from "
                          "GOSSAMER_CONFIG_INITIALIZER and compile with this version's header");
   }
   if (config->name != nullptr) options.name = config->name;
   if (config->transport != nullptr) options.transport = config->transport;
   if (config->algorithm != nullptr) options.algorithm = config->algorithm;
   options.timeout = std::chrono::milliseconds(config->timeout_ms);
+  if (!watches) return options;
+  options.membership = config->membership != 0;
+  options.probe_interval = std::chrono::milliseconds(config->probe_interval_ms);
+  options.stuck_after = std::chrono::milliseconds(config->stuck_after_ms);
   return options;
 }
 

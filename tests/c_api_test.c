@@ -94,6 +94,14 @@ static void test_joining_badly(void) {
   config.algorithm = NULL;
   config.timeout_ms = -1;
   REFUSED(gossamerCommInitConfig(&comm, 1, id, 0, &config), "timeout");
+  config.timeout_ms = 0;
+  config.membership = 1;
+  config.probe_interval_ms = 1;
+  REFUSED(gossamerCommInitConfig(&comm, 1, id, 0, &config), "probe");
+  config.size = offsetof(gossamerConfig_t, membership) + sizeof(int); /* as it was first */
+  DONE(gossamerCommInitEnv(&comm, &config));
+  DONE(gossamerCommDestroy(comm));
+  comm = NULL;
   config.size = 8; /* as if compiled with another version's header */
   REFUSED(gossamerCommInitEnv(&comm, &config), "GOSSAMER_CONFIG_INITIALIZER");
   REQUIRE(comm == NULL);

@@ -97,9 +97,16 @@ typedef struct {
   const char* transport; /* "auto", "shm", "verbs", "ucx", "tcp" */
   const char* algorithm; /* overrides the price, for experiments */
   int timeout_ms;        /* for joining and for each operation; 0: GOSSAMER_TIMEOUT_MS or 30000 */
+  /* Not 0: a membership without a centre watches over all ranks beside the transports, so that one
+   * that is stopped or vanished without a word ends the communicator on all others with
+   * gossamerPeerLost, about 10 intervals later. Alike on all ranks; also by GOSSAMER_MEMBERSHIP=1.
+   * Whole story: Communicator::Options in gossamer/communicator.h. */
+  int membership;
+  int probe_interval_ms; /* 0: 1000; at least 10 */
+  int stuck_after_ms;    /* of a rank that answers and finishes nothing; 0: 30000 */
 } gossamerConfig_t;
 #define GOSSAMER_CONFIG_INITIALIZER \
-  { sizeof(gossamerConfig_t), NULL, NULL, NULL, 0 }
+  { sizeof(gossamerConfig_t), NULL, NULL, NULL, 0, 0, 0, 0 }
 
 GOSSAMER_API gossamerResult_t gossamerGetVersion(int* version);
 
@@ -161,6 +168,11 @@ GOSSAMER_API gossamerResult_t gossamerCommGetAsyncError(gossamerComm_t comm,
                                                         gossamerResult_t* error);
 /* The rank at fault in that failure, or -1. */
 GOSSAMER_API gossamerResult_t gossamerCommFailedRank(gossamerComm_t comm, int* rank);
+
+/* With gossamerConfig_t's membership: ranks that are alive and hang, that have finished no
+ * operation for stuck_after_ms while others have; no failure. *count of them, ascending in `ranks`,
+ * which has room for all ranks of the communicator, or is NULL. */
+GOSSAMER_API gossamerResult_t gossamerCommStuckRanks(gossamerComm_t comm, int* count, int* ranks);
 
 /* The code in words. Never NULL; static. */
 GOSSAMER_API const char* gossamerGetErrorString(gossamerResult_t result);

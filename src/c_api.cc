@@ -39,12 +39,6 @@ gossamerResult_t join(gossamerComm_t* comm, int nranks, const gossamer::UniqueId
   return hand_over(Communicator::create(*options), comm);
 }
 
-gossamerResult_t hand_over(Result<gossamer::PersistentCollective> made, gossamerPlan_t* plan) {
-  if (!made) return finish(made.status());
-  *plan = new gossamerPlan{std::move(made).value()};
-  return gossamerSuccess;
-}
-
 gossamerResult_t reduce(const void* in, void* out, size_t count, DataType type,
                         const Reduction& reduction, gossamerComm_t comm) {
   if (comm == nullptr) return refuse(kNoComm);
@@ -297,6 +291,7 @@ gossamerResult_t gossamerAllGatherInit(const void* sendbuff, void* recvbuff, siz
 
 gossamerResult_t gossamerStart(gossamerPlan_t plan) {
   if (plan == nullptr) return refuse(kNoPlan);
+  if (const char* const fault = renew_compression(plan); fault != nullptr) return refuse(fault);
   return guarded([&] { return finish(plan->collective.start()); });
 }
 

@@ -98,4 +98,10 @@ gossamerResult_t hand_over(Work work, gossamerWork_t* handle) {
   return gossamerSuccess;
 }
 
+gossamerResult_t hand_over(Result<PersistentCollective> made, gossamerPlan_t* handle) {
+  if (!made) return finish(made.status());
+  *handle = new gossamerPlan{.collective = std::move(made).value()};
+  return gossamerSuccess;
+}
+
 }  // namespace gossamer::boundary

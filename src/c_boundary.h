@@ -11,7 +11,8 @@
 #include <string>
 
 #include "gossamer/communicator.h"
-#include "gossamer/gossamer.h"
+#include "gossamer/compression.h"
+#include "gossamer/gossamer_compress.h"
 #include "gossamer/gossip.h"
 #include "gossamer/stream.h"
 
@@ -25,6 +26,10 @@ struct gossamerWork {
 
 struct gossamerPlan {
   gossamer::PersistentCollective collective;
+  // Of one with a codec: what the caller's says, as of the last start. The collective knows its
+  // address, so the plan stays where it is.
+  gossamer::Compression compression = {};
+  const gossamerCompression_t* given = nullptr;
 };
 
 struct gossamerGraph {
@@ -81,6 +86,10 @@ inline bool plain(const gossamerRedOp_t& op) {
 Result<Communicator::Options> options_of(const gossamerConfig_t* config);
 gossamerResult_t hand_over(Result<std::unique_ptr<Communicator>> made, gossamerComm_t* comm);
 gossamerResult_t hand_over(Work work, gossamerWork_t* handle);
+
+gossamerResult_t hand_over(Result<PersistentCollective> made, gossamerPlan_t* handle);
+// Of a plan with a codec: reads the caller's compression again. Null, or what is wrong with it.
+const char* renew_compression(gossamerPlan* plan);
 
 inline constexpr const char* kNoGraph = "the graph is null; gossamerGraphCreate* makes one";
 inline constexpr const char* kNoComm = "the communicator is null; gossamerCommInit* makes one";

@@ -7,10 +7,8 @@
 
 using gossamer::Collective;
 using gossamer::CollectiveCall;
-using gossamer::PersistentCollective;
 using gossamer::ReduceOp;
 using gossamer::Reduction;
-using gossamer::Result;
 using namespace gossamer::boundary;  // NOLINT(google-build-using-namespace)
 
 namespace {
@@ -45,12 +43,7 @@ gossamerResult_t plan(const CollectiveCall& call, gossamerComm_t comm, gossamerP
   if (comm == nullptr) return refuse(kNoComm);
   if (plan == nullptr) return refuse(kNoResult);
   *plan = nullptr;
-  return guarded([&] {
-    Result<PersistentCollective> made = comm->communicator->plan(call);
-    if (!made) return finish(made.status());
-    *plan = new gossamerPlan{std::move(made).value()};
-    return gossamerSuccess;
-  });
+  return guarded([&] { return hand_over(comm->communicator->plan(call), plan); });
 }
 
 }  // namespace

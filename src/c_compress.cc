@@ -5,12 +5,14 @@
 
 #include "gossamer/compression.h"
 #include "gossamer/gossamer_compress.h"
+#include "gossamer/gossip_compressed.h"
 #include "src/c_boundary.h"
 
 using gossamer::Codec;
 using gossamer::Collective;
 using gossamer::CollectiveCall;
 using gossamer::Compression;
+using gossamer::PersistentCollective;
 using gossamer::ReduceOp;
 using gossamer::Result;
 using namespace gossamer::boundary;  // NOLINT(google-build-using-namespace)
@@ -51,7 +53,34 @@ CollectiveCall calling(Collective collective, const void* in, void* out, size_t 
           .output = out,
           .count = count,
           .type = type_of(type),
-          .reduction = static_cast<ReduceOp>(number_of(op))};
+          // as type_of(): what is out of range stays so
+          .reduction = static_cast<ReduceOp>(plain(op) ? number_of(op) : UINT8_MAX)};
+}
+
+constexpr const char* kNoCall =
+    "the call is null; initialise one with GOSSAMER_CALL_INITIALIZER and fill it in";
+
+// Null, or what is wrong with it.
+const char* fault_of(const gossamerCall_t* given) {
+  if (given == nullptr) return kNoCall;
+  if (given->size != sizeof(gossamerCall_t)) {
+    return "the call was not initialised with GOSSAMER_CALL_INITIALIZER, or by another version's";
+  }
+  if (number_of(given->collective) > gossamerCallNeighborAllGather) {
+    return "the collective is none of gossamerCollective_t";
+  }
+  const bool reduces = gossamer::reduces(static_cast<Collective>(number_of(given->collective)));
+  return !reduces || plain(given->op) ? nullptr : kNoOp;
+}
+
+CollectiveCall call_of(const gossamerCall_t& given) {
+  CollectiveCall call =
+      calling(static_cast<Collective>(number_of(given.collective)), given.sendbuff, given.recvbuff,
+              given.count, given.datatype, given.op);
+  call.root = given.root;
+  if (given.graph != nullptr) call.graph = given.graph->graph.get();
+  call.round = given.round;
+  return call;
 }
 
 gossamerResult_t run(CollectiveCall call, const gossamerCompression_t* given, gossamerComm_t comm) {
@@ -61,6 +90,26 @@ gossamerResult_t run(CollectiveCall call, const gossamerCompression_t* given, go
     const Compression compression = compression_of(*given);
     call.compression = &compression;
     return finish(comm->communicator->run(call));
+  });
+}
+
+gossamerResult_t run_around(CollectiveCall call, gossamerGraph_t graph, uint64_t round,
+                            const gossamerCompression_t* given, gossamerComm_t comm) {
+  if (graph == nullptr) return refuse(kNoGraph);
+  call.graph = graph->graph.get();
+  call.round = round;
+  return run(call, given, comm);
+}
+
+gossamerResult_t start(CollectiveCall call, const gossamerCompression_t* given, gossamerComm_t comm,
+                       gossamerWork_t* work) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (work == nullptr) return refuse(kNoResult);
+  if (const char* const fault = fault_of(given); fault != nullptr) return refuse(fault);
+  return guarded([&] {
+    const Compression compression = compression_of(*given);
+    call.compression = &compression;
+    return hand_over(comm->communicator->start(call), work);
   });
 }
 
@@ -79,6 +128,13 @@ gossamerResult_t count_residual(CollectiveCall call, int in_place, gossamerCodec
 }
 
 }  // namespace
+
+const char* gossamer::boundary::renew_compression(gossamerPlan* plan) {
+  if (plan->given == nullptr) return nullptr;
+  const char* const fault = fault_of(plan->given);
+  if (fault == nullptr) plan->compression = compression_of(*plan->given);
+  return fault;
+}
 
 extern "C" {
 
@@ -112,6 +168,81 @@ gossamerResult_t gossamerCodecBytesMax(gossamerCodec_t codec, size_t count, uint
   });
 }
 
+gossamerResult_t gossamerCallCompressed(const gossamerCall_t* call,
+                                        const gossamerCompression_t* compression,
+                                        gossamerComm_t comm) {
+  if (const char* const fault = fault_of(call); fault != nullptr) return refuse(fault);
+  return run(call_of(*call), compression, comm);
+}
+
+gossamerResult_t gossamerCallCompressedStart(const gossamerCall_t* call,
+                                             const gossamerCompression_t* compression,
+                                             gossamerComm_t comm, gossamerWork_t* work) {
+  if (const char* const fault = fault_of(call); fault != nullptr) return refuse(fault);
+  return start(call_of(*call), compression, comm, work);
+}
+
+gossamerResult_t gossamerCallCompressedInit(const gossamerCall_t* call,
+                                            const gossamerCompression_t* compression,
+                                            gossamerComm_t comm, gossamerPlan_t* plan) {
+  if (const char* const fault = fault_of(call); fault != nullptr) return refuse(fault);
+  if (comm == nullptr) return refuse(kNoComm);
+  if (plan == nullptr) return refuse(kNoResult);
+  *plan = nullptr;
+  if (const char* const fault = fault_of(compression); fault != nullptr) return refuse(fault);
+  return guarded([&] {
+    auto made = std::make_unique<gossamerPlan>();
+    made->given = compression;
+    made->compression = compression_of(*compression);
+    CollectiveCall bound = call_of(*call);
+    bound.compression = &made->compression;
+    Result<PersistentCollective> collective = comm->communicator->plan(bound);
+    if (!collective) return finish(collective.status());
+    made->collective = std::move(collective).value();
+    *plan = made.release();
+    return gossamerSuccess;
+  });
+}
+
+gossamerResult_t gossamerCallResidualCount(const gossamerCall_t* call, int in_place,
+                                           gossamerCodec_t codec, gossamerComm_t comm,
+                                           uint64_t* floats) {
+  if (const char* const fault = fault_of(call); fault != nullptr) return refuse(fault);
+  return count_residual(call_of(*call), in_place, codec, comm, floats);
+}
+
+gossamerResult_t gossamerBroadcastCompressed(const void* sendbuff, void* recvbuff, size_t count,
+                                             gossamerDataType_t datatype, int root,
+                                             const gossamerCompression_t* compression,
+                                             gossamerComm_t comm) {
+  CollectiveCall call =
+      calling(Collective::kBroadcast, sendbuff, recvbuff, count, datatype, gossamerSum);
+  call.root = root;
+  return run(call, compression, comm);
+}
+
+gossamerResult_t gossamerNeighborAllGatherCompressed(const void* sendbuff, void* recvbuff,
+                                                     size_t count, gossamerDataType_t datatype,
+                                                     gossamerGraph_t graph, uint64_t round,
+                                                     const gossamerCompression_t* compression,
+                                                     gossamerComm_t comm) {
+  return run_around(
+      calling(Collective::kNeighborAllGather, sendbuff, recvbuff, count, datatype, gossamerSum),
+      graph, round, compression, comm);
+}
+
+gossamerResult_t gossamerPairGossipCompressed(const void* sendbuff, void* recvbuff, size_t count,
+                                              gossamerDataType_t datatype, int peer,
+                                              const gossamerCompression_t* compression,
+                                              gossamerComm_t comm) {
+  if (comm == nullptr) return refuse(kNoComm);
+  if (const char* const fault = fault_of(compression); fault != nullptr) return refuse(fault);
+  return guarded([&] {
+    return finish(gossamer::pair_gossip(*comm->communicator, sendbuff, recvbuff, count,
+                                        type_of(datatype), peer, compression_of(*compression)));
+  });
+}
+
 gossamerResult_t gossamerAllReduceCompressed(const void* sendbuff, void* recvbuff, size_t count,
                                              gossamerDataType_t datatype, gossamerRedOp_t op,
                                              const gossamerCompression_t* compression,
@@ -125,15 +256,8 @@ gossamerResult_t gossamerAllReduceCompressedStart(const void* sendbuff, void* re
                                                   gossamerRedOp_t op,
                                                   const gossamerCompression_t* compression,
                                                   gossamerComm_t comm, gossamerWork_t* work) {
-  if (comm == nullptr) return refuse(kNoComm);
-  if (work == nullptr) return refuse(kNoResult);
-  if (const char* const fault = fault_of(compression); fault != nullptr) return refuse(fault);
-  return guarded([&] {
-    const Compression given = compression_of(*compression);
-    CollectiveCall call = calling(Collective::kAllReduce, sendbuff, recvbuff, count, datatype, op);
-    call.compression = &given;
-    return hand_over(comm->communicator->start(call), work);
-  });
+  return start(calling(Collective::kAllReduce, sendbuff, recvbuff, count, datatype, op),
+               compression, comm, work);
 }
 
 gossamerResult_t gossamerReduceScatterCompressed(const void* sendbuff, void* recvbuff,
@@ -158,12 +282,9 @@ gossamerResult_t gossamerNeighborAverageCompressed(const void* sendbuff, void* r
                                                    gossamerGraph_t graph, uint64_t round,
                                                    const gossamerCompression_t* compression,
                                                    gossamerComm_t comm) {
-  if (graph == nullptr) return refuse(kNoGraph);
-  CollectiveCall call =
-      calling(Collective::kNeighborAverage, sendbuff, recvbuff, count, datatype, gossamerSum);
-  call.graph = graph->graph.get();
-  call.round = round;
-  return run(call, compression, comm);
+  return run_around(
+      calling(Collective::kNeighborAverage, sendbuff, recvbuff, count, datatype, gossamerSum),
+      graph, round, compression, comm);
 }
 
 gossamerResult_t gossamerAllReduceResidualCount(size_t count, gossamerDataType_t datatype,

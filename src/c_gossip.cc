@@ -10,7 +10,6 @@ using gossamer::Collective;
 using gossamer::CollectiveCall;
 using gossamer::Edge;
 using gossamer::Graph;
-using gossamer::PersistentCollective;
 using gossamer::Result;
 using namespace gossamer::boundary;  // NOLINT(google-build-using-namespace)
 
@@ -152,11 +151,9 @@ gossamerResult_t gossamerNeighborAverageInit(const void* sendbuff, void* recvbuf
   if (plan == nullptr) return refuse(kNoResult);
   *plan = nullptr;
   return guarded([&] {
-    Result<PersistentCollective> made = comm->communicator->plan(neighboring(
-        Collective::kNeighborAverage, sendbuff, recvbuff, count, datatype, graph, round));
-    if (!made) return finish(made.status());
-    *plan = new gossamerPlan{std::move(made).value()};
-    return gossamerSuccess;
+    return hand_over(comm->communicator->plan(neighboring(Collective::kNeighborAverage, sendbuff,
+                                                          recvbuff, count, datatype, graph, round)),
+                     plan);
   });
 }
 

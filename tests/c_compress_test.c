@@ -102,6 +102,114 @@ static void test_others(gossamerComm_t comm, int rank) {
   DONE(gossamerCodecDestroy(compression.codec));
 }
 
+/* Every collective, in every form: the same bits each time. */
+static void test_forms(gossamerComm_t comm, int rank) {
+  static float first[kRanks * kCount], again[kRanks * kCount], in[kRanks * kCount];
+  gossamerCompression_t compression = GOSSAMER_COMPRESSION_INITIALIZER;
+  gossamerCall_t call = GOSSAMER_CALL_INITIALIZER;
+  gossamerWork_t work = NULL;
+  gossamerPlan_t plan = NULL;
+  int kind, i;
+  DONE(gossamerCodecCreate(&compression.codec, "int8:block=64,rounding=stochastic"));
+  DONE(gossamerGraphCreate(&call.graph, "ring", kRanks, 1));
+  for (i = 0; i < kRanks * kCount; ++i) in[i] = (float)((i * 37 + rank * 11) % 101) / 7;
+  call.count = kCount;
+  call.root = 1;
+  call.sendbuff = in;
+  for (kind = gossamerCallAllReduce; kind <= gossamerCallNeighborAllGather; ++kind) {
+    call.collective = (gossamerCollective_t)kind;
+    memset(first, 0, sizeof(first));
+    memset(again, 0, sizeof(again));
+    compression.own_seed = 1;
+    call.recvbuff = first;
+    DONE(gossamerCallCompressed(&call, &compression, comm));
+    call.recvbuff = again;
+    DONE(gossamerCallCompressedStart(&call, &compression, comm, &work));
+    DONE(gossamerWorkWait(work, -1));
+    DONE(gossamerWorkFree(work));
+    REQUIRE(memcmp(first, again, sizeof(first)) == 0);
+    DONE(gossamerGroupStart());
+    DONE(gossamerCallCompressed(&call, &compression, comm));
+    DONE(gossamerGroupEnd());
+    REQUIRE(memcmp(first, again, sizeof(first)) == 0);
+    DONE(gossamerCallCompressedInit(&call, &compression, comm, &plan));
+    for (i = 0; i < 3; ++i) {
+      compression.own_seed = i == 1 ? 2 : 1; /* read anew by every start */
+      memset(again, 0, sizeof(again));
+      DONE(gossamerStart(plan));
+      DONE(gossamerWait(plan, -1));
+      if (i != 1) REQUIRE(memcmp(first, again, sizeof(first)) == 0);
+      if (i == 1 && kind == gossamerCallAllReduce) {
+        REQUIRE(memcmp(first, again, sizeof(first)) != 0);
+      }
+    }
+    DONE(gossamerPlanFree(plan));
+    call.count = 0;
+    DONE(gossamerCallCompressed(&call, &compression, comm));
+    call.count = kCount;
+  }
+  DONE(gossamerGraphDestroy(call.graph));
+  DONE(gossamerCodecDestroy(compression.codec));
+}
+
+static void test_broadcasts(gossamerComm_t comm, int rank) {
+  gossamerCompression_t compression = GOSSAMER_COMPRESSION_INITIALIZER;
+  gossamerCall_t call = GOSSAMER_CALL_INITIALIZER;
+  gossamerGraph_t graph = NULL;
+  uint64_t floats = 1;
+  int i, count = 0;
+  DONE(gossamerCodecCreate(&compression.codec, "int8:block=256"));
+  fill(rank);
+  DONE(gossamerBroadcastCompressed(x, y, kCount, gossamerFloat32, 2, &compression, comm));
+  for (i = 0; i < kCount; ++i) REQUIRE(fabs(y[i] - (i % 2 == 0 ? 127 : 2 + i % 50)) < 1e-4);
+  call.collective = gossamerCallBroadcast;
+  call.count = kCount;
+  call.root = 2;
+  DONE(gossamerCallResidualCount(&call, 0, compression.codec, comm, &floats));
+  REQUIRE(floats == (rank == 2 ? kCount : 0));
+  DONE(gossamerGraphCreate(&graph, "ring", kRanks, 1));
+  DONE(gossamerGraphSources(graph, 0, rank, &count, NULL));
+  REQUIRE(count == kRanks - 1);
+  DONE(gossamerNeighborAllGatherCompressed(x, all, kCount, gossamerFloat32, graph, 0, &compression,
+                                           comm));
+  for (i = 0; i < count * kCount; ++i) {
+    const int odd = i % kCount;
+    const int source = i / kCount < rank ? i / kCount : i / kCount + 1;
+    REQUIRE(fabs(all[i] - (odd % 2 == 0 ? 127 : source + odd % 50)) < 1e-4);
+  }
+  DONE(gossamerGraphDestroy(graph));
+  DONE(gossamerCodecDestroy(compression.codec));
+}
+
+static void test_pairs(gossamerComm_t comm, int rank) {
+  gossamerCompression_t compression = GOSSAMER_COMPRESSION_INITIALIZER;
+  int i;
+  DONE(gossamerCodecCreate(&compression.codec, "int8:block=256"));
+  fill(rank);
+  if (rank < 2) {
+    DONE(gossamerPairGossipCompressed(x, y, kCount, gossamerFloat32, 1 - rank, &compression, comm));
+    for (i = 0; i < kCount; ++i) REQUIRE(fabs(y[i] - (i % 2 == 0 ? 127 : 0.5 + i % 50)) < 1e-4);
+  }
+  REFUSED(gossamerPairGossipCompressed(x, y, 1, gossamerFloat32, rank, &compression, comm),
+          "itself");
+  REFUSED(gossamerPairGossipCompressed(x, y, 1, gossamerFloat32, 0, NULL, comm), "INITIALIZER");
+  DONE(gossamerCodecDestroy(compression.codec));
+}
+
+/* Ranks that give different codecs are all told. */
+static void test_mismatch(gossamerComm_t all_ranks, int rank) {
+  gossamerCompression_t compression = GOSSAMER_COMPRESSION_INITIALIZER;
+  gossamerComm_t comm = NULL;
+  DONE(gossamerCommSplit(all_ranks, 0, rank, &comm, NULL));
+  DONE(gossamerCodecCreate(&compression.codec, rank == 1 ? "fp16" : "int8"));
+  REQUIRE(gossamerAllGatherCompressed(x, all, kCount, gossamerFloat32, &compression, comm) ==
+          gossamerMismatch);
+  REQUIRE(strstr(gossamerGetLastError(comm), "codec fp16") != NULL);
+  REQUIRE(strstr(gossamerGetLastError(comm), "codec int8") != NULL);
+  DONE(gossamerCommDestroy(comm));
+  DONE(gossamerCodecDestroy(compression.codec));
+}
+
 static void test_bad_calls(gossamerComm_t comm) {
   gossamerCompression_t compression = GOSSAMER_COMPRESSION_INITIALIZER;
   const gossamerRedOp_t sum = gossamerSum;
@@ -117,6 +225,9 @@ static void test_bad_calls(gossamerComm_t comm) {
           "float type");
   REFUSED(gossamerAllReduceCompressed(x, y, 1, gossamerFloat32, gossamerMax, &compression, comm),
           "averaged");
+  REFUSED(gossamerAllReduceCompressed(x, y, 1, gossamerFloat32, (gossamerRedOp_t)256, &compression,
+                                      comm),
+          "operation");
   REFUSED(gossamerAllReduceCompressed(NULL, y, 1, gossamerFloat32, sum, &compression, comm),
           "null");
   REFUSED(gossamerAllReduceCompressedStart(x, y, 1, gossamerFloat32, sum, &compression, comm, NULL),
@@ -127,6 +238,33 @@ static void test_bad_calls(gossamerComm_t comm) {
           "codec is null");
   REFUSED(gossamerAllReduceResidualCount(1, gossamerFloat32, sum, 0, compression.codec, comm, NULL),
           "result");
+  {
+    gossamerCall_t call = GOSSAMER_CALL_INITIALIZER;
+    gossamerPlan_t plan = NULL;
+    call.sendbuff = x;
+    call.recvbuff = x;
+    call.count = 1;
+    REFUSED(gossamerCallCompressed(NULL, &compression, comm), "GOSSAMER_CALL_INITIALIZER");
+    REFUSED(gossamerCallCompressed(&call, NULL, comm), "INITIALIZER");
+    REFUSED(gossamerCallCompressedStart(&call, &compression, comm, NULL), "result");
+    REFUSED(gossamerCallCompressedInit(&call, &compression, comm, NULL), "result");
+    REFUSED(gossamerCallCompressedInit(&call, NULL, comm, &plan), "INITIALIZER");
+    REFUSED(gossamerCallCompressedInit(&call, &compression, NULL, &plan), "communicator is null");
+    REFUSED(gossamerCallResidualCount(&call, 1, NULL, comm, &floats), "codec is null");
+    call.collective = gossamerCallNeighborAverage;
+    REFUSED(gossamerCallCompressed(&call, &compression, comm), "graph");
+    call.collective = (gossamerCollective_t)77;
+    REFUSED(gossamerCallCompressed(&call, &compression, comm), "gossamerCollective_t");
+    call.collective = gossamerCallBroadcast;
+    call.root = kRanks;
+    REFUSED(gossamerCallCompressed(&call, &compression, comm), "root");
+    call.collective = gossamerCallReduce;
+    call.op = (gossamerRedOp_t)77;
+    REFUSED(gossamerCallCompressed(&call, &compression, comm), "gossamerRedOp_t");
+    call.size = 8;
+    REFUSED(gossamerCallCompressed(&call, &compression, comm), "another version");
+    REQUIRE(plan == NULL);
+  }
   compression.size = 8;
   REFUSED(gossamerAllReduceCompressed(x, y, 1, gossamerFloat32, sum, &compression, comm),
           "another version");
@@ -138,6 +276,10 @@ static void run_rank(int rank, const char* place) {
   DONE(gossamerCommInitRendezvous(&comm, kRanks, place, rank, NULL));
   test_all_reduces(comm, rank);
   test_others(comm, rank);
+  test_forms(comm, rank);
+  test_broadcasts(comm, rank);
+  test_pairs(comm, rank);
+  test_mismatch(comm, rank);
   test_bad_calls(comm);
   DONE(gossamerBarrier(comm));
   DONE(gossamerCommDestroy(comm));

@@ -4,7 +4,13 @@ its own, gradients of a known model's size.
 
 The model's loss is a weighted sum of its parameters, so that its gradients are the weights, and
 what a step takes beyond one without communication (no_sync) is communication. Prints
-"milliseconds of a step,milliseconds without communication" on rank 0.
+"milliseconds of a step,milliseconds without communication,library of its products" on rank 0.
+
+PowerSGD's gradients have one bucket. Its callbacks run on the two threads of Gloo's process group
+and wait there for a further all-reduce, which needs such a thread too: two buckets whose callbacks
+wait at a time wait for ever. Where they do not, callbacks of different buckets issue their
+all-reduces in an order of each rank's own, and these are matched by their order: PyTorch 1.13 then
+aborts with gloo::EnforceNotMet, "op.preamble.length <= op.nbytes". With one bucket neither happens.
 """
 import argparse
 import contextlib
@@ -50,6 +56,15 @@ class Model(torch.nn.Module):
         return sum((p * w).sum() for p, w in zip(self.parts, self.weights))
 
 
+def product_library():
+    """What multiplies matrices: Debian's PyTorch takes the machine's libblas.so.3."""
+    torch.ones(2, 2) @ torch.ones(2, 2)
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        mapped = maps.read()
+    known = {"openblas": "OpenBLAS", "libmkl": "MKL", "libblis": "BLIS", "atlas": "ATLAS"}
+    return next((name for file, name in known.items() if file in mapped), "the reference BLAS")
+
+
 def step(model, synchronised):
     with contextlib.nullcontext() if synchronised else model.no_sync():
         model(torch.zeros(1)).backward()
@@ -76,12 +91,18 @@ def main():
     p.add_argument("--meet", required=True, help="tcp://host:port of rank 0")
     p.add_argument("--hook", choices=["none", "fp16", "powersgd"], required=True)
     p.add_argument("--matrix-rank", type=int, default=4)
+    p.add_argument("--bucket-mb", type=float, default=25, help="most of a bucket; not of powersgd")
+    p.add_argument("--views", action="store_true", help="gradients stay in their buckets")
     p.add_argument("--steps", type=int, default=10)
     a = p.parse_args()
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=a.meet, rank=a.rank, world_size=a.ranks,
                             timeout=datetime.timedelta(seconds=120))
-    model = DistributedDataParallel(Model(resnet18_cifar(), a.rank))
+    if a.hook == "powersgd":
+        a.bucket_mb = 1024
+        dist._DEFAULT_FIRST_BUCKET_BYTES = 1 << 30  # a setting, for all that its name says
+    model = DistributedDataParallel(Model(resnet18_cifar(), a.rank), bucket_cap_mb=a.bucket_mb,
+                                    gradient_as_bucket_view=a.views)
     if a.hook == "fp16":
         model.register_comm_hook(None, default_hooks.fp16_compress_hook)
     elif a.hook == "powersgd":
@@ -93,7 +114,7 @@ def main():
     with_it = timed(model, a.steps, True)
     without = timed(model, a.steps, False)
     if a.rank == 0:
-        print(f"{with_it},{without}")
+        print(f"{with_it},{without},{product_library()}")
 
 
 if __name__ == "__main__":

@@ -35,14 +35,14 @@ Status check(const StepOptions& o) {
 }
 
 Status report(const Flags& f, Rank ranks, const StepTiming& timing) {
-  const std::string method = f.rest.codec.empty()      ? "dense"
-                             : f.rest.feedback.empty() ? f.rest.codec
-                                                       : f.rest.codec + " + " + f.rest.feedback;
+  std::string method = f.rest.codec.empty() ? "dense" : f.rest.codec;
+  if (!f.rest.feedback.empty()) method += " + " + f.rest.feedback;
+  if (!f.rest.rest_codec.empty()) method += ", rest " + f.rest.rest_codec;
   fmt::print("# {} of {}, {} ranks, {} ms of computation{}\n", f.rest.model,
              bytes_text(timing.gradient_bytes), ranks, f.rest.compute_ms,
              f.rest.overlap ? ", overlapped" : "");
-  fmt::print("# {:<34} {:>10} {:>16} {:>14}\n", "method", "ms/step", "bytes sent/step", "user ms");
-  fmt::print("  {:<34} {:>10.2f} {:>16.0f} {:>14.2f}\n", method, timing.median_ms,
+  fmt::print("# {:<56} {:>10} {:>16} {:>14}\n", "method", "ms/step", "bytes sent/step", "user ms");
+  fmt::print("  {:<56} {:>10.2f} {:>16.0f} {:>14.2f}\n", method, timing.median_ms,
              timing.bytes_sent, timing.processor_ms);
   if (f.csv.empty()) return Status::ok();
   std::ofstream file(f.csv);
@@ -89,12 +89,16 @@ void add_step_command(CLI::App& app, int* exit_code) {
   command->add_option("--model", f.rest.model, step_models())->capture_default_str();
   command->add_option("--codec", f.rest.codec,
                       "of all matrices: int8:block=256, powersgd:rank=4; default: dense");
+  command->add_option("--rest-codec", f.rest.rest_codec,
+                      "of vectors and small matrices: bf16; default: dense");
   command->add_option("--feedback", f.rest.feedback, "with it: ef14, ef21");
   command
       ->add_option("--compute-ms", f.rest.compute_ms,
                    "of a step, slept as if an accelerator did it")
       ->capture_default_str();
   command->add_flag("--overlap", f.rest.overlap, "gradients come while the computation goes on");
+  command->add_flag("--in-place", f.rest.in_place,
+                    "gradients are computed in the hook's buckets, and not copied there and back");
   command->add_option("--steps", f.rest.steps, "timed ones")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();

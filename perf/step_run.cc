@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <span>
 #include <thread>
 
 #include "gossamer/gradient_hook.h"
@@ -52,14 +53,19 @@ class Steps {
       one.key = std::to_string(i);
       one.shape = {shape.rows};
       if (shape.columns > 1) one.shape.push_back(shape.columns);
-      gradients_.emplace_back(shape.rows * shape.columns);
+      counts_.push_back(shape.rows * shape.columns);
     }
+    gradients_.resize(counts_.size());
+    if (!options_.in_place) own_.resize(counts_.size());
     elements_ = model.elements();
     GradientHook::Options hook;
     hook.bucket_bytes_max = options_.bucket_bytes_max;
     hook.overlap = options_.overlap;
     if (!options_.codec.empty()) {
       hook.rules.push_back({.codec = options_.codec, .feedback = options_.feedback});
+    }
+    if (!options_.rest_codec.empty()) {
+      hook.rules.push_back({.count_min = 1, .dimensions_min = 1, .codec = options_.rest_codec});
     }
     auto made = GradientHook::create(comm_, parameters, hook);
     if (!made) return made.status();
@@ -72,6 +78,7 @@ class Steps {
     uint64_t sent = 0;
     double processor = 0;
     for (int step = -options_.warmup; step < options_.steps; ++step) {
+      if (Status s = place(); !s) return s;
       fill(step);
       if (Status s = comm_.barrier(); !s) return s;
       const uint64_t sent_before = comm_.counters().bytes_sent;
@@ -97,11 +104,28 @@ class Steps {
   }
 
  private:
+  // Where gradients are computed, which moves when the hook has learned their order.
+  Status place() {
+    for (size_t i = 0; i < counts_.size(); ++i) {
+      float* to = nullptr;
+      if (options_.in_place) {
+        const Result<void*> memory = hook_->memory(std::to_string(i));
+        if (!memory) return memory.status();
+        to = static_cast<float*>(*memory);
+      } else {
+        own_[i].resize(counts_[i]);
+        to = own_[i].data();
+      }
+      gradients_[i] = {to, counts_[i]};
+    }
+    return Status::ok();
+  }
+
   // Gradients as they are late in training: many small ones, few large.
   void fill(int step) {
     uint64_t state = static_cast<uint64_t>(step + 100) * 1'000'003 +
                      static_cast<uint64_t>(comm_.rank() + 1) * 7'919;
-    for (std::vector<float>& gradient : gradients_) {
+    for (const std::span<float> gradient : gradients_) {
       for (float& value : gradient) {
         state = state * 6364136223846793005U + 1442695040888963407U;
         const float u = static_cast<float>(state >> 40) * 0x1p-23F - 1;
@@ -130,7 +154,9 @@ class Steps {
   Communicator& comm_;
   const StepOptions& options_;
   std::unique_ptr<GradientHook> hook_;
-  std::vector<std::vector<float>> gradients_;
+  std::vector<uint64_t> counts_;
+  std::vector<std::span<float>> gradients_;
+  std::vector<std::vector<float>> own_;  // unless they are in the hook's memory
   uint64_t elements_ = 0;
 };
 

@@ -16,9 +16,11 @@ struct StepOptions {
   double compute_ms = 100;
   int steps = 20;
   int warmup = 3;
-  bool overlap = false;  // gradients come while the computation goes on, evenly
-  std::string codec;     // empty: dense
+  bool overlap = false;   // gradients come while the computation goes on, evenly
+  bool in_place = false;  // gradients are computed in the hook's memory
+  std::string codec;      // of all matrices; empty: dense
   std::string feedback;
+  std::string rest_codec;  // of what `codec` leaves: vectors, small matrices
   uint64_t bucket_bytes_max = uint64_t{25} << 20;
 };
 

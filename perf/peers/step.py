@@ -10,7 +10,10 @@ predicted   computation + processor time of the busiest rank outside the kernel,
             core, since all run on this machine, + bytes sent / goodput, which is 1448/1514 of the
             rate, as TCP over Ethernet leaves it
 met         measured speed-up over the dense step of the same round / the predicted one
-Needs root. With --torch also python3-torch: there `communication` is a step minus one without it.
+Needs root. With --torch also python3-torch. There `communication` is a whole step of ours, without
+computation, against a step of theirs minus one without communication. Both copy gradients into
+buckets and back, or have them there (--in-place). PyTorch multiplies with libblas.so.3: install
+libopenblas0-pthread, the reference BLAS takes up to 20 times as long.
 """
 import argparse
 import csv
@@ -24,8 +27,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import compare  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-METHODS = [("", ""), ("fp16", ""), ("int8:block=256", ""), ("sign", "ef14"),
-           ("powersgd:rank=4", ""), ("topk:ratio=0.001", "ef14")]
+# Of matrices, with which feedback, and of what is left.
+METHODS = [("", "", ""), ("fp16", "", ""), ("int8:block=256", "", ""), ("sign", "ef14", ""),
+           ("powersgd:rank=4", "", ""), ("topk:ratio=0.001", "ef14", ""),
+           ("topk:ratio=0.001,index=rice", "dgc:momentum=0.9", "bf16")]
 
 
 def arguments():
@@ -37,8 +42,9 @@ def arguments():
     p.add_argument("--compute-ms", type=float, default=100)
     p.add_argument("--steps", type=int, default=10)
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--only", default="", help="methods that contain this, beside dense")
-    p.add_argument("--torch", action="store_true", help="compare with PyTorch's hooks too")
+    p.add_argument("--only", default="", help="methods that contain this, dense beside them")
+    p.add_argument("--torch", action="store_true", help="compare with PyTorch's hooks instead")
+    p.add_argument("--in-place", action="store_true", help="gradients are computed in buckets")
     p.add_argument("--python", default="/usr/bin/python3", help="the one that has torch")
     p.add_argument("--timeout", type=float, default=300, help="of one run, seconds")
     return p.parse_args()
@@ -50,13 +56,15 @@ def shape(ranks, mbit):
                        "256kb latency 50ms".split(), check=True)
 
 
-def ours(a, codec, feedback, compute_ms):
+def ours(a, codec, feedback, rest, compute_ms):
     with tempfile.TemporaryDirectory() as folder:
         path = f"{folder}/out.csv"
         flags = [f"{a.bin}/gossamer", "step", "--steps", str(a.steps), "--compute-ms",
                  str(compute_ms), "--transport", "tcp"]
+        flags += ["--in-place"] if a.in_place else []
         flags += ["--codec", codec] if codec else []
         flags += ["--feedback", feedback] if feedback else []
+        flags += ["--rest-codec", rest] if rest else []
         together = [(compare.in_namespace(rank, flags + (["--csv", path] if rank == 0 else [])),
                      {"GOSSAMER_RANK": str(rank), "GOSSAMER_SIZE": str(a.ranks),
                       "GOSSAMER_RENDEZVOUS": f"tcp://{compare.NETWORK}1:47110",
@@ -72,15 +80,17 @@ def ours(a, codec, feedback, compute_ms):
 def theirs(a, hook):
     command = [a.python, f"{HERE}/torch_step.py", "--ranks", str(a.ranks), "--hook", hook, "--meet",
                f"tcp://{compare.NETWORK}1:47120", "--steps", str(a.steps)]
+    command += ["--views"] if a.in_place else []
     together = [(compare.in_namespace(rank, command + ["--rank", str(rank)]),
-                 {"GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1"})
+                 {"GLOO_SOCKET_IFNAME": "eth0", "OMP_NUM_THREADS": "1",
+                  "OPENBLAS_NUM_THREADS": "1"})
                 for rank in range(a.ranks)]
     out, failure = compare.run_together(together, a.timeout)
     if failure:
         print(f"step: PyTorch's {hook}: {failure}", file=sys.stderr)
         return None
-    with_it, without = (float(x) for x in out.strip().split("\n")[-1].split(","))
-    return with_it - without
+    with_it, without, library = out.strip().split("\n")[-1].split(",")
+    return float(with_it) - float(without), library
 
 
 def median(rows, column):
@@ -115,16 +125,23 @@ def against_dense(a, mbit):
 
 def against_torch(a, mbit):
     pairs = [("fp16", "fp16"), ("powersgd:rank=4", "powersgd")]
-    print(f"\n{a.ranks} ranks, {mbit} Mbit/s, communication of a step\n")
-    print("| method | gossamer ms | PyTorch over Gloo ms | times faster |")
-    print("|---|---|---|---|")
+    pairs = [pair for pair in pairs if a.only in pair[0]]
+    print(f"\n{a.ranks} ranks, {mbit} Mbit/s, communication of a step, gradients "
+          f"{'in buckets' if a.in_place else 'copied'}\n")
+    print("| method | gossamer ms | PyTorch over Gloo ms | times faster | its products by |")
+    print("|---|---|---|---|---|")
     for codec, hook in pairs:
-        rows = [(ours(a, codec, "", 0)[0], theirs(a, hook)) for _ in range(a.rounds)]
-        rows = [row for row in rows if row[1] is not None]
+        rows = []
+        for _ in range(a.rounds):
+            own = ours(a, codec, "", "", 0)[0]
+            peer = theirs(a, hook)
+            if peer is not None:
+                rows.append((own, *peer))
         if not rows:
             continue
         print(f"| {codec} | {median(rows, 0):.1f} | {median(rows, 1):.1f} | "
-              f"{statistics.median(t / g for g, t in rows):.2f} |", flush=True)
+              f"{statistics.median(row[1] / row[0] for row in rows):.2f} | {rows[0][2]} |",
+              flush=True)
 
 
 def main():
@@ -133,9 +150,10 @@ def main():
     with compare.Shaped(a.ranks):
         for mbit in (int(rate) for rate in a.rates.split(",")):
             shape(a.ranks, mbit)
-            against_dense(a, mbit)
             if a.torch:
                 against_torch(a, mbit)
+            else:
+                against_dense(a, mbit)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ GradientHook::Options hook_options(const Training& training, const TrainingMetho
   GradientHook::Options options;
   options.overlap = false;  // ranks outnumber cores
   options.seed = training.seed + 1;
-  if (method.codec.empty()) return options;
+  if (method.codec.empty() && method.own == nullptr) return options;
   GradientHook::Rule rule;
   rule.codec = method.codec;
+  rule.own = method.own;
   rule.feedback = method.feedback;
   rule.count_min = 1;
   rule.dimensions_min = method.vectors_too ? 1 : 2;
@@ -43,6 +44,9 @@ GradientHook::Options hook_options(const Training& training, const TrainingMetho
     }
   }
   options.rules.push_back(std::move(rule));
+  if (!method.rest_codec.empty()) {
+    options.rules.push_back({.count_min = 1, .dimensions_min = 1, .codec = method.rest_codec});
+  }
   return options;
 }
 
@@ -168,14 +172,16 @@ const std::vector<TrainingMethod>& training_methods() {
        .feedback = "",
        .vectors_too = true},
       {.name = "DGC 0.1 %, warm-up",
-       .codec = "topk:select=exact,ratio=0.001",
+       .codec = "topk:select=exact,ratio=0.001,index=rice",
        .feedback = "dgc:momentum=0.9",
        .warm_up = true,
-       .momentum_inside = true},
+       .momentum_inside = true,
+       .rest_codec = "bf16"},
       {.name = "DGC 0.1 %, no warm-up",
-       .codec = "topk:select=exact,ratio=0.001",
+       .codec = "topk:select=exact,ratio=0.001,index=rice",
        .feedback = "dgc:momentum=0.9",
-       .momentum_inside = true},
+       .momentum_inside = true,
+       .rest_codec = "bf16"},
       {.name = "top-0.1 % + EF, warm-up",
        .codec = "topk:select=exact,ratio=0.001",
        .feedback = "ef14",

@@ -22,6 +22,8 @@ struct TrainingMethod {
   bool warm_up = false;          // top-k: the milder ratios of the first epochs
   bool momentum_inside = false;  // by the feedback, not the optimizer
   bool vectors_too = false;      // biases are compressed as well
+  std::string rest_codec = {};   // of biases, where `codec` leaves them
+  const Codec* own = nullptr;    // instead of `codec`; outlives the training
 };
 // Those of the table, the first of which is dense.
 const std::vector<TrainingMethod>& training_methods();

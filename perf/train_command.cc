@@ -20,8 +20,41 @@ struct Flags {
   std::string only;
   std::string codec;
   std::string feedback;
+  std::string rest_codec;
   bool markdown = false;
+  bool list = false;
 };
+
+void print_methods() {
+  const char* const form = "{:<26} {:<44} {:<19} {}\n";
+  fmt::print(fmt::runtime(form), "method", "codec", "feedback", "of biases");
+  for (const TrainingMethod& method : training_methods()) {
+    const auto or_none = [](const std::string& text) { return text.empty() ? "-" : text; };
+    const std::string& rest = method.vectors_too ? method.codec : method.rest_codec;
+    fmt::print(fmt::runtime(form), method.name, or_none(method.codec), or_none(method.feedback),
+               or_none(rest));
+  }
+}
+
+// Those of the table whose names fit, or the one of the command line, after dense.
+std::vector<TrainingMethod> chosen_methods(const Flags& f) {
+  std::vector<TrainingMethod> methods = training_methods();
+  if (f.codec.empty()) {
+    std::erase_if(methods, [&](const TrainingMethod& method) {
+      return !method.codec.empty() && method.name.find(f.only) == std::string::npos;
+    });
+    return methods;
+  }
+  methods.resize(1);
+  // These have the momentum inside: twice is too much.
+  const bool inside = f.feedback.starts_with("dgc") || f.feedback.starts_with("ef21_sgdm");
+  methods.push_back({.name = f.codec + (f.feedback.empty() ? "" : " + " + f.feedback),
+                     .codec = f.codec,
+                     .feedback = f.feedback,
+                     .momentum_inside = inside,
+                     .rest_codec = f.rest_codec});
+  return methods;
+}
 
 struct Row {
   double loss = 0;
@@ -30,17 +63,24 @@ struct Row {
 };
 
 int run(const Flags& f) {
+  if (f.list) {
+    print_methods();
+    return 0;
+  }
   Training training;
   training.ranks = f.ranks;
   training.epochs = static_cast<size_t>(f.epochs);
   if (f.regression) training.widths = {TrainingData::kDimensions, TrainingData::kClasses};
-  std::vector<TrainingMethod> methods = training_methods();
-  std::erase_if(methods, [&](const TrainingMethod& method) {
-    return !method.codec.empty() && method.name.find(f.only) == std::string::npos;
-  });
-  if (!f.codec.empty()) {
-    methods.resize(1);  // dense, to compare with
-    methods.push_back({.name = f.codec, .codec = f.codec, .feedback = f.feedback});
+  const std::vector<TrainingMethod> methods = chosen_methods(f);
+  if (methods.size() == 1 && !f.only.empty()) {
+    return complain(Status::error(Code::kInvalidArgument,
+                                  "no method's name contains '" + f.only + "'; --list shows them"),
+                    kExitUsage);
+  }
+  if (!f.markdown) {
+    fmt::print("# {}, {} ranks with {} points a step each, {} epochs, mean of {} seeds\n",
+               f.regression ? "logistic regression" : "network 32-256-256-10", f.ranks,
+               training.batch, f.epochs, f.seeds);
   }
   const char* const form =
       f.markdown ? "| {} | {} | {} | {} | {} |\n" : "{:<26} {:>10} {:>9} {:>12} {:>8}\n";
@@ -89,7 +129,11 @@ void add_train_command(CLI::App& app, int* exit_code) {
   command->add_option("--only", flags->only, "methods whose names contain this, beside dense");
   CLI::Option* const codec =
       command->add_option("--codec", flags->codec, "this one alone, beside dense: topk:ratio=0.01");
-  command->add_option("--feedback", flags->feedback, "with it: ef14, ef21")->needs(codec);
+  command->add_option("--feedback", flags->feedback, "with it: ef14, ef21, dgc, ef21_sgdm")
+      ->needs(codec);
+  command->add_option("--rest-codec", flags->rest_codec, "with it, of the biases: bf16")
+      ->needs(codec);
+  command->add_flag("--list", flags->list, "show the methods' codecs and feedback, and end");
   command->add_flag("--markdown", flags->markdown, "a table for a document");
   command->callback([flags, exit_code] { *exit_code = run(*flags); });
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "perf/step_run.h"
+#include "tests/gossamer_command.h"
 #include "tests/group_threads.h"
 
 namespace gossamer {
@@ -58,6 +59,20 @@ TEST(Step, RefusesWhatIsNoModelAndNoCodec) {
     options.rest_codec = "bf17";
     EXPECT_EQ(measure_steps(comm, options).status().code(), Code::kInvalidArgument);
   });
+}
+
+using StepCommand = CommandTest;
+
+TEST_F(StepCommand, SaysWhatItMeasured) {
+  const Outcome one = run(
+      "step --ranks 2 --steps 1 --warmup 1 --compute-ms 0 --codec int8 --rest-codec bf16 --csv " +
+      path("out.csv"));
+  EXPECT_EQ(one.code, 0) << one.text();
+  EXPECT_TRUE(one.says("int8, rest bf16 ")) << one.text();
+  EXPECT_TRUE(read(path("out.csv")).starts_with("method,ranks,ms_per_step,bytes_sent,"));
+  const Outcome wrong = run("step --feedback ef14");
+  EXPECT_EQ(wrong.code, 2) << wrong.text();
+  EXPECT_TRUE(wrong.says("--feedback goes with --codec")) << wrong.text();
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "perf/training.h"
+#include "tests/gossamer_command.h"
 #include "tests/process_ranks.h"
 
 namespace gossamer {
@@ -197,6 +198,29 @@ TEST(Training, HasGradientsThatAreTheLosss) {
     }
     EXPECT_NEAR(bias_gradient[3], slope(&layer.biases[3]), 2e-3);
   }
+}
+
+using TrainLab = CommandTest;
+
+TEST_F(TrainLab, TellsWhatItsMethodsAre) {
+  const Outcome listed = run("train-lab --list");
+  EXPECT_EQ(listed.code, 0) << listed.text();
+  for (const TrainingMethod& method : training_methods()) {
+    EXPECT_TRUE(listed.says(method.name) && listed.says(method.codec)) << method.name;
+  }
+  const Outcome none = run("train-lab --only frob");
+  EXPECT_EQ(none.code, 2) << none.text();
+  EXPECT_TRUE(none.says("no method's name contains 'frob'")) << none.text();
+}
+
+TEST_F(TrainLab, TrainsWithTheCodecGiven) {
+  const std::string brief = "train-lab --regression --epochs 1 --seeds 1 ";
+  const Outcome one = run(brief + "--codec topk:ratio=0.05 --feedback dgc --rest-codec bf16");
+  EXPECT_EQ(one.code, 0) << one.text();
+  EXPECT_TRUE(one.says("\ndense ") && one.says("\ntopk:ratio=0.05 + dgc ")) << one.text();
+  EXPECT_NE(run(brief + "--codec frob").code, 0);
+  EXPECT_EQ(run(brief + "--feedback dgc").code, 2);
+  EXPECT_EQ(run(brief + "--rest-codec bf16").code, 2);
 }
 
 TEST(Training, RefusesWhatIsNoStep) {

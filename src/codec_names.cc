@@ -7,7 +7,7 @@ namespace gossamer {
 namespace {
 
 TaggedNames& names() {
-  static TaggedNames* const all = new TaggedNames(kCodecNamesMax);  // outlives all threads
+  static auto* const all = new TaggedNames(kCodecNamesMax);  // outlives all threads
   return *all;
 }
 

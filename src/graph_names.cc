@@ -6,7 +6,7 @@ namespace gossamer {
 namespace {
 
 TaggedNames& names() {
-  static TaggedNames* const all = new TaggedNames(kGraphNamesMax);  // outlives all threads
+  static auto* const all = new TaggedNames(kGraphNamesMax);  // outlives all threads
   return *all;
 }
 

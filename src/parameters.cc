@@ -97,7 +97,7 @@ std::string Parameters::label(const std::string& name) const {
 
 Result<int64_t> Parameters::integer(const std::string& name, int64_t least, int64_t most) {
   Item& one = item(name);
-  const Result<int64_t> value = parse_int(one.value, least, most, label(name));
+  Result<int64_t> value = parse_int(one.value, least, most, label(name));
   if (value) one.value = fmt::format("{}", *value);
   return value;
 }

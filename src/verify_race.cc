@@ -226,7 +226,7 @@ std::string check_limits(const Proof& proof, Rank rank, const Schedule& schedule
     if (wrong.empty()) wrong = check_factors(proof, schedule, i);
     if (!wrong.empty()) return name_step(rank, i, step) + " " + wrong;
   }
-  const std::string codes = check_codes(proof, rank, schedule);
+  std::string codes = check_codes(proof, rank, schedule);
   if (!codes.empty()) return codes;
   return check_edges(rank, schedule);
 }

@@ -213,9 +213,9 @@ TEST(AveragingJob, WhoStandsStillIsToldAndHoldsNobodyBack) {
   }
   ASSERT_TRUE(seats[0].job->step(seats[0].x.data(), nullptr, 0).is_ok());
   // The other two are told, and go on with each other as often as it takes: a busy machine may
-  // need longer than the second after which one is taken to be stuck.
-  constexpr uint64_t kTakes = 20;
-  const Deadline deadline(seconds(60));
+  // need longer than the second after which one is taken to be stuck, and seconds for a message.
+  constexpr uint64_t kTakes = 10;
+  const Deadline deadline(seconds(200));
   bool told = false;
   while (!deadline.expired() && (!told || seats[1].job->account().takes < kTakes ||
                                  seats[2].job->account().takes < kTakes)) {

@@ -161,7 +161,7 @@ class CodedRunner {
   Status time(Cell* cell) {
     Measured measured;
     measured.prepare = [&](int group) {
-      salt_ = static_cast<uint64_t>(group + 2);
+      salt_ = static_cast<uint64_t>(group) + 2;
       fill(*cell);
     };
     measured.run = [&](int) {

@@ -2,6 +2,8 @@
 
 #include <hwy/highway.h>
 
+#include <bit>
+
 #include "tests/some_codecs.h"
 
 namespace gossamer {
@@ -162,8 +164,10 @@ TEST_P(AnyCodec, GivesTheSameBytesOnEveryMachine) {
     hwy::SetSupportedTargetsForTest(0);
     for (size_t i = 0; i < back.size(); ++i) {
       if (std::isnan(back[i]) && std::isnan(same[i])) continue;
-      ASSERT_EQ(std::memcmp(&back[i], &same[i], 4), 0) << hwy::TargetName(target) << " " << i;
-      ASSERT_EQ(std::memcmp(&sum[i], &same_sum[i], 4), 0) << hwy::TargetName(target) << " " << i;
+      ASSERT_EQ(std::bit_cast<uint32_t>(back[i]), std::bit_cast<uint32_t>(same[i]))
+          << hwy::TargetName(target) << " " << i;
+      ASSERT_EQ(std::bit_cast<uint32_t>(sum[i]), std::bit_cast<uint32_t>(same_sum[i]))
+          << hwy::TargetName(target) << " " << i;
     }
   }
 }
@@ -227,7 +231,8 @@ TEST_P(AnyCodec, TakesZerosForZeros) {
 
 TEST_P(AnyCodec, TakesDenormalsForSmallNumbers) {
   std::vector<float> values(1000);
-  for (size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(1.0F, -149 + int(i % 23));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = std::ldexp(1.0F, -149 + static_cast<int>(i % 23));
   const Encoding encoding(*codec_, values);
   EXPECT_EQ(encoding.not_finite(), 0U);
   if (GetParam() == "two_bit:levels=fixed") return;

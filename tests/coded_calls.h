@@ -52,7 +52,7 @@ inline std::vector<std::byte> elements_of(DataType type, const Floats& values) {
     if (is_narrow_float(type)) {
       narrow_one(type, values[i], at);
     } else if (type == DataType::kFloat64) {
-      const double wide = static_cast<double>(values[i]);
+      const auto wide = static_cast<double>(values[i]);
       std::memcpy(at, &wide, sizeof(wide));
     } else {
       std::memcpy(at, &values[i], sizeof(float));

@@ -143,10 +143,9 @@ class AlignedRows {
     std::mt19937_64 generator(7);
     std::normal_distribution<double> normal;
     for (double& s : signs_) s = generator() % 2 == 0 ? 1 : -1;
-    for (size_t j = 0; j < kRows; ++j) {
+    for (auto& row : rows_) {
       const double side = generator() % 2 == 0 ? 1 : -1;
-      for (size_t k = 0; k < kWidth; ++k)
-        rows_[j][k] = side * signs_[k] * std::abs(normal(generator));
+      for (size_t k = 0; k < kWidth; ++k) row[k] = side * signs_[k] * std::abs(normal(generator));
     }
     for (double& best : best_) best = normal(generator);
   }

@@ -254,7 +254,9 @@ TEST(PowerSgd, E16MeansAndResidualsAreWhatWasCompensated) {
     ASSERT_NEAR(sum, given[i], 1e-6 * 10 * scale) << i;
   }
   for (Rank r = 1; r < ranks; ++r) {
-    EXPECT_EQ(std::memcmp(means[0].data(), means[static_cast<size_t>(r)].data(), count * 4), 0);
+    EXPECT_EQ(std::memcmp(means[0].data(), means[static_cast<size_t>(r)].data(),
+                          means[0].size() * sizeof(float)),
+              0);
   }
 }
 

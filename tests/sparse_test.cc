@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -84,7 +85,8 @@ void expect_largest(const std::vector<float>& values, uint64_t kept) {
     const Picks picks{positions.data(), picked.data()};
     ASSERT_EQ(select_largest(values, kept, sample, picks).kept, kept);
     for (uint64_t i = 0; i < kept; ++i) {
-      ASSERT_EQ(std::memcmp(&picked[i], &values[positions[i]], sizeof(float)), 0) << i;
+      ASSERT_EQ(std::bit_cast<uint32_t>(picked[i]), std::bit_cast<uint32_t>(values[positions[i]]))
+          << i;
     }
     positions.resize(kept);
     ASSERT_EQ(positions, expected)
@@ -301,7 +303,7 @@ TEST(Sparse, DamagedCodesAreRefusedOrHarmless) {
   for (const std::string& index : kIndexes) {
     for (const std::string& name :
          {std::string("topk:ratio=0.03"), std::string("threshold:least=2")}) {
-      const auto sparse = codec(name + ",index=" + index);
+      const auto sparse = codec(std::string(name).append(",index=").append(index));
       const std::vector<float> values = gaussian(1000, 1);
       const std::vector<std::byte> code = encoded(*sparse, values);
       std::vector<float> out(1000);

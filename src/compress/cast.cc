@@ -285,13 +285,14 @@ class Cast final : public BlockCodec {
 
 template <Narrow narrow>
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {
-  if constexpr (!kFormats[static_cast<size_t>(narrow)].scaled) {
-    return std::unique_ptr<Codec>(std::make_unique<Cast>(narrow, 1));
-  } else {
+  uint64_t per_scale = 1;
+  if constexpr (kFormats[static_cast<size_t>(narrow)].scaled) {
     const Result<int64_t> block = parameters.integer("block", 0, kBlockMax);
     if (!block) return block.status();
-    return std::unique_ptr<Codec>(std::make_unique<Cast>(narrow, static_cast<uint64_t>(*block)));
+    per_scale = static_cast<uint64_t>(*block);
   }
+  std::unique_ptr<Codec> codec = std::make_unique<Cast>(narrow, per_scale);
+  return codec;
 }
 
 constexpr const char* kBlockParameter = "block=4096: elements per scale, 0 for one per run";

@@ -341,7 +341,8 @@ template <MxFormat format>
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {
   const Result<size_t> beyond = parameters.choice("beyond", kBeyond);
   if (!beyond) return beyond.status();
-  return std::unique_ptr<Codec>(std::make_unique<Mx>(format, *beyond == 1));
+  std::unique_ptr<Codec> codec = std::make_unique<Mx>(format, *beyond == 1);
+  return codec;
 }
 
 Result<std::unique_ptr<Codec>> create_mxfp6(Parameters& parameters) {

@@ -113,6 +113,16 @@ class GOSSAMER_API StateStore {
   // Adds what another rank gave. What has no place here is parked.
   //   kInvalidArgument  as load()
   Status accept(std::span<const std::byte> given);
+  // What is parked under `from` counts as `to`'s, as when parts have no owners any more.
+  //   kInvalidArgument  something is staged
+  Status reassign_parked(Role from, Role to);
+  // A collective of all ranks, after parts have changed owners: residuals that are parked go to
+  // ranks that have a place for them, to the first of several. After an error that this rank has
+  // heard of it has what it had; others may have what it gave them.
+  //   kInvalidArgument  something is staged
+  //   kMismatch         what came is no state
+  //   as Communicator::all_to_all_v()
+  Status hand_out(Communicator& comm);
   // The same between two ranks of a communicator; ranks that are neither return at once. `from`
   // has zeros then; after an error it has what it had.
   //   kInvalidArgument  something is staged; from or to is no rank, or they are one
@@ -156,9 +166,14 @@ class GOSSAMER_API Feedback {
   Feedback(const Feedback&) = delete;
   Feedback& operator=(const Feedback&) = delete;
 
-  // With every parameter: "ef14:decay=1".
+  // With every parameter: "ef14:decay=1,sides=auto".
   const std::string& name() const { return name_; }
   StateStore& store() { return store_; }
+  // Who is to keep what encoding loses, where parts of a vector have owners that sum what all ranks
+  // encoded, and encode the sum: senders alone, or owners too, with a Feedback of Role::kOwner.
+  // That is for who exchanges the codes to follow; a gradient hook does.
+  enum class Sides : uint8_t { kAuto = 0, kSenders = 1, kBoth = 2 };
+  Sides sides() const { return sides_; }
 
   //   kInvalidArgument  as StateStore::arrange()
   virtual Status arrange(std::span<const StateBucket> buckets) = 0;
@@ -191,17 +206,19 @@ class GOSSAMER_API Feedback {
   virtual Status regroup(Communicator& comm) = 0;
 
  protected:
-  explicit Feedback(StateStore& store) : store_(store) {}
+  explicit Feedback(StateStore& store, Sides sides = Sides::kSenders)
+      : store_(store), sides_(sides) {}
   StateStore& store_;
 
  private:
   friend struct FeedbackMaker;
   std::string name_;
+  Sides sides_;
 };
 
 // The store must outlive it. Several may share one, under different roles: two-sided feedback is
 // "ef14" for kSender and "ef14" for kOwner, per-hop feedback one for each hop_role().
-//   ef14:decay=1               values = decay * residual + gradient
+//   ef14:decay=1,sides=auto    values = decay * residual + gradient; sides: see Feedback::sides()
 //   ef21                       encodes the difference to an estimate; the optimiser takes the mean
 //                              of all estimates. No residual; gradients without noise
 //   ef21_sgdm:eta=0.1          the same with the gradients' running mean

@@ -4,6 +4,10 @@
 //             gradient compression schemes", ICML 2019.
 //   Rule      p = decay e + g; C(p) is sent; e <- p - C(p)
 //   Keeps     sum over iterations of what was sent, and e, is the sum of g, where decay is 1.
+//   Sides     A Feedback is one side. Where parts have owners that encode their sums once more,
+//   there
+//             is another one for these (Tang et al., "DoubleSqueeze: parallel stochastic gradient
+//             descent with double-pass error-compensated compression", ICML 2019).
 //   Members   A rank that leaves hands e over; one that joins begins with zeros.
 
 #include <fmt/format.h>
@@ -20,7 +24,8 @@ namespace {
 
 class Ef14 final : public Feedback {
  public:
-  Ef14(StateStore& store, Role role, float decay) : Feedback(store), role_(role), decay_(decay) {}
+  Ef14(StateStore& store, Role role, float decay, Sides sides)
+      : Feedback(store, sides), role_(role), decay_(decay) {}
 
   Status arrange(std::span<const StateBucket> buckets) override {
     return store_.arrange(role_, buckets);
@@ -92,12 +97,19 @@ Encoded Ef14::encode(size_t bucket, std::span<const float> gradient, const Codec
 Result<std::unique_ptr<Feedback>> create(Parameters& parameters, StateStore& store, Role role) {
   const Result<double> decay = parameters.real("decay", 0, 1);
   if (!decay) return decay.status();
-  return std::unique_ptr<Feedback>(std::make_unique<Ef14>(store, role, static_cast<float>(*decay)));
+  constexpr std::string_view kSides[] = {"auto", "1", "2"};
+  const Result<size_t> sides = parameters.choice("sides", kSides);
+  if (!sides) return sides.status();
+  return std::unique_ptr<Feedback>(std::make_unique<Ef14>(store, role, static_cast<float>(*decay),
+                                                          static_cast<Feedback::Sides>(*sides)));
 }
 
 }  // namespace
 
 const FeedbackFactory ef14_feedback = {"ef14", "what was dropped is added to the next gradient",
-                                       "decay=1: of the residual before it is added", true, create};
+                                       "decay=1: of the residual before it is added; "
+                                       "sides=auto: 1: of what ranks send, 2: of what owners of "
+                                       "parts make of it too, auto: what takes less time",
+                                       true, create};
 
 }  // namespace gossamer

@@ -12,6 +12,10 @@
 
 namespace gossamer {
 
+inline bool is_residual(Role role) {
+  return role == Role::kSender || role == Role::kOwner || role >= Role::kHop;
+}
+
 struct SavedState {
   enum class Kind : uint32_t { kStore = 1, kGift = 2 };
   using Parked = StateStore::Parked;

@@ -18,10 +18,6 @@ Status invalid(std::string message) {
 // x + -0 is x in every bit, for zeros of either sign too.
 constexpr float kNothing = -0.0F;
 
-bool is_residual(Role role) {
-  return role == Role::kSender || role == Role::kOwner || role >= Role::kHop;
-}
-
 bool overlap(const StatePiece& a, const StatePiece& b) {
   return a.key == b.key && a.first < b.first + b.count && b.first < a.first + a.count;
 }

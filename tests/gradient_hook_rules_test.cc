@@ -116,6 +116,38 @@ TEST(HookRules, GoWithSkippedParameters) {
   }
 }
 
+// What nobody takes the average of stays in the residuals, with powersgd too; bit for bit.
+TEST(HookRules, KeepWhatAllRanksSkip) {
+  const Model model = {{"w", {60, 50}}, {"v", {64, 100}}};
+  for (const char* codec : {"powersgd:rank=2", "sign", "topk:ratio=0.1"}) {
+    std::vector<Vectors> ends(2 * kRanks);
+    RankGroup group(kRanks), other(kRanks);
+    const auto train = [&](Communicator& comm, bool skips, Vectors* end) {
+      const bool power = std::string(codec).starts_with("powersgd");
+      auto hook =
+          hook_of(comm, model, with_rule({.codec = codec, .feedback = power ? "" : "ef14"}));
+      ASSERT_NE(hook, nullptr);
+      for (uint64_t t = 0; t < 4; ++t) {
+        Vectors gradients = random_gradients(model, comm.rank(), t);
+        if (t == 2 && skips) {
+          const Vectors before = residuals_of(*hook, model);
+          ASSERT_TRUE(hook->skip_at(0));
+          ASSERT_TRUE(hook->ready_at(1, gradients[1].data()));
+          ASSERT_TRUE(hook->wait());
+          EXPECT_EQ(residuals_of(*hook, model)[0], before[0]) << codec;
+        } else if (t != 2) {
+          ASSERT_TRUE(iterate(*hook, &gradients, comm.rank(), t));
+        }
+        *end = gradients;
+      }
+    };
+    group.each([&](Communicator& c) { train(c, true, &ends[static_cast<size_t>(c.rank())]); });
+    other.each(
+        [&](Communicator& c) { train(c, false, &ends[static_cast<size_t>(c.rank() + kRanks)]); });
+    EXPECT_EQ(ends[0][0], ends[kRanks][0]) << codec << ": it went on as if nothing had been";
+  }
+}
+
 // --- the caller's own codec ----------------------------------------------------------------------
 
 // Sends half of the elements, as they are.

@@ -77,6 +77,10 @@ class GOSSAMER_API PowerSgd {
   // Of the last step() or stage().
   bool means_are_finite() const { return means_are_finite_; }
 
+  // After stage(), of a parameter whose mean is of no use to any rank: what is kept of it will be
+  // what it was. All ranks say so of the same ones, as its Q is the same everywhere.
+  void leave_out(size_t shape);
+
   uint64_t count() const { return count_; }  // elements of all parameters
   uint64_t wire_bytes() const;               // of P, Q and what stays as it is,
   // also without making one

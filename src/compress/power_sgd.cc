@@ -246,6 +246,18 @@ void PowerSgd::finish(Rank ranks, std::span<float* const> means) {
   }
 }
 
+void PowerSgd::leave_out(size_t shape) {
+  GOSSAMER_CHECK(shape < matrices_.size());
+  const Matrix& one = matrices_[shape];
+  if (one.rank == 0) return;
+  const auto restore = [&](Role role, uint64_t first, uint64_t count) {
+    const std::span<const float> before = store_.committed(role, 0).subspan(first, count);
+    std::copy(before.begin(), before.end(), store_.stage(role, 0).subspan(first, count).begin());
+  };
+  restore(Role::kSender, one.residual, one.shape.rows * one.shape.columns);
+  restore(Role::kFactor, one.q, one.shape.columns * one.rank);
+}
+
 Status PowerSgd::step(Communicator& comm, std::span<const float> gradient, std::span<float> mean) {
   Status done = stage(comm, gradient, mean);
   if (done) store_.commit();

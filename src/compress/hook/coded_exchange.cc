@@ -227,7 +227,7 @@ Result<std::span<const std::byte>> GradientHook::Impl::next_code(uint32_t bucket
 }
 
 // A rank that skips a parameter brings zeros, and what it kept, which is not lost; the mean is over
-// those that contribute.
+// those that contribute. Where nobody does, nobody takes the mean, and all keep what they had.
 Status GradientHook::Impl::exchange_products(uint32_t bucket) {
   const Bucket& of = buckets_[bucket];
   Carrier& carrier = carriers_[bucket];
@@ -250,9 +250,11 @@ Status GradientHook::Impl::exchange_products(uint32_t bucket) {
   for (size_t i = 0; i < of.parts.size(); ++i) {
     const Bucket::Part& part = of.parts[i];
     const uint32_t contributors = votes_.contributors(part.parameter);
-    const float factor = contributors == 0
-                             ? 1.0F
-                             : static_cast<float>(comm_->size()) / static_cast<float>(contributors);
+    if (contributors == 0) {
+      carrier.power->leave_out(i);
+      continue;
+    }
+    const float factor = static_cast<float>(comm_->size()) / static_cast<float>(contributors);
     auto* const mean = reinterpret_cast<std::byte*>(carrier.means[i]);
     const bool again = factor != 1 || !carrier.power->means_are_finite();  // or which of them
     bool finite = !again || divide_finite(DataType::kFloat32, mean, mean, part.count,

@@ -310,6 +310,22 @@ gossamerResult_t gossamerHookResidual(gossamerHook_t hook, const char* key, cons
   });
 }
 
+gossamerResult_t gossamerHookOwnerResidual(gossamerHook_t hook, const char* key,
+                                           const float** residual, uint64_t* first,
+                                           uint64_t* count) {
+  if (hook == nullptr) return refuse(kNoHook);
+  if (key == nullptr) return refuse(kNoKey);
+  if (residual == nullptr || first == nullptr || count == nullptr) return refuse(kNoResult);
+  return guarded([&] {
+    const Result<GradientHook::OwnerResidual> kept = hook->hook->owner_residual(key);
+    if (!kept) return finish(kept.status());
+    *residual = kept->values.data();
+    *first = kept->first;
+    *count = kept->values.size();
+    return gossamerSuccess;
+  });
+}
+
 gossamerResult_t gossamerHookSave(gossamerHook_t hook, void* state, size_t* bytes) {
   if (hook == nullptr) return refuse(kNoHook);
   if (bytes == nullptr) return refuse(kNoResult);

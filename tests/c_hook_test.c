@@ -150,7 +150,7 @@ static void test_codecs(gossamerComm_t comm, int rank) {
   gossamerHookCodec_t own = {byte_bytes, byte_encode, byte_check, byte_decode, 1, NULL};
   gossamerHook_t hook = NULL;
   const float* residual = NULL;
-  uint64_t count = 0;
+  uint64_t first = 0, count = 0;
   int fixed, encodings = 0, i;
   own.context = &encodings;
   config.rules = &rule;
@@ -185,6 +185,19 @@ static void test_codecs(gossamerComm_t comm, int rank) {
   REQUIRE(count == kWeights && residual != NULL);
   DONE(gossamerHookResidual(hook, "bias", &residual, &count));
   REQUIRE(count == 0);
+  DONE(gossamerHookDestroy(hook));
+  rule.codec = "sign";
+  rule.feedback = "ef14:sides=2";
+  rule.warm_up_count = 0;
+  rule.from_iteration = 0;
+  DONE(gossamerHookCreate(&hook, comm, kModel, 2, &config));
+  fill(rank);
+  DONE(gossamerHookReady(hook, "weight", weights));
+  DONE(gossamerHookReady(hook, "bias", biases));
+  DONE(gossamerHookWait(hook, NULL));
+  DONE(gossamerHookOwnerResidual(hook, "weight", &residual, &first, &count));
+  REQUIRE(count >= kWeights / kRanks - 64 && count <= kWeights / kRanks + 64);
+  REQUIRE(first + count <= kWeights && residual != NULL);
   DONE(gossamerHookDestroy(hook));
   rule.codec = "none such";
   REFUSED(gossamerHookCreate(&hook, comm, kModel, 2, &config), "none such");

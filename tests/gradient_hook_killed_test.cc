@@ -58,7 +58,8 @@ void train(Rank rank, Report& report, const std::string& place, const char* tran
 }
 
 class HookKilled : public testing::TestWithParam<const char*> {};
-INSTANTIATE_TEST_SUITE_P(Codecs, HookKilled, testing::Values("", "topk:ratio=0.01", "powersgd"),
+INSTANTIATE_TEST_SUITE_P(Codecs, HookKilled,
+                         testing::Values("", "topk:ratio=0.01", "sign:block=0", "powersgd"),
                          [](const auto& param) {
                            const std::string text = param.param;
                            return text.empty() ? "dense" : text.substr(0, text.find(':'));
@@ -69,7 +70,10 @@ TEST_P(HookKilled, GoesOnAmongTheOthers) {
   GradientHook::Options options = hook_options();
   const std::string codec = GetParam();
   if (!codec.empty()) {
-    options.rules = {{.codec = codec, .feedback = codec.starts_with("topk") ? "ef14" : ""}};
+    const char* const feedback = codec == "powersgd"         ? ""
+                                 : codec.starts_with("sign") ? "ef14:sides=2"
+                                                             : "ef14";
+    options.rules = {{.codec = codec, .feedback = feedback}};
   }
   for (const char* transport : {"shm", "tcp"}) {
     const TemporaryFolder folder;

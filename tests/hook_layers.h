@@ -67,8 +67,23 @@ inline Vectors residuals_of(GradientHook& hook, const Model& model) {
   return all;
 }
 
+// What this rank keeps of sums that it owns; zeros elsewhere.
+inline Vectors owned_of(GradientHook& hook, const Model& model) {
+  Vectors all;
+  for (const auto& p : model) {
+    std::vector<float>& values = all.emplace_back(count_of(p), 0.0F);
+    const auto kept = hook.owner_residual(p.key);
+    EXPECT_TRUE(kept) << kept.status().to_string();
+    EXPECT_LE(kept->first + kept->values.size(), values.size());
+    std::copy(kept->values.begin(), kept->values.end(),
+              values.begin() + static_cast<ptrdiff_t>(kept->first));
+  }
+  return all;
+}
+
 struct Seen {
   Vectors gradients, residual_before, residual_after, result;
+  Vectors owned_before = {}, owned_after = {};  // empty: nothing is owned
 };
 
 // Sum over ranks of what was decoded and what is kept now, is that of gradients and what was kept.
@@ -84,6 +99,9 @@ inline void expect_conserved(const Model& model, const std::vector<Seen>& ranks,
         const bool keeps = !rank.residual_before[p].empty();
         in += rank.gradients[p][i] + (keeps ? rank.residual_before[p][i] : 0);
         out += keeps ? rank.residual_after[p][i] : 0;
+        in += rank.owned_before.empty() ? 0 : rank.owned_before[p][i];
+        scale += rank.owned_before.empty() ? 0 : std::abs(rank.owned_before[p][i]);
+        out += rank.owned_after.empty() ? 0 : rank.owned_after[p][i];
         scale +=
             std::abs(rank.gradients[p][i]) + (keeps ? std::abs(rank.residual_before[p][i]) : 0);
       }

@@ -105,7 +105,7 @@ typedef struct {
   uint64_t count_min;                 /* elements */
   size_t dimensions_min;              /* 2: neither biases nor other vectors */
   const char* codec;                  /* "int8:block=256" */
-  const char* feedback;               /* "ef14"; NULL: what is lost is lost */
+  const char* feedback;               /* "ef14", "ef14:sides=2"; NULL: what is lost is lost */
   uint64_t from_iteration;            /* before: as they are */
   const gossamerHookStage_t* warm_up; /* ascending, before from_iteration */
   size_t warm_up_count;
@@ -188,6 +188,12 @@ GOSSAMER_API gossamerResult_t gossamerHookIteration(gossamerHook_t hook, uint64_
  * the next iteration. */
 GOSSAMER_API gossamerResult_t gossamerHookResidual(gossamerHook_t hook, const char* key,
                                                    const float** residual, uint64_t* count);
+
+/* What it keeps of the sums over ranks that this rank owns, elements [*first, *first + *count) of
+ * the parameter: where feedback has two sides. */
+GOSSAMER_API gossamerResult_t gossamerHookOwnerResidual(gossamerHook_t hook, const char* key,
+                                                        const float** residual, uint64_t* first,
+                                                        uint64_t* count);
 
 /* What is kept from one iteration to the next, of this rank. `state` of *bytes bytes, or NULL;
  * *bytes becomes what it takes. gossamerInvalidArgument if that is more than there was room for. */

@@ -36,10 +36,16 @@
 //            feedback keeps of what was lost (gossamer/feedback.h). Codecs whose codes have one
 //            length and that need no feedback, without any, travel in the collective
 //            (gossamer/compression.h): a bucket is encoded as a whole, and once more where it was
-//            summed. Otherwise each parameter is encoded by itself, in fp32, and every rank decodes
-//            and adds the codes of all: what ranks send grows with their number. What is random
-//            differs from one iteration, parameter and rank to the next, and is the same when an
-//            iteration is repeated.
+//            summed. Otherwise each parameter is encoded by itself, in fp32. Where codes are dense
+//            and of one length, and feedback is ef14's, it has owners: each rank sums what all
+//            encoded of its part and encodes the sum, with a residual of its own. So it is if that
+//            takes less time than the other way, by the planner's prices; "ef14:sides=1" and
+//            "sides=2" say so either way. That is: every rank decodes and adds the codes of all,
+//            and what ranks send grows with their number. By kReduceScatter owners keep the sum,
+//            and nothing more is lost. When ranks are others than before, residuals of sums go to
+//            the new owners, in rebind(): in sum over all ranks nothing is lost but what a rank
+//            that died had. What is random differs from one iteration, parameter and rank to the
+//            next, and is the same when an iteration is repeated.
 // Memory     The size of all gradients once, in memory that ranks of one host share; with codecs,
 //            the codes of all ranks, and what feedback keeps. Nothing is allocated after the second
 //            iteration, but in the first one of a kind: another stage of a rule, an error.
@@ -240,6 +246,14 @@ class GOSSAMER_API GradientHook {
   // iteration final: rebind() does not take it back.
   //   kInvalidArgument  no parameter has this key; within an iteration
   Result<std::span<const float>> residual(std::string_view key);
+
+  // Of rules with feedback on two sides: what is kept of the sums over ranks of the elements of
+  // this parameter that this rank owns. It counts like a gradient of this rank's. As residual().
+  struct OwnerResidual {
+    uint64_t first = 0;  // the element that it begins with
+    std::span<const float> values;
+  };
+  Result<OwnerResidual> owner_residual(std::string_view key);
 
   // How gradients are grouped, in the order in which buckets are expected; changes with the first
   // iteration.

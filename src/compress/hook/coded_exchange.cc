@@ -1,6 +1,7 @@
 // A bucket on its way as codes. Codecs that lose little, and whose codes have one length, travel in
-// the collective itself. Else each parameter is encoded by itself, every rank gets the codes of
-// all, and adds what they decode to, in the order of ranks: the same bits everywhere.
+// the collective itself. Else each parameter is encoded by itself, and either its parts are summed
+// by owners (owned_exchange.cc), or every rank gets the codes of all, and adds what they decode to,
+// in the order of ranks: the same bits everywhere.
 //
 //   Message    Where codes differ in length: the length of each part's, 4 bytes each. Then the
 //              codes, one after another. A rank that skips a parameter has none of it where lengths
@@ -20,38 +21,6 @@
 #include "src/reduce.h"
 
 namespace gossamer {
-namespace {
-
-void widen(DataType type, const std::byte* from, std::span<float> into) {
-  auto* const target = reinterpret_cast<std::byte*>(into.data());
-  if (type == DataType::kFloat32) {
-    std::memcpy(target, from, into.size_bytes());
-  } else if (type != DataType::kFloat64) {
-    widen_kernel(type)(target, from, into.size(), 1);
-  } else {
-    for (size_t i = 0; i < into.size(); ++i) {
-      double value = 0;
-      std::memcpy(&value, from + i * sizeof value, sizeof value);
-      into[i] = static_cast<float>(value);
-    }
-  }
-}
-
-void narrow(DataType type, std::span<const float> from, std::byte* into) {
-  const auto* const source = reinterpret_cast<const std::byte*>(from.data());
-  if (type == DataType::kFloat32) {
-    std::memcpy(into, source, from.size_bytes());
-  } else if (type != DataType::kFloat64) {
-    narrow_kernel(type)(into, source, from.size(), 1);
-  } else {
-    for (size_t i = 0; i < from.size(); ++i) {
-      const double value = from[i];
-      std::memcpy(into + i * sizeof value, &value, sizeof value);
-    }
-  }
-}
-
-}  // namespace
 
 // Where codes of a bucket have their place.
 Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
@@ -69,15 +38,19 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
   const auto ranks = static_cast<size_t>(comm_->size());
   if (policy_.always_in_collective(bucket.group)) return Status::ok();
   const Feedback* const feedback = policy_.feedback(bucket.group);
+  const bool owned = sums_by_owners(bucket);
   uint64_t bytes = bucket.parts.size() * sizeof(uint32_t);
   for (const Bucket::Part& part : bucket.parts) {
     bytes += policy_.code_bytes_max(bucket.group, part.count);
     if (!wide && values_.size() < part.count) values_.resize(part.count);
-    const uint64_t scratch = feedback == nullptr ? 0 : feedback->scratch_count(part.count);
+    const uint64_t scratch = owned                 ? part.count
+                             : feedback == nullptr ? 0
+                                                   : feedback->scratch_count(part.count);
     if (scratch_.size() < scratch) scratch_.resize(scratch);
     const uint64_t workspace = policy_.workspace_bytes(bucket.group, part.count);
     if (workspace_.size() < workspace) workspace_.resize(workspace);
   }
+  if (owned) return Status::ok();
   carrier->message_bytes_max = bytes;
   carrier->codes.resize(bytes * ranks);
   carrier->lengths.resize(ranks);
@@ -116,7 +89,8 @@ Draws GradientHook::Impl::draws_of(size_t parameter) const {
 
 // Whether a bucket's gradients are encoded, and their averages written, where the caller has them.
 bool GradientHook::Impl::stays_in_place(uint32_t bucket) const {
-  return !calls_back_ && options_.exchange == Exchange::kAllReduce && !is_one_collective(bucket);
+  return !calls_back_ && options_.exchange == Exchange::kAllReduce && !is_one_collective(bucket) &&
+         carriers_[bucket].part_bytes == 0;
 }
 
 // Where a part's average is written.

@@ -115,6 +115,7 @@ Status GradientHook::Impl::step_by_vote() {
   const bool last = now_.next == carriers_.size();
   if (Status done = vote(last); !done) return done;
   commit_pending();
+  policy_.confirm();
   if (votes_.first_failed() >= 0) {
     const Lock lock(mutex_);
     return now_.own_failure ? votes_.describe_failure(parameters_) : now_.own_failure;

@@ -117,6 +117,8 @@ Status GradientHook::Impl::end_exchange(uint32_t bucket, uint32_t next) {
     done = wait_for(bucket);
   } else if (is_low_rank(bucket)) {
     done = exchange_products(bucket);
+  } else if (carriers_[bucket].part_bytes > 0) {
+    done = exchange_parts(bucket, *codec_of(bucket));
   } else {
     done = exchange_codes(bucket, *codec_of(bucket));
   }

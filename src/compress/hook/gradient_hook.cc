@@ -106,6 +106,12 @@ Result<std::span<const float>> GradientHook::residual(std::string_view key) {
   return impl_->residual(*found);
 }
 
+Result<GradientHook::OwnerResidual> GradientHook::owner_residual(std::string_view key) {
+  const Result<size_t> found = find(key);
+  if (!found) return found.status();
+  return impl_->owner_residual(*found);
+}
+
 Result<std::vector<std::byte>> GradientHook::save() {
   return impl_->save();
 }

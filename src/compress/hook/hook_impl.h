@@ -65,6 +65,7 @@ class GradientHook::Impl {
   std::vector<std::vector<uint32_t>> buckets() const;
   // state.cc
   Result<std::span<const float>> residual(size_t parameter);
+  Result<OwnerResidual> owner_residual(size_t parameter);
   Result<std::vector<std::byte>> save();
   Status load(std::span<const std::byte> saved);
 
@@ -94,10 +95,15 @@ class GradientHook::Impl {
     std::vector<std::span<const std::byte>> part_codes;  // of one part, by those who contribute
     std::vector<const float*> gradients;                 // of those that may travel as products
     std::vector<float*> means;
-    Compression compression;    // of those whose codes travel within the collective
-    PowerSgd* power = nullptr;  // of those that may travel as products
-    uint32_t missing = 0;       // parts; guarded by mutex_
-    bool done = false;          // written back; guarded by mutex_
+    // Of those whose sums are made by the parts' owners: a message to and from each rank, of so
+    // many bytes, in the hook's memory; 0: of none.
+    uint64_t part_bytes = 0;
+    PersistentCollective scatter;
+    PersistentCollective hand_out;  // none by kReduceScatter
+    Compression compression;        // of those whose codes travel within the collective
+    PowerSgd* power = nullptr;      // of those that may travel as products
+    uint32_t missing = 0;           // parts; guarded by mutex_
+    bool done = false;              // written back; guarded by mutex_
   };
   // An iteration, guarded by mutex_ but for what only the conductor reads.
   struct Progress {
@@ -168,14 +174,29 @@ class GradientHook::Impl {
   Status decode(uint32_t bucket, const Codec& codec);
   void average(uint32_t bucket, const Bucket::Part& part, const Codec& codec);
   Status exchange_products(uint32_t bucket);
+  // owned_exchange.cc
+  bool sums_by_owners(const Bucket& bucket) const;
+  StatePiece part_of(const Bucket& bucket, const Bucket::Part& part, Rank rank) const;
+  uint64_t part_bytes(const Bucket& bucket) const;
+  std::span<float> wide_part(uint32_t bucket, const Bucket::Part& part);
+  Status plan_parts();
+  void encode_parts(uint32_t bucket, const Codec& codec);
+  Status sum_parts(uint32_t bucket, const Codec& codec);
+  Status sum_part(uint32_t bucket, size_t part, const Codec& codec, uint64_t at);
+  Status read_parts(uint32_t bucket, const Codec& codec);
+  Status exchange_parts(uint32_t bucket, const Codec& codec);
   const Compression* compression_of(uint32_t bucket);
   // state.cc
   void commit_pending();
   void drop_pending();
   Status check_between() const;
   BucketView view_of(uint32_t bucket) const;
-  Shard share_of(const Bucket& bucket) const;
-  Shard clip(const Bucket& bucket, const Bucket::Part& part) const;
+  Shard share_of(const Bucket& bucket, Rank rank) const;
+  Shard share_of(const Bucket& bucket) const { return share_of(bucket, comm_->rank()); }
+  Shard clip(const Bucket& bucket, const Bucket::Part& part, Rank rank) const;
+  Shard clip(const Bucket& bucket, const Bucket::Part& part) const {
+    return clip(bucket, part, comm_->rank());
+  }
 
   // constant between iterations
   const int process_ = getpid();
@@ -198,10 +219,14 @@ class GradientHook::Impl {
   bool reordered_ = false;      // buckets_ are of another order
   Policy policy_;               // its states too
   std::vector<float> values_;   // parameters that are no fp32
-  std::vector<float> scratch_;  // feedback's
+  std::vector<float> scratch_;  // what was decoded
   std::vector<std::byte> workspace_;
-  bool pending_ = false;    // the last iteration's states are staged and good
-  bool revertible_ = true;  // they are, or there are none
+  std::vector<std::byte> parts_out_;  // codes to each rank, or of each rank's sums
+  std::vector<std::byte> parts_in_;   // codes from each rank
+  std::vector<uint64_t> part_at_;     // where in a rank's message
+  bool pending_ = false;              // the last iteration's states are staged and good
+  bool revertible_ = true;            // they are, or there are none
+  uint64_t meetings_ = 0;             // of create() and rebind(), that came to their end here
 
   // guarded by mutex_
   mutable std::mutex mutex_;

@@ -46,7 +46,10 @@ Status GradientHook::Impl::build() {
   }
   carriers_.clear();
   buckets_ = make_buckets(parameters_, policy_.groups(), order_, limits);
-  layout_ = digest_of(buckets_);
+  Digest layout;
+  layout.add(digest_of(buckets_));
+  for (const Bucket& bucket : buckets_) layout.add(sums_by_owners(bucket) ? 1 : 0);
+  layout_ = layout.value();
   launched_.assign(buckets_.size(), false);
   launches_.reserve(buckets_.size());
   for (uint32_t b = 0; b < buckets_.size(); ++b) {
@@ -65,7 +68,7 @@ Status GradientHook::Impl::build() {
     if (Status made = make_room(&carrier, bucket); !made) return made;
     if (Status planned = plan(&carrier, bucket); !planned) return planned;
   }
-  return Status::ok();
+  return plan_parts();
 }
 
 // Without a codec; in place.

@@ -23,6 +23,7 @@ struct Hello {
   uint64_t iteration = 0;
   uint64_t learned = 0;
   uint64_t revertible = 0;  // whether its last iteration can be taken back
+  uint64_t meetings = 0;    // that it came to the end of
 };
 constexpr uint64_t kHelloWords = sizeof(Hello) / sizeof(uint64_t);
 
@@ -143,8 +144,8 @@ Status GradientHook::Impl::compare_lists(Communicator& comm, uint64_t count_at_0
 }
 
 Status GradientHook::Impl::meet(Communicator& comm) {
-  const Hello mine{digest(), parameters_.size(), iteration_, learned_ ? 1U : 0U,
-                   revertible_ ? 1U : 0U};
+  const Hello mine{digest(),           parameters_.size(),    iteration_,
+                   learned_ ? 1U : 0U, revertible_ ? 1U : 0U, meetings_};
   Result<std::vector<Hello>> hellos = exchange_hellos(comm, mine);
   if (!hellos) return hellos.status();
   const std::vector<Hello>& all = *hellos;
@@ -171,7 +172,16 @@ Status GradientHook::Impl::meet(Communicator& comm) {
   comm_ = &comm;
   iteration_ > common ? drop_pending() : commit_pending();
   iteration_ = common;
+  const auto [fewest, last] =
+      std::minmax_element(all.begin(), all.end(),
+                          [](const Hello& a, const Hello& b) { return a.meetings < b.meetings; });
+  if (meetings_ > fewest->meetings) {
+    if (Status done = policy_.take_back(); !done) return done;
+  }
   if (Status done = policy_.regroup(comm); !done) return done;
+  const Policy::Choice choice{options_.exchange == Exchange::kAllReduce, options_.bucket_bytes_max,
+                              meetings_ == 0};
+  if (Status done = policy_.choose_sides(comm, parameters_, choice); !done) return done;
   vote_ = PersistentCollective();  // before the memory that it uses
   votes_ = VoteBoard(comm.rank(), comm.size(), parameters_.size());
   const std::span<std::byte> votes = votes_.bytes();
@@ -182,7 +192,9 @@ Status GradientHook::Impl::meet(Communicator& comm) {
   if (!vote) return vote.status();
   vote_ = std::move(vote).value();
   Status built = build();
-  if (built) begin_iteration();
+  if (!built) return built;
+  meetings_ = last->meetings + 1;
+  begin_iteration();
   return built;
 }
 
@@ -229,6 +241,9 @@ Status GradientHook::Impl::rebind(Communicator& comm, const Graph* graph) {
   lock.unlock();
   options_.graph = chosen;
   Status met = meet(comm);
+  if (!met) {
+    if (Status back = policy_.take_back(); !back) met = std::move(back);
+  }
   lock.lock();
   conducting_ = false;
   broken_ = met;

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace gossamer {
 namespace {
+
+constexpr uint64_t kBlockKept = 512;  // elements
 
 Status invalid(std::string message) {
   return Status::error(Code::kInvalidArgument, std::move(message));
@@ -38,6 +41,7 @@ Result<Policy> Policy::make(std::span<const GradientHook::Rule> rules, uint64_t 
   Policy made;
   made.groups_.assign(parameters.size(), 0);
   made.places_.assign(parameters.size(), 0);
+  for (size_t i = 0; i < parameters.size(); ++i) made.counts_.push_back(parameters.count(i));
   for (const GradientHook::Rule& rule : rules) {
     if (Status added = made.add(rule, seed, parameters); !added) {
       return invalid(fmt::format("the rule for '{}': {}", rule.keys, added.message()));
@@ -91,6 +95,40 @@ Status Policy::add_power(Rule* into, const GradientHook::Rule& rule, uint64_t se
   return Status::ok();
 }
 
+Status Policy::add_feedback(Rule* into, const GradientHook::Rule& rule,
+                            std::span<const StateBucket> buckets) {
+  State state;
+  state.store = std::make_unique<StateStore>();
+  Result<std::unique_ptr<Feedback>> feedback = make_feedback(rule.feedback, *state.store);
+  if (!feedback) return feedback.status();
+  state.feedback = std::move(feedback).value();
+  state.divides_by_all = state.feedback->name().starts_with("ef21");
+  if (Status arranged = state.feedback->arrange(buckets); !arranged) return arranged;
+  bool dense = true;
+  for (const Stage& stage : into->stages) {
+    const CodecTraits traits = stage.codec->traits();
+    dense &= traits.fixed_size && !traits.sparse;
+    // A part may end within a long block: it has a scale more then.
+    const uint64_t block = stage.codec->block();
+    if (block <= kBlockKept) into->line = std::lcm(into->line, block);
+  }
+  const Feedback::Sides sides = state.feedback->sides();
+  if (sides == Feedback::Sides::kBoth && !dense) {
+    return invalid(
+        "feedback on two sides is for dense codes of one length, whose sums are as long; those of "
+        "this codec are gathered: leave sides out");
+  }
+  if (sides != Feedback::Sides::kSenders && dense) {
+    Result<std::unique_ptr<Feedback>> owner =
+        make_feedback(rule.feedback, *state.store, Role::kOwner);
+    if (!owner) return owner.status();
+    state.owner = std::move(owner).value();
+  }
+  into->state = states_.size();
+  states_.push_back(std::move(state));
+  return Status::ok();
+}
+
 Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters) {
   Rule made;
   const bool power = rule.codec == "powersgd" || rule.codec.starts_with("powersgd:");
@@ -122,15 +160,7 @@ Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const Paramete
     buckets.push_back({{parameter_key(parameters.key(i)), 0, parameters.count(i)}});
   }
   if (!rule.feedback.empty()) {
-    State state;
-    state.store = std::make_unique<StateStore>();
-    Result<std::unique_ptr<Feedback>> feedback = make_feedback(rule.feedback, *state.store);
-    if (!feedback) return feedback.status();
-    state.feedback = std::move(feedback).value();
-    state.divides_by_all = state.feedback->name().starts_with("ef21");
-    if (Status arranged = state.feedback->arrange(buckets); !arranged) return arranged;
-    made.state = states_.size();
-    states_.push_back(std::move(state));
+    if (Status added = add_feedback(&made, rule, buckets); !added) return added;
   }
   rules_.push_back(std::move(made));
   return Status::ok();
@@ -221,6 +251,17 @@ StateStore& Policy::store(size_t state) const {
 
 uint64_t Policy::state_digest(size_t state) const {
   return state < states_.size() ? 0 : powers_[state - states_.size()].digest;
+}
+
+// Owners' residuals in a hook that has no owners are what this rank sends.
+Status Policy::load(size_t state, std::span<const std::byte> saved) {
+  Status done = store(state).load(saved);
+  for (const Rule& rule : rules_) {
+    if (done && rule.state == state && !rule.owned) {
+      done = store(state).reassign_parked(Role::kOwner, Role::kSender);
+    }
+  }
+  return done;
 }
 
 void Policy::commit() {

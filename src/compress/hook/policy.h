@@ -56,6 +56,28 @@ class Policy {
   // Null: nothing is kept. Its bucket of parameter p is place(p).
   Feedback* feedback(uint32_t group) const;
   size_t place(size_t parameter) const { return places_[parameter]; }
+  // Where the codes of a group with feedback come together: on all ranks, all of them; or each
+  // part's where its owner sums them, which encodes the sum and keeps what is lost of that too.
+  // choose_sides() decides, for as long as the ranks are the same. A parameter's parts follow from
+  // its size and place in the list alone, whatever its bucket is.
+  bool owned(uint32_t group) const { return group != 0 && rules_[group - 1].owned; }
+  // Whether it is for every iteration possible: codes have one length and are dense, and the rule
+  // is ef14's.
+  bool can_be_owned(uint32_t group) const;
+  StatePiece owned_part(size_t parameter, Rank rank) const;
+  // Of what this rank owns; its bucket of parameter p is place(p).
+  Feedback* owner_feedback(uint32_t group) const;
+  // A collective, when ranks are others than before: who owns what, and what was kept goes there.
+  struct Choice {
+    bool sums_everywhere = true;  // or shares are all that ranks get
+    uint64_t bucket_bytes_max = 0;
+    bool first = false;  // nothing has been kept yet
+  };
+  Status choose_sides(Communicator& comm, const ParameterList& parameters, const Choice& choice);
+  // A meeting that not all ranks came to the end of is taken back: what was handed out in it is
+  // where it was. confirm(): all have.
+  Status take_back();
+  void confirm() { before_.clear(); }
   // Whether a parameter's mean is over all ranks, those that did not contribute too: they have an
   // estimate that did not change.
   bool divides_by_all(uint32_t group) const;
@@ -68,12 +90,14 @@ class Policy {
 
   // What is kept of a parameter's gradients; empty: nothing.
   std::span<const float> residual(const std::string& key) const;
+  // What is kept of the sums of the part that this rank owns.
+  std::span<const float> owner_residual(const std::string& key, uint64_t first) const;
   // States are feedback's, by rule, then those of buckets that travel as products, which are only
   // good for a bucket of the same parameters: their digest, else 0.
   size_t states() const { return states_.size() + powers_.size(); }
   uint64_t state_digest(size_t state) const;
   std::vector<std::byte> save(size_t state) const { return store(state).save(); }
-  Status load(size_t state, std::span<const std::byte> saved) { return store(state).load(saved); }
+  Status load(size_t state, std::span<const std::byte> saved);
 
  private:
   struct Stage {
@@ -84,6 +108,8 @@ class Policy {
   struct Rule {
     std::vector<Stage> stages;  // the last first
     size_t state = SIZE_MAX;
+    bool owned = false;
+    uint64_t line = 64;  // parts begin at multiples of it
     bool is_power = false;
     PowerSgd::Options power;
     uint64_t power_from = 0;
@@ -91,6 +117,7 @@ class Policy {
   struct State {
     std::unique_ptr<StateStore> store;  // before what uses it
     std::unique_ptr<Feedback> feedback;
+    std::unique_ptr<Feedback> owner;  // null: never
     bool divides_by_all = false;
   };
   struct Power {
@@ -102,14 +129,21 @@ class Policy {
   Status add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters);
   Status add_power(Rule* into, const GradientHook::Rule& rule, uint64_t seed) const;
   Status add_stage(Rule* rule, uint64_t from, const std::string& text);
+  Status add_feedback(Rule* into, const GradientHook::Rule& rule,
+                      std::span<const StateBucket> buckets);
+  Result<bool> owning_is_faster(Communicator& comm, uint32_t group, uint64_t count) const;
+  Status arrange_owners(Communicator& comm, uint32_t group, const ParameterList& parameters);
 
   std::vector<uint32_t> groups_;
   std::vector<size_t> places_;
-  std::vector<Rule> rules_;  // group - 1
+  std::vector<uint64_t> counts_;  // of elements, by parameter
+  Rank size_ = 1;                 // ranks that own parts
+  std::vector<Rule> rules_;       // group - 1
   std::vector<std::unique_ptr<Codec>> codecs_;
   std::vector<State> states_;
   std::vector<Power> powers_;
-  std::unique_ptr<bool[]> stable_;  // by group
+  std::vector<std::vector<std::byte>> before_;  // states, as they were before choose_sides()
+  std::unique_ptr<bool[]> stable_;              // by group
   uint64_t digest_ = 0;
 };
 

@@ -7,16 +7,17 @@
 
 namespace gossamer {
 
-// Of a bucket, the elements whose averages this rank gets.
-GradientHook::Shard GradientHook::Impl::share_of(const Bucket& bucket) const {
+// Of a bucket, the elements whose averages a rank gets.
+GradientHook::Shard GradientHook::Impl::share_of(const Bucket& bucket, Rank rank) const {
   if (options_.exchange != Exchange::kReduceScatter) return {0, bucket.count};
   const uint64_t count = bucket.count / static_cast<uint64_t>(comm_->size());
-  return {count * static_cast<uint64_t>(comm_->rank()), count};
+  return {count * static_cast<uint64_t>(rank), count};
 }
 
 // Of these, the ones that belong to the part: elements of the bucket.
-GradientHook::Shard GradientHook::Impl::clip(const Bucket& bucket, const Bucket::Part& part) const {
-  const Shard share = share_of(bucket);
+GradientHook::Shard GradientHook::Impl::clip(const Bucket& bucket, const Bucket::Part& part,
+                                             Rank rank) const {
+  const Shard share = share_of(bucket, rank);
   const uint64_t first = std::max(share.first, part.first);
   const uint64_t end = std::min(share.first + share.count, part.first + part.count);
   return first < end ? Shard{first, end - first} : Shard{part.first, 0};

@@ -35,6 +35,15 @@ Result<std::span<const float>> GradientHook::Impl::residual(size_t parameter) {
   return policy_.residual(parameters_.key(parameter));
 }
 
+Result<GradientHook::OwnerResidual> GradientHook::Impl::owner_residual(size_t parameter) {
+  const Result<std::span<const float>> sent = residual(parameter);
+  if (!sent) return sent.status();
+  if (!policy_.owned(policy_.groups()[parameter])) return OwnerResidual{};
+  const StatePiece part = policy_.owned_part(parameter, comm_->rank());
+  if (part.count == 0) return OwnerResidual{};
+  return OwnerResidual{part.first, policy_.owner_residual(parameters_.key(parameter), part.first)};
+}
+
 // Body: iteration, whether the order was learned, parameters, and for each, in the order of
 // buckets, the key's length, the key, and the digest of key, shape and type; then
 // the number of states, and each with its digest and length.

@@ -82,4 +82,33 @@ bool divide_finite(DataType type, std::byte* into, const std::byte* from, uint64
   return finite;
 }
 
+void widen(DataType type, const std::byte* from, std::span<float> into) {
+  auto* const target = reinterpret_cast<std::byte*>(into.data());
+  if (type == DataType::kFloat32) {
+    std::memcpy(target, from, into.size_bytes());
+  } else if (type != DataType::kFloat64) {
+    widen_kernel(type)(target, from, into.size(), 1);
+  } else {
+    for (size_t i = 0; i < into.size(); ++i) {
+      double value = 0;
+      std::memcpy(&value, from + i * sizeof value, sizeof value);
+      into[i] = static_cast<float>(value);
+    }
+  }
+}
+
+void narrow(DataType type, std::span<const float> from, std::byte* into) {
+  const auto* const source = reinterpret_cast<const std::byte*>(from.data());
+  if (type == DataType::kFloat32) {
+    std::memcpy(into, source, from.size_bytes());
+  } else if (type != DataType::kFloat64) {
+    narrow_kernel(type)(into, source, from.size(), 1);
+  } else {
+    for (size_t i = 0; i < from.size(); ++i) {
+      const double value = from[i];
+      std::memcpy(into + i * sizeof value, &value, sizeof value);
+    }
+  }
+}
+
 }  // namespace gossamer

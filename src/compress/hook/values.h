@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "gossamer/types.h"
 
@@ -24,5 +25,9 @@ struct Divisor {
 // into[i] = from[i] / divide * times; into may be from. Whether all of them are finite.
 bool divide_finite(DataType type, std::byte* into, const std::byte* from, uint64_t count,
                    const Divisor& divisor);
+
+// Elements as fp32 and back.
+void widen(DataType type, const std::byte* from, std::span<float> into);
+void narrow(DataType type, std::span<const float> from, std::byte* into);
 
 }  // namespace gossamer

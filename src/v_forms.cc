@@ -20,10 +20,12 @@ Status invalid(std::string message) {
 
 }  // namespace
 
-// Collects the letters of one call; the first bad one is its result.
+// Collects the letters of one call, one call of a thread at a time; the first bad one is its
+// result.
 class Communicator::Impl::LetterList {
  public:
-  LetterList(Impl* impl, DataType type) : impl_(impl), type_(type) {
+  LetterList(Impl* impl, DataType type) : impl_(impl), type_(type), letters_(list_of_thread()) {
+    letters_.clear();
     letters_.reserve(2 * static_cast<size_t>(impl->size));
   }
 
@@ -58,6 +60,11 @@ class Communicator::Impl::LetterList {
   Rank behind(Rank distance) const { return (impl_->rank + impl_->size - distance) % impl_->size; }
 
  private:
+  // Kept, so that a call that is repeated allocates nothing.
+  static std::vector<Letter>& list_of_thread() {
+    thread_local std::vector<Letter> letters;
+    return letters;
+  }
   void add(bool sends, const void* base, uint64_t first, uint64_t count, Rank peer) {
     if (!bad_) return;
     const uint64_t element = size_of(type_);
@@ -74,7 +81,7 @@ class Communicator::Impl::LetterList {
 
   Impl* impl_;
   DataType type_;
-  std::vector<Letter> letters_;
+  std::vector<Letter>& letters_;
   Status bad_;
 };
 

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "gossamer/gradient_hook.h"
-#include "tests/count_allocations.h"
 #include "tests/hook_layers.h"
 
 namespace gossamer {
@@ -288,42 +287,6 @@ TEST(HookCompression, WorksInTheCollectiveOnShardsAndWithNeighbors) {
     });
   }
 }
-
-// --- what it costs -------------------------------------------------------------------------------
-
-#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
-TEST(HookCosts, CodecsAllocateNothingAfterTheSecondIteration) {
-  const Model model = some_layers();
-  const std::vector<Rule> rules = {{.codec = "int8:block=256", .feedback = "ef14"},
-                                   {.codec = "topk:ratio=0.01", .feedback = "ef14"},
-                                   {.codec = "int8:block=256"},
-                                   {.codec = "powersgd:rank=2"}};
-  for (const Rule& rule : rules) {
-    for (const char* transport : {"loopback", "shm", "tcp"}) {
-      RankGroup group(kRanks, transport);
-      group.each([&](Communicator& comm) {
-        Options options = with_rule(rule);
-        options.overlap = false;
-        auto hook = hook_of(comm, model, options);
-        Vectors gradients = random_gradients(model, comm.rank(), 0);
-        const auto iterate_once = [&] {
-          for (size_t p = 0; p < model.size(); ++p) (void)hook->ready_at(p, gradients[p].data());
-          return hook->wait().is_ok();
-        };
-        ASSERT_TRUE(iterate_once());
-        ASSERT_TRUE(iterate_once());
-        uint64_t least = UINT64_MAX;
-        for (int batch = 0; batch < 5; ++batch) {
-          const uint64_t before = allocations;
-          for (int i = 0; i < 4; ++i) ASSERT_TRUE(iterate_once());
-          least = std::min(least, allocations - before);
-        }
-        EXPECT_EQ(least, 0U) << rule.codec << ", " << rule.feedback << ", over " << transport;
-      });
-    }
-  }
-}
-#endif
 
 }  // namespace
 }  // namespace gossamer

@@ -1,12 +1,11 @@
 // The gradient hook when something goes wrong: parameters that stay away, aborts, ranks that die;
-// and what it keeps: saved, loaded, taken to another group; and what it allocates.
+// and what it keeps: saved, loaded, taken to another group.
 
 #include <barrier>
 #include <chrono>
 #include <numeric>
 
 #include "gossamer/gradient_hook.h"
-#include "tests/count_allocations.h"
 #include "tests/hook_model.h"
 #include "tests/methods.h"
 #include "tests/rank_group.h"
@@ -266,39 +265,6 @@ TEST(HookState, OfDifferentIterationsIsNoticed) {
     EXPECT_TRUE(iterate_model(*hook, model, comm.rank(), 1, &gradients));
   });
 }
-
-// --- what it costs -------------------------------------------------------------------------------
-
-#if GOSSAMER_TEST_COUNTS_ALLOCATIONS
-TEST(HookCosts, NoAllocationAfterTheSecondIteration) {
-  const Model model = some_model(20, 2000, 3, {DataType::kFloat32, DataType::kBfloat16});
-  for (const char* transport : {"loopback", "shm", "tcp"}) {
-    RankGroup group(3, transport);
-    group.each([&](Communicator& comm) {
-      Options options = hook_options();
-      options.overlap = false;  // all of it on this thread
-      auto hook = hook_of(comm, model, options);
-      std::vector<Values> gradients = gradients_of(model, comm.rank(), 0);
-      const std::vector<size_t> order = shuffled(model.size(), 5);
-      const auto iterate_once = [&] {
-        for (const size_t p : order) (void)hook->ready(model[p].key, gradients[p].data());
-        for (const auto& p : model) (void)hook->wait(p.key);
-        return hook->wait().is_ok();
-      };
-      ASSERT_TRUE(iterate_once());
-      ASSERT_TRUE(iterate_once());
-      // A list within a transport may grow once more, when a socket is full for the first time.
-      uint64_t least = UINT64_MAX;
-      for (int batch = 0; batch < 5; ++batch) {
-        const uint64_t before = allocations;
-        for (int i = 0; i < 4; ++i) ASSERT_TRUE(iterate_once());
-        least = std::min(least, allocations - before);
-      }
-      EXPECT_EQ(least, 0U) << transport;
-    });
-  }
-}
-#endif
 
 }  // namespace
 }  // namespace gossamer

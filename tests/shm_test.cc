@@ -77,6 +77,18 @@ TEST(Shm, SendsFromAWindowWithoutCopyingAndCompletesWhenConsumed) {
   EXPECT_TRUE(free_memory(window).is_ok());
 }
 
+TEST(Shm, ARankThatIsStoppedWhileItConnectsIsNotLost) {
+  Ranks ranks(shm_transport.create, 2);
+  EXPECT_EQ(ranks[0].open(1, &ranks.fault(0)), Code::kAgain);
+  // Rank 0 stands still; rank 1 gives up on whoever that was.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(5'500);
+  while (std::chrono::steady_clock::now() < end) {
+    ranks.step(1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  ranks.open(0, 1);
+}
+
 TEST(Shm, ForgetsFreedWindowsAndReadsNewOnesAtTheSameAddress) {
   Ranks ranks(shm_transport.create, 2);
   ranks.open(0, 1);

@@ -57,7 +57,8 @@ struct Control::Connection {
   bool outgoing;
   Handshake handshake;
   Clock::time_point since;
-  Rank peer = -1;  // known at once when outgoing, else after the handshake
+  std::string name;  // of the peer's socket, when outgoing
+  Rank peer = -1;    // known at once when outgoing, else after the handshake
   bool authentic = false;
   bool dead = false;
 };
@@ -120,6 +121,7 @@ Code Control::connect(Rank peer, const std::string& name) {
   auto connection = std::make_unique<Connection>(fd, config_.key, Handshake::Role::kConnector,
                                                  config_.session, config_.rank);
   connection->peer = peer;
+  connection->name = name;
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP;
   event.data.ptr = connection.get();
@@ -274,7 +276,9 @@ bool Control::shake(Connection* connection) {
     }
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
     if (n <= 0) {
-      drop(connection, "it closed the connection during the handshake");
+      if (!connect_again(connection)) {
+        drop(connection, "it closed the connection during the handshake");
+      }
       return false;
     }
     if (read_word(connection, std::span(buffer).first(static_cast<size_t>(n)))) {
@@ -304,6 +308,16 @@ bool Control::shake(Connection* connection) {
     events_->on_connected(peer);
   }
   return true;
+}
+
+// The other end loses patience with a rank that says nothing for long, as one does that is stopped
+// in between. It is there as long as it can be connected to.
+bool Control::connect_again(Connection* connection) {
+  if (!connection->outgoing || Clock::now() - connection->since < kStrangerPatience) return false;
+  connection->dead = true;
+  epoll_ctl(epoll_, EPOLL_CTL_DEL, connection->socket, nullptr);
+  out_[static_cast<size_t>(connection->peer)] = nullptr;
+  return connect(connection->peer, std::string(connection->name)) == Code::kOk;
 }
 
 // Reads one packet; false when there is none.

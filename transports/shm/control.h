@@ -84,6 +84,7 @@ class Control {
   void accept_all();
   void handle(Connection* connection);
   bool shake(Connection* connection);
+  bool connect_again(Connection* connection);
   bool read_packet(Connection* connection);
   void drop(Connection* connection, const char* why);
   void expire();

@@ -24,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int kBacklog = 4096;
 constexpr int kStrangersMax = 64;
 constexpr auto kStrangerPatience = std::chrono::seconds(5);
+constexpr int kTriesMax = 4;  // of a connection that the other end closes while hands are shaken
 constexpr size_t kDescriptorsMax = 2;
 constexpr uint32_t kPurpose = 0x53484d;  // "SHM"
 
@@ -58,6 +59,7 @@ struct Control::Connection {
   Handshake handshake;
   Clock::time_point since;
   std::string name;  // of the peer's socket, when outgoing
+  int tries = 1;     // to connect there
   Rank peer = -1;    // known at once when outgoing, else after the handshake
   bool authentic = false;
   bool dead = false;
@@ -107,7 +109,7 @@ Status Control::listen() {
   return Status::ok();
 }
 
-Code Control::connect(Rank peer, const std::string& name) {
+Code Control::connect(Rank peer, const std::string& name, int tries) {
   GOSSAMER_CHECK(out_[static_cast<size_t>(peer)] == nullptr);
   const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return Code::kSystem;
@@ -122,6 +124,7 @@ Code Control::connect(Rank peer, const std::string& name) {
                                                  config_.session, config_.rank);
   connection->peer = peer;
   connection->name = name;
+  connection->tries = tries;
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP;
   event.data.ptr = connection.get();
@@ -313,11 +316,12 @@ bool Control::shake(Connection* connection) {
 // The other end loses patience with a rank that says nothing for long, as one does that is stopped
 // in between. It is there as long as it can be connected to.
 bool Control::connect_again(Connection* connection) {
-  if (!connection->outgoing || Clock::now() - connection->since < kStrangerPatience) return false;
+  if (!connection->outgoing || connection->tries == kTriesMax) return false;
+  const int tries = connection->tries + 1;
   connection->dead = true;
   epoll_ctl(epoll_, EPOLL_CTL_DEL, connection->socket, nullptr);
   out_[static_cast<size_t>(connection->peer)] = nullptr;
-  return connect(connection->peer, std::string(connection->name)) == Code::kOk;
+  return connect(connection->peer, std::string(connection->name), tries) == Code::kOk;
 }
 
 // Reads one packet; false when there is none.

@@ -63,7 +63,7 @@ class Control {
   //   kOk      under way; on_connected() follows
   //   kAgain   its backlog is full; call again
   //   kPeerLost  nobody listens there
-  Code connect(Rank peer, const std::string& name);
+  Code connect(Rank peer, const std::string& name, int tries = 1);
   // kAgain: the socket is full, nothing was sent. kPeerLost: gone.
   Code send(Rank peer, const Packet& packet, std::span<const int> descriptors = {});
 

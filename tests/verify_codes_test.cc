@@ -93,7 +93,7 @@ TEST(VerifierOfCodes, RejectsARootThatKeepsWhatItEncoded) {
       2);
   EXPECT_TRUE(v.complete) << v.reason;
   EXPECT_FALSE(v.same_bits);
-  EXPECT_NE(v.reason.find("other bits"), std::string::npos) << v.reason;
+  EXPECT_NE(v.reason.find("is what was encoded"), std::string::npos) << v.reason;
 }
 
 TEST(VerifierOfCodes, RejectsTargetsThatGetDifferentCodesOfOneInput) {

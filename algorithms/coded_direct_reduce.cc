@@ -7,7 +7,8 @@
 //   Bytes    one code of the buffer from every rank but the root, which takes N - 1.
 //   Scratch  codes of N buffers at the root; fp32 accumulators of the buffer where the elements are
 //            others.
-//   Needs    a codec; any N, any count, any root.
+//   Needs    a codec, no votes, which nobody would count; any N, any count, any root. Codes that
+//            could be added as they are are decoded, like others.
 //   Bits     the root alone has the result; it sums in rank order, its own code too.
 //   Error    one encoding's.
 //   Residual of each element of the input.
@@ -17,6 +18,10 @@
 
 namespace gossamer {
 namespace {
+
+bool accepts(const Shape& shape) {
+  return has_codec(shape) && !has_vote_codec(shape);
+}
 
 int rounds(const Shape&) {
   return 1;
@@ -40,6 +45,6 @@ void emit(const Shape& shape, int, Builder& b) {
 }  // namespace
 
 const Algorithm coded_direct_reduce = {
-    "coded_direct_reduce", Collective::kReduce, true, has_codec, rounds, emit, true};
+    "coded_direct_reduce", Collective::kReduce, true, accepts, rounds, emit, true};
 
 }  // namespace gossamer

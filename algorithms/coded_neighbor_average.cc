@@ -6,7 +6,7 @@
 //   Bytes    the buffer's code to each target.
 //   Scratch  codes of the buffer, one and one per source; fp32 accumulators of the buffer where the
 //            elements are others.
-//   Needs    a codec and a graph.
+//   Needs    a codec, no votes, which have no weights, and a graph.
 //   Bits     each rank its own: row `rank` of the mixing matrix, summed in the order of the row.
 //   Error    one encoding's, of what comes from others. The mean over the ranks moves by it; with a
 //            residual it comes back.
@@ -17,6 +17,10 @@
 
 namespace gossamer {
 namespace {
+
+bool accepts(const Shape& shape) {
+  return has_codec_and_mixing(shape) && !has_vote_codec(shape);
+}
 
 int rounds(const Shape&) {
   return 1;
@@ -43,12 +47,7 @@ void emit(const Shape& shape, int, Builder& b) {
 
 }  // namespace
 
-const Algorithm coded_neighbor_average = {"coded_neighbor_average",
-                                          Collective::kNeighborAverage,
-                                          true,
-                                          has_codec_and_mixing,
-                                          rounds,
-                                          emit,
-                                          true};
+const Algorithm coded_neighbor_average = {
+    "coded_neighbor_average", Collective::kNeighborAverage, true, accepts, rounds, emit, true};
 
 }  // namespace gossamer

@@ -5,7 +5,7 @@
 //   Steps    1 exchange of N - 1 independent messages.
 //   Bytes    N - 1 codes of the buffer, per rank.
 //   Scratch  codes of N buffers; fp32 accumulators of the buffer where the elements are others.
-//   Needs    a codec; any N, any count.
+//   Needs    a codec whose codes are decoded to be added, no votes; any N, any count.
 //   Bits     the same on all ranks: all decode the same codes, a rank its own too, in rank order.
 //   Error    one encoding's.
 //   Residual of each element of the input.
@@ -42,6 +42,6 @@ void emit(const Shape& shape, int, Builder& b) {
 }  // namespace
 
 const Algorithm coded_one_shot = {
-    "coded_one_shot", Collective::kAllReduce, true, has_codec, rounds, emit, true};
+    "coded_one_shot", Collective::kAllReduce, true, has_plain_codec, rounds, emit, true};
 
 }  // namespace gossamer

@@ -5,7 +5,8 @@
 //   Steps    2(N - 1) messages one after another.
 //   Bytes    2(N - 1)/N of the buffer's code, per rank.
 //   Scratch  codes of two buffers; fp32 accumulators of it where the elements are others.
-//   Needs    a codec that is not sparse; any N, any count, empty blocks included.
+//   Needs    a codec as coded_one_shot needs, that is not sparse; any N, any count, empty blocks
+//            included.
 //   Bits     the same on all ranks; a block's sum is encoded once and passed on as that code.
 //   Error    grows with N: a block is encoded N times, and its sum grows on the way. So the planner
 //            takes it only where it is much faster than others.

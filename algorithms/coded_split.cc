@@ -9,7 +9,7 @@
 //            never longer than it would be dense.
 //   Scratch  codes of two buffers, and packed sums of one; fp32 accumulators of one block where the
 //            elements are others.
-//   Needs    a sparse codec; any N, any count, empty blocks included.
+//   Needs    a sparse codec, as coded_one_shot needs; any N, any count, empty blocks included.
 //   Bits     the same on all ranks: each block is summed by its owner, in rank order and fp32, and
 //            nothing is lost after that.
 //   Error    one encoding's.

@@ -5,7 +5,8 @@
 //   Steps    2 exchanges of N - 1 independent messages each.
 //   Bytes    2(N - 1)/N of the buffer's code, per rank.
 //   Scratch  codes of three buffers; fp32 accumulators of one block where the elements are others.
-//   Needs    a codec that is not sparse; any N, any count, empty blocks included.
+//   Needs    a codec that is not sparse, or one of votes: the code of a sum of votes is what most
+//            ranks say; any N, any count, empty blocks included.
 //   Bits     the same on all ranks: each block is summed by its owner, in rank order and fp32, and
 //            the owner keeps what its code decodes to.
 //   Error    two encodings', whatever N is.
@@ -18,6 +19,10 @@
 
 namespace gossamer {
 namespace {
+
+bool accepts(const Shape& shape) {
+  return has_dense_codec(shape) || has_vote_codec(shape);
+}
 
 int rounds(const Shape&) {
   return kCodedTwoShotRounds;
@@ -59,7 +64,7 @@ void emit_coded_two_shot(const Shape& shape, int round, Builder& b) {
   }
 }
 
-const Algorithm coded_two_shot = {"coded_two_shot", Collective::kAllReduce, true, has_dense_codec,
+const Algorithm coded_two_shot = {"coded_two_shot", Collective::kAllReduce, true, accepts,
                                   rounds,           emit_coded_two_shot,    true};
 
 }  // namespace gossamer

@@ -6,17 +6,22 @@
 //   Bytes    (N - 1)/N of the buffer's code from the root, the buffer's code from the others.
 //   Scratch  codes of three buffers, and a block but on the root; fp32 accumulators of one block
 //            where the elements are others.
-//   Needs    a codec that is not sparse; any N, any count, any root, empty blocks included.
+//   Needs    a codec as coded_two_shot needs; any N, any count, any root, empty blocks included.
 //   Bits     the root alone has the result; each block is summed by its owner, in rank order and
 //            fp32.
-//   Error    two encodings'; one in the root's own block.
-//   Residual of each element of the input, and, but on the root, the owner's of its block.
+//   Error    two encodings'; one in the root's own block, but votes are counted there too.
+//   Residual of each element of the input, and the owner's of its block, but not the root's unless
+//            of votes.
 
 #include "algorithms/coded.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
 namespace {
+
+bool accepts(const Shape& shape) {
+  return has_dense_codec(shape) || has_vote_codec(shape);
+}
 
 int rounds(const Shape&) {
   return 2;
@@ -32,9 +37,11 @@ void reduce_blocks(const Shape& shape, Builder& b) {
   const Slice result = shape.is_root() ? own : b.scratch(own.count);
   const Slice sum = sum_coded_part(
       shape, result, [&](Rank r) { return input_of(shape.block(r)); }, b);
-  if (shape.is_root()) return b.settle(sum, own);
+  if (shape.is_root() && !has_vote_codec(shape)) return b.settle(sum, own);
+  const Slice code = code_of_sum(shape, shape.rank, b);
   b.settle(sum, sum);
-  b.encode(sum, code_of_sum(shape, shape.rank, b), own, Builder::Residual::kOwn);
+  b.encode(sum, code, own, Builder::Residual::kOwn);
+  if (shape.is_root()) b.decode(code, own);
 }
 
 void gather_blocks(const Shape& shape, Builder& b) {
@@ -60,6 +67,6 @@ void emit(const Shape& shape, int round, Builder& b) {
 }  // namespace
 
 const Algorithm coded_two_shot_reduce = {
-    "coded_two_shot_reduce", Collective::kReduce, true, has_dense_codec, rounds, emit, true};
+    "coded_two_shot_reduce", Collective::kReduce, true, accepts, rounds, emit, true};
 
 }  // namespace gossamer

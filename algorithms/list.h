@@ -18,6 +18,7 @@
   ENTRY(coded_ring)                   \
   ENTRY(coded_hierarchical)           \
   ENTRY(coded_split)                  \
+  ENTRY(coded_sum)                    \
   ENTRY(direct_all_gather)            \
   ENTRY(bruck_all_gather)             \
   ENTRY(ring_all_gather)              \
@@ -51,6 +52,7 @@
   ENTRY(ring_reduce_scatter)          \
   ENTRY(hierarchical_reduce_scatter)  \
   ENTRY(coded_reduce_scatter)         \
+  ENTRY(coded_sum_reduce_scatter)     \
   ENTRY(direct_all_to_all)            \
   ENTRY(bruck_all_to_all)             \
   ENTRY(hierarchical_all_to_all)      \

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "gossamer/code_sums.h"
 #include "gossamer/codec.h"
 #include "gossamer/schedule.h"
 #include "src/call_buffers.h"
@@ -40,12 +41,24 @@ Slice Shape::share(int64_t index) const {
   return {Buffer::kOutput, static_cast<uint64_t>(wrap(index)) * step, count};
 }
 
+bool has_plain_codec(const Shape& shape) {
+  return has_codec(shape) && !has_vote_codec(shape) && !has_adding_codec(shape);
+}
+
 bool has_sparse_codec(const Shape& shape) {
-  return shape.codec != nullptr && shape.codec->traits().sparse;
+  return has_plain_codec(shape) && shape.codec->traits().sparse;
 }
 
 bool has_dense_codec(const Shape& shape) {
-  return shape.codec != nullptr && !shape.codec->traits().sparse;
+  return has_plain_codec(shape) && !shape.codec->traits().sparse;
+}
+
+bool has_vote_codec(const Shape& shape) {
+  return has_codec(shape) && shape.codec->traits().votes;
+}
+
+bool has_adding_codec(const Shape& shape) {
+  return has_codec(shape) && shape.codec->sums() != nullptr;
 }
 
 Builder::Builder(const Options& options) : options_(options) {
@@ -100,12 +113,17 @@ void Builder::settle(Slice accumulated, Slice result) {
 void Builder::encode(Slice from, Slice into, Slice elements, Residual residual) {
   if (from.count == 0) return;
   GOSSAMER_CHECK(into.buffer == Buffer::kCode && elements.count == from.count);
-  uint64_t first = elements.first + piece_first_;
-  if (!nest_ranks_.empty()) first += nest_output_.first;
   const bool own = residual == Residual::kOwn || !nest_ranks_.empty();
   if (own) keeps_own_.push_back(static_cast<uint32_t>(schedule_.steps.size()));
   keeps_elements_ = keeps_elements_ || !own;
   push(Verb::kEncode, -1, place(from), into, {}, into.count);
+  note_encoding(elements, own);
+}
+
+// Of the step just emitted.
+void Builder::note_encoding(Slice elements, bool own) {
+  uint64_t first = elements.first + piece_first_;
+  if (!nest_ranks_.empty()) first += nest_output_.first;
   schedule_.encodings.resize(schedule_.steps.size());
   schedule_.encodings.back() = {first, own ? 0 : first};
 }
@@ -128,6 +146,68 @@ void Builder::pack(Slice from, Slice into) {
 void Builder::unpack(Slice from, Slice into) {
   GOSSAMER_CHECK(from.buffer == Buffer::kCode);
   push(Verb::kUnpack, -1, from, place(into), {}, from.count);
+}
+
+void Builder::measure(Slice from, Slice place_of_numbers, Slice elements) {
+  const Slice into = numbers_of(place_of_numbers, from.count);
+  if (into.count == 0) return;
+  GOSSAMER_CHECK(nest_ranks_.empty() && elements.count == from.count);
+  push(Verb::kMeasure, -1, place(from), into, {}, into.count);
+  note_encoding(elements, false);
+}
+
+void Builder::agree(Slice from, Slice into, uint64_t count) {
+  GOSSAMER_CHECK(from.count == into.count);
+  merge(Verb::kAgree, from, into, count);
+}
+
+void Builder::encode_agreed(Slice from, Slice place_of_code, Slice elements) {
+  if (from.count == 0) return;
+  GOSSAMER_CHECK(nest_ranks_.empty() && elements.count == from.count);
+  keeps_elements_ = true;
+  push(Verb::kEncodeAgreed, -1, place(from), place_of_code, {}, place_of_code.count);
+  note_encoding(elements, false);
+}
+
+void Builder::begin_sum(Slice from, Slice into, uint64_t count) {
+  merge(Verb::kBeginSum, from, into, count);
+}
+
+void Builder::add_code(Slice from, Slice into, uint64_t count) {
+  merge(Verb::kAddCode, from, into, count);
+}
+
+void Builder::decode_sum(Slice from, Slice into) {
+  GOSSAMER_CHECK(from.buffer == Buffer::kCode || into.count == 0);
+  push(Verb::kDecodeSum, -1, from, place(into), {}, from.count);
+}
+
+Slice Builder::agreed(uint64_t count, int index) {
+  GOSSAMER_CHECK(options_.codec != nullptr && options_.codec->sums() != nullptr);
+  const uint64_t numbers = options_.codec->sums()->agreed_count(count) * sizeof(float);
+  return reserve(count, index, count == 0 ? 0 : numbers + options_.codec->bytes_max(count));
+}
+
+Slice Builder::numbers_of(Slice place, uint64_t count) const {
+  const uint64_t bytes = options_.codec->sums()->agreed_count(count) * sizeof(float);
+  return count == 0 ? Slice{Buffer::kCode, 0, 0} : place.part(0, bytes);
+}
+
+Slice Builder::code_of(Slice place, uint64_t count) const {
+  const uint64_t before = numbers_of(place, count).count;
+  return place.part(before, place.count - before);
+}
+
+Slice Builder::numbers(uint64_t count, int index) {
+  GOSSAMER_CHECK(options_.codec != nullptr && options_.codec->sums() != nullptr);
+  const uint64_t numbers = count == 0 ? 0 : options_.codec->sums()->agreed_count(count);
+  return reserve(count, index, numbers * sizeof(float));
+}
+
+Slice Builder::sum(uint64_t count, int index) {
+  GOSSAMER_CHECK(options_.codec != nullptr && options_.codec->sums() != nullptr);
+  const auto ranks = static_cast<uint32_t>(options_.size);
+  return reserve(count, index, count == 0 ? 0 : options_.codec->sums()->sum_bytes(count, ranks));
 }
 
 Slice Builder::packed(uint64_t count, int index) {
@@ -263,6 +343,22 @@ void Builder::push(Verb verb, Rank peer, Slice from, Slice into, const Factors& 
   if (factors == Factors{}) return;
   schedule_.factors.resize(schedule_.steps.size());
   schedule_.factors.back() = factors;
+}
+
+// Bytes into bytes, which belong to `count` elements.
+void Builder::merge(Verb verb, Slice from, Slice into, uint64_t count) {
+  if (from.count == 0) return;
+  GOSSAMER_CHECK(from.buffer == Buffer::kCode && into.buffer == Buffer::kCode);
+  Step step;
+  step.verb = verb;
+  step.lane = lane_;
+  step.from_buffer = step.into_buffer = Buffer::kCode;
+  step.from_first = from.first;
+  step.into_first = into.first;
+  step.count = count;
+  step.code_count = from.count;
+  step.sum_count = verb == Verb::kAgree ? 0 : into.count;
+  schedule_.steps.push_back(step);
 }
 
 }  // namespace gossamer

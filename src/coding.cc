@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "gossamer/code_sums.h"
 #include "src/compress/joined.h"
 #include "src/packing.h"
 #include "src/program.h"
@@ -32,23 +33,31 @@ void forget_infinities(std::span<float> residual) {
   for (float& value : residual) value = std::isfinite(value) ? value : 0;
 }
 
-void encode_part(const Coding& whole, const Coding& coding, const Kernels& kernels,
-                 const std::byte* from, std::span<std::byte> code, const CodingBindings& b) {
-  const uint64_t offset = coding.residual_first - whole.residual_first;
-  const bool keeps = b.next_residual != nullptr;
-  float* const next = keeps ? b.next_residual + coding.residual_first : b.staging;
-  const auto* values = reinterpret_cast<const float*>(from);
-  if (keeps || b.residual != nullptr || !coding.is_float) {
-    to_float(coding, kernels, from, next);
-    values = next;
+// What is encoded: the elements with their residual, in `next` unless they are there already.
+const float* with_residual(const Coding& coding, const Kernels& kernels, const std::byte* from,
+                           bool copies, const CodingBindings& b, float* next) {
+  if (!copies && b.residual == nullptr && coding.is_float) {
+    return reinterpret_cast<const float*>(from);
   }
+  to_float(coding, kernels, from, next);
   if (b.residual != nullptr) {
     const float* const residual = b.residual + coding.residual_first;
     for (uint64_t i = 0; i < coding.count; ++i) next[i] += residual[i];
   }
+  return next;
+}
+
+// make(values, draws) -> Encoded writes `code`.
+template <class Make>
+void encode_with(const Coding& whole, const Coding& coding, const Kernels& kernels,
+                 const std::byte* from, std::span<const std::byte> code, const CodingBindings& b,
+                 const Make& make) {
+  const bool keeps = b.next_residual != nullptr;
+  float* const next = keeps ? b.next_residual + coding.residual_first : b.staging;
+  const float* const values = with_residual(coding, kernels, from, keeps, b, next);
   Draws draws = draws_of(b.draws, b.rank, whole);
-  draws.first += offset;
-  const Encoded made = b.codec->encode({values, coding.count}, draws, code, b.workspace);
+  draws.first += coding.residual_first - whole.residual_first;
+  const Encoded made = make(std::span(values, coding.count), draws);
   if (keeps) {
     b.codec->add(code, -1.0F, {next, coding.count});
     if (made.not_finite > 0) forget_infinities({next, coding.count});
@@ -75,8 +84,50 @@ void encode(const Coding& coding, const Kernels& kernels, const std::byte* from,
   const uint64_t element = coding.is_float ? sizeof(float) : kernels.element_bytes;
   for_each_part(coding, *b.codec, into,
                 [&](const Coding& part, uint64_t offset, std::span<std::byte> code) {
-                  encode_part(coding, part, kernels, from + offset * element, code, b);
+                  encode_with(coding, part, kernels, from + offset * element, code, b,
+                              [&](std::span<const float> values, const Draws& draws) {
+                                return b.codec->encode(values, draws, code, b.workspace);
+                              });
                 });
+}
+
+// --- sums of codes that nobody decodes before ---
+
+void measure(const Coding& coding, const Kernels& kernels, const std::byte* from, std::byte* into,
+             const CodingBindings& b) {
+  const float* const values = with_residual(coding, kernels, from, false, b, b.staging);
+  const std::span<float> numbers(b.numbers, coding.code_bytes / sizeof(float));
+  b.codec->sums()->measure({values, coding.count}, numbers);
+  std::memcpy(into, numbers.data(), numbers.size_bytes());
+}
+
+// False: a number that no rank measures.
+bool agree(const std::byte* from, uint64_t bytes, std::byte* into) {
+  bool sound = true;
+  for (uint64_t at = 0; at < bytes; at += sizeof(float)) {
+    float theirs = 0;
+    float mine = 0;
+    std::memcpy(&theirs, from + at, sizeof theirs);
+    std::memcpy(&mine, into + at, sizeof mine);
+    sound = sound && std::isfinite(theirs) && theirs >= 0;
+    if (theirs > mine) std::memcpy(into + at, &theirs, sizeof theirs);
+  }
+  return sound;
+}
+
+void encode_agreed(const Coding& coding, const Kernels& kernels, const std::byte* from,
+                   std::byte* into, const CodingBindings& b) {
+  const CodeSums& sums = *b.codec->sums();
+  const std::span<float> numbers(b.numbers, sums.agreed_count(coding.count));
+  if (!numbers.empty()) std::memcpy(numbers.data(), into, numbers.size_bytes());
+  // What another rank says they are; any that are finite make a code.
+  for (float& number : numbers) number = std::isfinite(number) && number > 0 ? number : 0;
+  const std::span<std::byte> code(into + numbers.size_bytes(),
+                                  coding.code_bytes - numbers.size_bytes());
+  encode_with(coding, coding, kernels, from, code, b,
+              [&](std::span<const float> values, const Draws& draws) {
+                return sums.encode_agreed(values, numbers, draws, code, b.workspace);
+              });
 }
 
 void decode(const Coding& coding, const Kernels& kernels, const std::byte* from, std::byte* into,
@@ -95,6 +146,71 @@ void decode(const Coding& coding, const Kernels& kernels, const std::byte* from,
 
 }  // namespace
 
+namespace {
+
+Code refuse(const Coding& coding, const char* what, const CodingBindings& b, const Status& why,
+            Fault* fault) {
+  fault->set(Code::kMismatch, coding.from, "what rank %d sent is no %s of %s: %s", coding.from,
+             what, b.codec->name().c_str(), why.message().c_str());
+  return Code::kMismatch;
+}
+
+// Adds a code to a sum, or begins one with it.
+Code merge(const Coding& coding, const std::byte* from, std::byte* into, const CodingBindings& b,
+           Fault* fault) {
+  const CodeSums& sums = *b.codec->sums();
+  const std::span<const std::byte> code(from, coding.code_bytes);
+  const std::span<std::byte> sum(into, coding.sum_bytes);
+  Status sound;
+  if (coding.is_foreign) sound = b.codec->check(code, coding.count);
+  if (sound && coding.verb == Verb::kBeginSum) {
+    sums.begin_sum(code, coding.count, coding.ranks, sum);
+  } else if (sound) {
+    sound = sums.add_code(code, coding.count, coding.ranks, sum);
+  }
+  return sound ? Code::kOk : refuse(coding, "code", b, sound, fault);
+}
+
+Code decode_sum(const Coding& coding, const Kernels& kernels, const std::byte* from,
+                std::byte* into, const CodingBindings& b, Fault* fault) {
+  const CodeSums& sums = *b.codec->sums();
+  const std::span<const std::byte> sum(from, coding.code_bytes);
+  if (coding.is_foreign) {
+    const Status sound = sums.check_sum(sum, coding.count, coding.ranks);
+    if (!sound) return refuse(coding, "sum of codes", b, sound, fault);
+  }
+  float* const values = coding.is_float ? reinterpret_cast<float*>(into) : b.staging;
+  sums.decode_sum(sum, coding.ranks, {values, coding.count});
+  if (!coding.is_float) {
+    kernels.narrow(into, reinterpret_cast<const std::byte*>(values), coding.count, 1.0);
+  }
+  return Code::kOk;
+}
+
+Code run_sum(const Coding& coding, const Kernels& kernels, const std::byte* from, std::byte* into,
+             const CodingBindings& b, Fault* fault) {
+  switch (coding.verb) {
+    case Verb::kMeasure:
+      measure(coding, kernels, from, into, b);
+      return Code::kOk;
+    case Verb::kEncodeAgreed:
+      encode_agreed(coding, kernels, from, into, b);
+      return Code::kOk;
+    case Verb::kAgree:
+      if (agree(from, coding.code_bytes, into)) return Code::kOk;
+      fault->set(Code::kMismatch, coding.from,
+                 "rank %d measured a number that is negative or not finite, which %s never does",
+                 coding.from, b.codec->name().c_str());
+      return Code::kMismatch;
+    case Verb::kDecodeSum:
+      return decode_sum(coding, kernels, from, into, b, fault);
+    default:
+      return merge(coding, from, into, b, fault);
+  }
+}
+
+}  // namespace
+
 Draws draws_of(const Draws& call, Rank rank, const Coding& coding) {
   const auto r = static_cast<uint64_t>(rank) + 1;
   return {.own = scramble(scramble(call.own + 0x9e3779b97f4a7c15U * r) + coding.place),
@@ -107,6 +223,9 @@ Code run_coding(const Coding& coding, const Kernels& kernels, const std::byte* f
   if (coding.verb == Verb::kEncode) {
     encode(coding, kernels, from, into, bindings);
     return Code::kOk;
+  }
+  if (coding.verb >= Verb::kMeasure) {
+    return run_sum(coding, kernels, from, into, bindings, fault);
   }
   const std::span<const std::byte> code(from, coding.code_bytes);
   if (coding.verb == Verb::kPack) {

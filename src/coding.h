@@ -24,11 +24,13 @@ struct Coding {
   Rank from = -1;           // who sent it
   uint64_t count = 0;
   uint64_t code_bytes = 0;
-  uint64_t element_first = 0;   // kEncode: see Encoding
-  uint64_t residual_first = 0;  // kEncode
-  uint32_t place = 0;           // kEncode: which of the rank's encodings it is
+  uint64_t element_first = 0;   // where there is a residual: see Encoding
+  uint64_t residual_first = 0;  // the same
+  uint32_t place = 0;           // kEncode, kEncodeAgreed: which of the rank's encodings it is
   float factor = 1;             // kDecodeReduce
   uint64_t entries = 0;         // kPack, kUnpack
+  uint64_t sum_bytes = 0;       // kBeginSum, kAddCode
+  uint32_t ranks = 0;           // whose codes a sum is of
 };
 
 // One call's codec, and where it works.
@@ -40,6 +42,7 @@ struct CodingBindings {
   Draws draws;
   Rank rank = 0;
   float* staging = nullptr;  // floats of the longest step whose elements are converted
+  float* numbers = nullptr;  // as many as the longest step's codes agree on
   std::span<std::byte> workspace;
 };
 

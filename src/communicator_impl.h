@@ -377,6 +377,7 @@ class Communicator::Impl {
   std::vector<std::byte> code_;
   std::vector<std::byte> workspace_;  // codecs'
   std::vector<float> staging_;        // what codecs take and give
+  std::vector<float> numbers_;        // that ranks agree on
   std::vector<std::byte> scaled_;     // the input of a kPreMulSum that has no room for it elsewhere
   std::byte barrier_{};               // what barriers reduce
   std::map<RegistrationId, std::span<std::byte>> registrations_;

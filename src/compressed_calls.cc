@@ -60,6 +60,12 @@ Status Communicator::Impl::find_codec(const CollectiveCall& asked, PlanKey* key)
   }
   Status sound = check_compression(*asked.compression);
   if (!sound) return sound;
+  if (call.collective == Collective::kNeighborAverage && asked.compression->codec->traits().votes) {
+    return invalid(fmt::format(
+        "votes of {} are counted and have no weights; use all_reduce(), or a codec that keeps "
+        "magnitudes, like sign",
+        asked.compression->codec->name()));
+  }
   key->compression = *asked.compression;
   key->call.codec = asked.compression->codec;
   key->call.codec_identity = asked.compression->codec->identity();
@@ -85,6 +91,7 @@ CodingBindings Communicator::Impl::bind_coding(const Plan& plan, const Compressi
   const Program& program = plan.program;
   if (code_.size() < program.code_bytes) code_.resize(program.code_bytes);
   if (staging_.size() < program.staging_count) staging_.resize(program.staging_count);
+  if (numbers_.size() < program.numbers_count) numbers_.resize(program.numbers_count);
   if (workspace_.size() < program.workspace_bytes) workspace_.resize(program.workspace_bytes);
   CodingBindings coding;
   coding.codec = compression.codec;
@@ -94,6 +101,7 @@ CodingBindings Communicator::Impl::bind_coding(const Plan& plan, const Compressi
   coding.draws = compression.draws;
   coding.rank = rank;
   coding.staging = staging_.data();
+  coding.numbers = numbers_.data();
   coding.workspace = workspace_;
   return coding;
 }

@@ -101,6 +101,9 @@ bool takes_codec(const Algorithm& algorithm, const Call& call) {
 
 const char* why_not(const Algorithm& algorithm, const Call& call, const Machine& machine) {
   if (call.codec != nullptr && !takes_codec(algorithm, call)) {
+    if (call.codec->traits().votes) return "counts no votes";
+    if (call.codec->sums() != nullptr) return "decodes before it adds";
+    if (algorithm.accepts == has_adding_codec) return "needs codes that are added as they are";
     return call.codec->traits().sparse ? "takes no sparse codec" : "needs a sparse codec";
   }
   return machine.host_of.back() == 0 ? "needs ranks on two hosts or more"

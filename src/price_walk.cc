@@ -205,9 +205,7 @@ class Walk {
   }
 
   // What is encoded before the round's first receive is encoded before what is sent after it.
-  static bool is_early(const Step& step, bool received) {
-    return step.verb == Verb::kEncode && !received;
-  }
+  static bool is_early(const Step& step, bool received) { return step.has_residual() && !received; }
 
   void spend(RankState* s, double us) const {
     s->now += us;
@@ -304,15 +302,33 @@ class Walk {
     s.memory_bytes += touched * bytes;
   }
 
+  // Of an element.
+  double us_of(const Step& step) const {
+    switch (step.verb) {
+      case Verb::kPack:
+      case Verb::kUnpack:
+        return coding_.pack_us;
+      case Verb::kMeasure:
+        return coding_.measure_us;
+      case Verb::kAgree:
+        return 0;
+      case Verb::kBeginSum:
+      case Verb::kAddCode:
+        return coding_.merge_us;
+      case Verb::kDecodeSum:
+        return coding_.decode_sum_us;
+      case Verb::kDecodeReduce:
+        return coding_.add_us;
+      default:
+        return step.encodes() ? coding_.encode_us : coding_.decode_us;
+    }
+  }
+
   void work(RankState* s, const Step& step) const {
     const double bytes = bytes_of(step);
     if (step.codes()) {
       const auto count = static_cast<double>(step.count);
-      const bool packs = step.verb == Verb::kPack || step.verb == Verb::kUnpack;
-      const double us = packs                              ? coding_.pack_us
-                        : step.encodes()                   ? coding_.encode_us
-                        : step.verb == Verb::kDecodeReduce ? coding_.add_us
-                                                           : coding_.decode_us;
+      const double us = us_of(step);
       s->now = free_at(*s, step.into());
       spend(s, machine_.step_us + coding_.call_us + count * us);
       const double touched = bytes + static_cast<double>(step.code_count);

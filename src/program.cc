@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "gossamer/code_sums.h"
 #include "src/call_buffers.h"
 #include "src/check.h"
 #include "src/packing.h"
@@ -158,14 +159,10 @@ class Codings {
     c.is_float = elements == Buffer::kWide || call_.type == DataType::kFloat32;
     c.count = step.count;
     c.code_bytes = step.code_count;
-    if (step.verb == Verb::kEncode) {
-      c.element_first = schedule_.encodings[index].element_first;
-      c.residual_first = schedule_.encodings[index].residual_first;
-      c.place = encodings_++;
-      sender_of_.erase(step.into_first);
-      program_.workspace_bytes =
-          std::max(program_.workspace_bytes, call_.codec->workspace_bytes(step.count));
-    } else if (step.decodes()) {
+    c.sum_bytes = step.sum_count;
+    c.ranks = static_cast<uint32_t>(size_);
+    if (step.has_residual()) add_encoding(index, &c);
+    if (step.decodes() || step.merges()) {
       const auto sender = sender_of_.find(step.from_first);
       c.is_foreign = sender != sender_of_.end();
       if (c.is_foreign) c.from = sender->second;
@@ -180,7 +177,7 @@ class Codings {
       if (!schedule_.factors.empty()) c.factor = static_cast<float>(schedule_.factors[index].wire);
     }
     // An encoding may need it for its residual, whatever its elements are.
-    if (!c.is_float || step.verb == Verb::kEncode) {
+    if ((!c.is_float && !step.merges()) || step.has_residual()) {
       program_.staging_count = std::max(program_.staging_count, step.count);
     }
     program_.codings.push_back(c);
@@ -188,6 +185,20 @@ class Codings {
   }
 
  private:
+  // What encodes, or measures for an encoding.
+  void add_encoding(uint32_t index, Coding* c) {
+    const Step& step = schedule_.steps[index];
+    c->element_first = schedule_.encodings[index].element_first;
+    c->residual_first = schedule_.encodings[index].residual_first;
+    if (step.verb != Verb::kMeasure) c->place = encodings_++;
+    sender_of_.erase(step.into_first);
+    program_.workspace_bytes =
+        std::max(program_.workspace_bytes, call_.codec->workspace_bytes(step.count));
+    if (step.verb == Verb::kEncode) return;
+    program_.numbers_count =
+        std::max(program_.numbers_count, call_.codec->sums()->agreed_count(step.count));
+  }
+
   const Schedule& schedule_;
   const Call& call_;
   const Rank size_;

@@ -84,6 +84,7 @@ struct Program {
   uint64_t wide_bytes = 0;
   uint64_t code_bytes = 0;
   uint64_t staging_count = 0;    // floats: of CodingBindings
+  uint64_t numbers_count = 0;    // the same
   uint64_t workspace_bytes = 0;  // of CodingBindings
   uint64_t residual_count = 0;   // floats
   uint64_t whole_bytes = 0;      // of the largest buffer, on whichever rank

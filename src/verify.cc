@@ -11,8 +11,9 @@ Memory::Memory(const Proof& proof, Rank rank)
 
 std::string name_step(Rank rank, uint32_t index, const Step& step) {
   static constexpr const char* kVerbs[] = {
-      "send to", "recv from", "recv_reduce from", "copy", "reduce", "settle",
-      "encode",  "decode",    "decode_reduce",    "pack", "unpack"};
+      "send to", "recv from",     "recv_reduce from", "copy",     "reduce",    "settle",
+      "encode",  "decode",        "decode_reduce",    "pack",     "unpack",    "measure",
+      "agree",   "encode_agreed", "begin_sum",        "add_code", "decode_sum"};
   std::string text = "rank " + std::to_string(rank) + " step " + std::to_string(index) + " (" +
                      kVerbs[static_cast<size_t>(step.verb)];
   if (step.is_message()) text += " " + std::to_string(step.peer);

@@ -2,6 +2,7 @@
 
 #include "gossamer/mixing.h"
 #include "src/verify_parts.h"
+#include "src/verify_symbols.h"
 
 namespace gossamer {
 namespace {
@@ -66,6 +67,32 @@ std::vector<Promise> promises_of(const Proof& proof, Rank rank) {
       break;
   }
   return promises;
+}
+
+const char* broken_promise(const Proof& proof, Rank rank, const Promise& promise, const Value& v,
+                           uint64_t contributors) {
+  const bool weighted = proof.call.collective == Collective::kNeighborAverage;
+  const bool in_place_of_it =
+      v.shift == static_cast<int64_t>(promise.input_first) - static_cast<int64_t>(promise.first);
+  // A rank whose neighbors are silent in this round only copies.
+  const bool alone = weighted && proof.call.mixing->sources(rank).empty();
+  const bool finishes =
+      proof.size > 1 && !alone &&
+      ((proof.wide && proof.call.codec == nullptr) || proof.call.op == ReduceOp::kAvg);
+  // What was encoded is the same value, though not the same bits.
+  const bool exact = proof.call.codec == nullptr || promise.is_kept || proof.size == 1;
+  if (!v.defined) return "was never written";
+  if (v.coded) return "is a byte of a code";
+  if (promise.from >= 0) {
+    const bool right = exact ? v.hash == leaf_hash(promise.from) : v.contributors == contributors;
+    if (right && in_place_of_it) return nullptr;
+    return promise.is_kept ? "was input only, and is overwritten" : "is not what its rank put in";
+  }
+  if (v.contributors != contributors || !in_place_of_it) {
+    return weighted ? "is not the sum that its row of the mixing matrix says"
+                    : "is not the sum over all ranks";
+  }
+  return finishes && !v.settled ? "was never settled" : nullptr;
 }
 
 }  // namespace gossamer

@@ -50,7 +50,7 @@ std::string check_wide(const Proof& proof, const Step& step) {
   const bool into_wide = step.writes_into() && step.into_buffer == Buffer::kWide;
   if ((from_wide || into_wide) && !proof.wide) return "uses accumulators in a narrow plan";
   const bool folds = step.verb == Verb::kReduce || step.verb == Verb::kRecvReduce ||
-                     step.verb == Verb::kDecodeReduce;
+                     step.verb == Verb::kDecodeReduce || step.verb == Verb::kDecodeSum;
   if (folds && proof.wide && !into_wide) return "folds outside the accumulators";
   // An average takes this rank's own value, still narrow, with the first that arrives.
   const bool widens = proof.call.collective == Collective::kNeighborAverage && !from_wide;

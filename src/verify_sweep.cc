@@ -57,11 +57,13 @@ std::vector<Rank> roots_for(const Algorithm& algorithm, Rank size) {
 }
 
 // What algorithms that send codes are proved with: of a block that leaves most awkward counts
-// uneven, or, where only sparse ones do, of few entries. Null: there is none.
+// uneven, or, where only sparse ones do, of few entries; or one that ranks agree on numbers for.
 const Codec* codec_for(const Algorithm& algorithm) {
   static const std::unique_ptr<Codec> dense = make_codec("int8:block=8").value();
   static const auto sparse = make_codec("topk:ratio=0.02");
+  static const auto adding = make_codec("int8_shared:block=8");
   if (!algorithm.codes) return nullptr;
+  if (algorithm.accepts == has_adding_codec) return adding->get();
   const bool takes_sparse = sparse &&
                             !algorithm.accepts({.size = 2, .count = 2, .codec = dense.get()}) &&
                             algorithm.accepts({.size = 2, .count = 2, .codec = sparse->get()});

@@ -73,17 +73,12 @@ struct Fragment {
 };
 using Fragments = std::vector<Fragment>;
 
-// What an encoding made.
-struct ProvedCode {
-  Fragments values;
-  uint64_t count = 0;  // of elements
-  uint64_t bytes = 0;
-  uint64_t hash = 0;
-  bool exact = false;  // packed: nothing is lost
-
-  // Of its bytes.
-  Value as_value(uint64_t number) const { return {number, hash, 0, true, false, true}; }
-};
+struct Proof;
+struct Promise;  // src/verify_parts.h
+// Null, or why a value is not what was promised; `contributors` are those it must have. `shift` of
+// a value leads from where it lies to the input it comes from.
+const char* broken_promise(const Proof& proof, Rank rank, const Promise& promise, const Value& v,
+                           uint64_t contributors);
 
 // What a rank has encoded. It is not to be added once more beside its code: what the code loses is
 // in the residual.

@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "gossamer/mixing.h"
+#include "src/verify_code_values.h"
 #include "src/verify_parts.h"
 #include "src/verify_symbols.h"
 #include "src/verify_weights.h"
@@ -27,8 +28,9 @@ class Run {
       : proof_(proof),
         schedules_(schedules),
         weighted_(proof.call.collective == Collective::kNeighborAverage),
-        exact_(proof.size <= 64 && !weighted_) {
-    for (Rank r = 0; r < proof.size; ++r) everyone_ += weight(r);
+        exact_(proof.size <= 64 && !weighted_),
+        everyone_(sum_of_weights()),
+        codes_(proof, everyone_) {
     for (Rank r = 0; weighted_ && r < proof.size; ++r) averages_.push_back(average(r));
   }
 
@@ -63,6 +65,12 @@ class Run {
     const auto r = static_cast<uint64_t>(rank);
     if (weighted_) return leaf_hash(rank) % kFieldPrime;
     return exact_ ? uint64_t{1} << r : mix(r * 0xd1342543de82ef95U + 0x2545f4914f6cdd1dU);
+  }
+
+  uint64_t sum_of_weights() const {
+    uint64_t sum = 0;
+    for (Rank r = 0; r < proof_.size; ++r) sum += weight(r);
+    return sum;
   }
 
   // Row `rank` of the matrix, of the inputs.
@@ -247,6 +255,7 @@ class Run {
     const Step& step = step_of(id);
     load(id, step.from(), &arrived_);
     if (step.encodes()) return encode(id);
+    if (step.merges()) return merge(id);
     if (step.decodes()) {
       decode(id);
       if (!reason_.empty()) return;
@@ -266,34 +275,41 @@ class Run {
 
   void encode(Id id) {
     const Step& step = step_of(id);
-    for (const Fragment& f : arrived_) encoded_.note(rank_of_[id], f);
-    ProvedCode made{arrived_, step.count, step.code_count, mix(0xa0761d6478bd642fU + mix(id)),
-                    step.verb == Verb::kPack};
-    const Value value = made.as_value(codes_.size());
-    codes_.push_back(std::move(made));
-    store(id, {{0, step.code_count, value}});
+    for (const Fragment& f : arrived_) {
+      if (step.verb != Verb::kMeasure) encoded_.note(rank_of_[id], f);
+    }
+    if (step.verb != Verb::kEncodeAgreed) return store(id, codes_.encode(step, id, arrived_));
+    const uint64_t numbers = codes_.number_bytes(step);
+    operand_.clear();
+    if (numbers > 0) load(id, step.into().part(0, numbers), &operand_);
+    if (refused(id, codes_.encode_agreed(step, id, arrived_, operand_, &result_))) return;
+    store(id, result_, numbers);
   }
 
   // Turns the code in arrived_ into what was encoded.
   void decode(Id id) {
+    if (refused(id, codes_.decode(step_of(id), &arrived_))) return;
+    for (Fragment& f : arrived_) scale(factors_of(id).wire, &f.value);
+  }
+
+  // Bytes in arrived_ into bytes.
+  void merge(Id id) {
     const Step& step = step_of(id);
-    const Value first = arrived_.front().value;
-    for (const Fragment& f : arrived_) {
-      if (!f.value.coded || f.value.contributors != first.contributors || f.value.shift != 0) {
-        return reject(id, "reads bytes that are no code, or of several");
-      }
+    if (step.reads_into()) load(id, step.into(), &operand_);
+    if (step.verb == Verb::kAgree) {
+      if (refused(id, codes_.agree(step, arrived_, operand_, &result_))) return;
+      return store(id, result_);
     }
-    const ProvedCode& code = codes_[first.contributors];
-    if (code.bytes != step.code_count || code.count != step.count ||
-        code.exact != (step.verb == Verb::kUnpack)) {
-      return reject(id, "decodes a code of another length");
-    }
-    arrived_ = code.values;
-    for (Fragment& f : arrived_) {
-      if (code.exact) continue;
-      f.value.hash = mix(f.value.hash + 0xe7037ed1a0b428dbU * code.hash);
-      scale(factors_of(id).wire, &f.value);
-    }
+    if (refused(id, codes_.take_code(step, &arrived_))) return;
+    if (step.verb == Verb::kBeginSum) return store(id, codes_.make_sum(step, arrived_));
+    if (refused(id, codes_.take_sum(step, &operand_))) return;
+    combine(id, operand_, arrived_, &result_);
+    store(id, codes_.make_sum(step, result_));
+  }
+
+  bool refused(Id id, const char* why) {
+    if (why != nullptr) reject(id, why);
+    return !reason_.empty();
   }
 
   void settle(Id id, Value* value) {
@@ -326,9 +342,11 @@ class Run {
         });
   }
 
-  void store(Id id, const Fragments& fragments) {
+  // `skipped` elements are left as they are.
+  void store(Id id, const Fragments& fragments, uint64_t skipped = 0) {
     const auto r = static_cast<size_t>(rank_of_[id]);
-    const Slice at = memories_[r].at(step_of(id).into());
+    Slice at = memories_[r].at(step_of(id).into());
+    at.first += skipped;
     auto& buffer = buffers_[r][static_cast<size_t>(at.buffer)];
     for (const Fragment& f : fragments) {
       Value value = f.value;
@@ -409,37 +427,10 @@ class Run {
     return reason_.empty();
   }
 
-  // `shift` of a value leads from where it lies to the input it comes from.
   void check_value(Rank rank, uint64_t element, const Promise& promise, const Value& v) {
-    const bool in_place_of_it =
-        v.shift == static_cast<int64_t>(promise.input_first) - static_cast<int64_t>(promise.first);
-    const bool sums = promise.from < 0;
-    // A rank whose neighbors are silent in this round only copies.
-    const bool alone = weighted_ && proof_.call.mixing->sources(rank).empty();
-    const bool finishes =
-        proof_.size > 1 && !alone &&
-        ((proof_.wide && proof_.call.codec == nullptr) || proof_.call.op == ReduceOp::kAvg);
-    // What was encoded is the same value, though not the same bits.
-    const bool exact = proof_.call.codec == nullptr || promise.is_kept || proof_.size == 1;
-    if (!v.defined) {
-      reject_output(rank, element, "was never written");
-    } else if (v.coded) {
-      reject_output(rank, element, "is a byte of a code");
-    } else if (!sums) {
-      const bool right =
-          exact ? v.hash == leaf_hash(promise.from) : v.contributors == weight(promise.from);
-      if (!right || !in_place_of_it) {
-        reject_output(
-            rank, element,
-            promise.is_kept ? "was input only, and is overwritten" : "is not what its rank put in");
-      }
-    } else if (v.contributors != whole_sum(rank) || !in_place_of_it) {
-      reject_output(rank, element,
-                    weighted_ ? "is not the sum that its row of the mixing matrix says"
-                              : "is not the sum over all ranks");
-    } else if (finishes && !v.settled) {
-      reject_output(rank, element, "was never settled");
-    }
+    const uint64_t sum = promise.from < 0 ? whole_sum(rank) : weight(promise.from);
+    const char* const broken = broken_promise(proof_, rank, promise, v, sum);
+    if (broken != nullptr) reject_output(rank, element, broken);
   }
 
   // Equal trees on every rank, by walking rank 0's runs along every other rank's. Other collectives
@@ -468,7 +459,7 @@ class Run {
   const std::vector<Schedule>& schedules_;
   const bool weighted_;  // sums have weights: values are of the field in verify_weights.h
   const bool exact_;
-  uint64_t everyone_ = 0;
+  const uint64_t everyone_;
   std::vector<uint64_t> averages_;  // per rank
   uint8_t lanes_ = 1;
   std::vector<Memory> memories_;
@@ -481,7 +472,7 @@ class Run {
   std::vector<Channel> channels_;
   std::vector<Id> ready_;
   std::unordered_map<Id, Fragments> buffered_;
-  std::vector<ProvedCode> codes_;
+  ProvedCodes codes_;
   EncodedValues encoded_;
   Fragments arrived_, operand_, result_;
   size_t finished_ = 0;

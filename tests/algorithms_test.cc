@@ -28,7 +28,9 @@ const Algorithm& named(Collective collective, const char* name) {
 const Codec* codec_for(const Algorithm& algorithm) {
   static const std::unique_ptr<Codec> dense = make_codec("int8:block=64").value();
   static const LargestCodec sparse(50);
+  static const std::unique_ptr<Codec> adding = make_codec("int8_shared:block=64").value();
   if (!algorithm.codes) return nullptr;
+  if (is_for_adding_codecs(algorithm)) return adding.get();
   return is_for_sparse_codecs(algorithm) ? static_cast<const Codec*>(&sparse) : dense.get();
 }
 

@@ -21,7 +21,8 @@ class HookWith : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Codecs, HookWith,
                          testing::Values("fp16", "int8:block=256", "int4:block=64", "sign",
                                          "topk:ratio=0.01", "randomk:ratio=0.05", "one_bit",
-                                         "powersgd:rank=2"),
+                                         "int8_shared", "thc", "dct:chunk=16,keep=8",
+                                         "count_sketch:ratio=0.5,keep=0.05", "powersgd:rank=2"),
                          [](const auto& param) {
                            const std::string text = param.param;
                            return text.substr(0, text.find(':'));
@@ -192,6 +193,33 @@ TEST(HookCompression, IsReplayedBitForBitFromASavedState) {
       EXPECT_EQ(third, second);
     });
   }
+}
+
+// A rank that skips a parameter has no vote, and zeros would be votes.
+TEST(HookCompression, CountsTheVotesOfThoseThatContribute) {
+  const Model model = some_layers();
+  const size_t voted = 4;
+  RankGroup group(kRanks);
+  group.each([&](Communicator& comm) {
+    auto hook = hook_of(comm, model, with_rule({.codec = "majority"}));
+    ASSERT_NE(hook, nullptr);
+    for (uint64_t t = 0; t < 3; ++t) {
+      const bool skips = t == 1;
+      Vectors gradients = random_gradients(model, comm.rank(), t);
+      const size_t skipped = skips && comm.rank() == 1 ? voted : SIZE_MAX;
+      ASSERT_TRUE(iterate(*hook, &gradients, comm.rank(), t, skipped));
+      std::vector<Vectors> all;
+      for (Rank r = 0; r < kRanks; ++r) all.push_back(random_gradients(model, r, t));
+      for (size_t i = 0; i < gradients[voted].size(); ++i) {
+        int votes = 0;
+        for (Rank r = 0; r < kRanks; ++r) {
+          if (skips && r == 1) continue;
+          votes += all[static_cast<size_t>(r)][voted][i] < 0 ? -1 : 1;
+        }
+        ASSERT_EQ(gradients[voted][i], votes < 0 ? -1 : 1) << t << " " << i;
+      }
+    }
+  });
 }
 
 // --- other types and exchanges -------------------------------------------------------------------

@@ -99,6 +99,7 @@ inline void expect_conserved(const Model& model, const std::vector<Seen>& ranks,
         const bool keeps = !rank.residual_before[p].empty();
         in += rank.gradients[p][i] + (keeps ? rank.residual_before[p][i] : 0);
         out += keeps ? rank.residual_after[p][i] : 0;
+        scale += keeps ? std::abs(rank.residual_after[p][i]) : 0;  // estimates may be far off
         in += rank.owned_before.empty() ? 0 : rank.owned_before[p][i];
         scale += rank.owned_before.empty() ? 0 : std::abs(rank.owned_before[p][i]);
         out += rank.owned_after.empty() ? 0 : rank.owned_after[p][i];

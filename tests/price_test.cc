@@ -181,8 +181,10 @@ TEST(Price, RanksOfAHostShareItsPort) {
 TEST(Price, GrowsWithBytes) {
   const auto dense = make_codec("int8").value();
   const LargestCodec sparse(100);
+  const auto adding = make_codec("int8_shared").value();
   for (const Algorithm* algorithm : algorithms()) {
     const Codec* const codec = !algorithm->codes                  ? nullptr
+                               : is_for_adding_codecs(*algorithm) ? adding.get()
                                : is_for_sparse_codecs(*algorithm) ? &sparse
                                                                   : dense.get();
     Machine m = one_host(8, 2);

@@ -65,6 +65,15 @@ inline std::vector<std::string> some_codecs() {
                            "block_sparse:ratio=0.3,block=64",
                            "block_sparse:ratio=1,block=33",
                            "block_sparse:ratio=0.9,block=1",
+                           "int8_shared:block=0",
+                           "int8_shared:block=33,levels=7",
+                           "int8_shared:levels=1,rounding=stochastic",
+                           "thc:bits=2,block=64",
+                           "thc:bits=3,block=4096",
+                           "dct:dims=1,chunk=32,keep=4",
+                           "dct:chunk=5,keep=25,mean=senders",
+                           "count_sketch:rows=1,ratio=1,keep=0.1",
+                           "count_sketch:rows=9,ratio=0.5,keep=1",
                            "zstd:of=topk:ratio=0.1;index=u32,level=3",
                            "zstd:of=fp16"}) {
     texts.emplace_back(text);

@@ -73,6 +73,10 @@ class LargestCodec final : public Codec {
   uint64_t one_in_;
 };
 
+inline bool is_for_adding_codecs(const Algorithm& algorithm) {
+  return algorithm.codes && algorithm.accepts == has_adding_codec;
+}
+
 inline bool is_for_sparse_codecs(const Algorithm& algorithm) {
   static const LargestCodec sparse(100);
   static const auto dense = make_codec("int8").value();

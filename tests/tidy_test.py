@@ -27,13 +27,14 @@ MAY_INCLUDE = [
                      rf"|src/(auth|memory_watch|net|registration_cache|window|wire)\.h"
                      rf"|{KERNELS}|{TOOLS}"),
     (r"src/(reduce|narrow|stream_copy)", rf"gossamer/types\.h|{KERNELS}|{TOOLS}"),
-    (r"src/(engine|program)", rf"gossamer/(schedule|transport|status|types|codec)\.h"
+    (r"src/(engine|program)", rf"gossamer/(schedule|transport|status|types|codec|code_sums)\.h"
                               rf"|src/(engine|program|point_to_point|window|fingerprint)\.h"
                               rf"|src/(coding|packing|reduce_double)\.h"
                               rf"|src/(patience|plan|price)\.h"
                               rf"|src/call_buffers\.h|{KERNELS}|{TOOLS}"),
     # of a codec: how long its codes are, and what it costs
-    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status|mixing|codec)\.h"
+    (r"src/(verify|price|call_buffers)", rf"gossamer/(schedule|types|status|mixing)\.h"
+                            rf"|gossamer/(codec|code_sums)\.h"
                             rf"|src/(verify\w*|price\w*|plan|edges|intervals|packing)\.h"
                                          rf"|src/call_buffers\.h|{TOOLS}"),
     (r"topology/", rf"gossamer/(types|status)\.h|topology/|src/price\.h|{TOOLS}"),

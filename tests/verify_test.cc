@@ -9,6 +9,7 @@
 
 #include "gossamer/codec.h"
 #include "src/plan.h"
+#include "tests/schedule_draft.h"
 #include "tests/some_mixing.h"
 #include "tests/sparse_codec.h"
 
@@ -40,97 +41,11 @@ Proof proof_of(const Algorithm& algorithm, const Call& call, Rank size) {
 const Codec* codec_for(const Algorithm& algorithm) {
   static const std::unique_ptr<Codec> dense = make_codec("int8:block=3").value();
   static const LargestCodec sparse(1000);
+  static const std::unique_ptr<Codec> adding = make_codec("int8_shared:block=3").value();
   if (!algorithm.codes) return nullptr;
+  if (is_for_adding_codecs(algorithm)) return adding.get();
   return is_for_sparse_codecs(algorithm) ? static_cast<const Codec*>(&sparse) : dense.get();
 }
-
-// Schedules as step lists and edge lists: easy to break.
-struct Draft {
-  std::vector<Step> steps;
-  std::vector<Factors> factors;
-  std::vector<Encoding> encodings;
-  std::vector<std::pair<uint32_t, uint32_t>> edges;
-  uint64_t scratch_count = 0;
-  uint64_t wide_count = 0;
-  uint64_t code_count = 0;
-  uint64_t residual_count = 0;
-  uint8_t lanes = 1;
-
-  Draft() = default;
-  explicit Draft(const Schedule& s)
-      : steps(s.steps),
-        factors(s.factors),
-        encodings(s.encodings),
-        scratch_count(s.scratch_count),
-        wide_count(s.wide_count),
-        code_count(s.code_count),
-        residual_count(s.residual_count),
-        lanes(s.lanes) {
-    for (uint32_t i = 0; i < s.steps.size(); ++i) {
-      for (uint32_t after : s.dependents_of(i)) edges.emplace_back(i, after);
-    }
-  }
-
-  Schedule schedule() const {
-    Schedule s;
-    s.steps = steps;
-    s.factors = factors;
-    s.encodings = encodings;
-    s.code_count = code_count;
-    s.residual_count = residual_count;
-    s.scratch_count = scratch_count;
-    s.wide_count = wide_count;
-    s.lanes = lanes;
-    s.waits.assign(steps.size(), 0);
-    s.dependents_begin.assign(1, 0);
-    for (uint32_t i = 0; i < steps.size(); ++i) {
-      for (const auto& [before, after] : edges) {
-        if (before != i) continue;
-        s.dependents.push_back(after);
-        ++s.waits[after];
-      }
-      s.dependents_begin.push_back(static_cast<uint32_t>(s.dependents.size()));
-    }
-    return s;
-  }
-
-  // Takes a step out; what waited for it waits for what it waited for.
-  void remove(uint32_t index) {
-    std::vector<std::pair<uint32_t, uint32_t>> kept;
-    for (const auto& [before, after] : edges) {
-      if (before != index && after != index) kept.emplace_back(before, after);
-      if (after != index) continue;
-      for (const auto& [b, a] : edges) {
-        if (b == index) kept.emplace_back(before, a);
-      }
-    }
-    edges = std::move(kept);
-    for (auto& [before, after] : edges) {
-      before -= before > index ? 1 : 0;
-      after -= after > index ? 1 : 0;
-    }
-    steps.erase(steps.begin() + index);
-    if (!factors.empty()) factors.erase(factors.begin() + index);
-    if (!encodings.empty()) encodings.erase(encodings.begin() + index);
-  }
-
-  // Whether edges other than `without` lead from its begin to its end.
-  bool implied(size_t without) const {
-    std::vector<uint32_t> todo = {edges[without].first};
-    std::vector<bool> seen(steps.size(), false);
-    while (!todo.empty()) {
-      const uint32_t at = todo.back();
-      todo.pop_back();
-      for (size_t e = 0; e < edges.size(); ++e) {
-        if (e == without || edges[e].first != at || seen[edges[e].second]) continue;
-        if (edges[e].second == edges[without].second) return true;
-        seen[edges[e].second] = true;
-        todo.push_back(edges[e].second);
-      }
-    }
-    return false;
-  }
-};
 
 TEST(Verifier, AcceptsWhatIsRight) {
   const Verdict v = verify(ring(), {.count = 7}, 3);
@@ -389,10 +304,35 @@ class Mutation : public testing::TestWithParam<const Algorithm*> {
     if (step.verb == Verb::kDecodeReduce) {
       change("overwrite", [](Step& s) { s.verb = Verb::kDecode; });
     }
+    alter_sum_step(draft, rank, i);
+  }
+
+  void alter_sum_step(const Draft& draft, Rank rank, uint32_t i) {
+    const auto become = [&](Verb verb) {
+      Draft mutant = draft;
+      mutant.steps[i].verb = verb;
+      expect_rejected(mutant, rank, "another verb in step " + std::to_string(i));
+    };
+    switch (draft.steps[i].verb) {
+      case Verb::kMeasure:
+        return become(Verb::kEncode);
+      case Verb::kAgree:
+        return become(Verb::kBeginSum);
+      case Verb::kEncodeAgreed:
+        return become(Verb::kEncode);
+      case Verb::kBeginSum:
+        return become(Verb::kAddCode);
+      case Verb::kAddCode:
+        return become(Verb::kBeginSum);
+      case Verb::kDecodeSum:
+        return become(Verb::kDecode);
+      default:
+        return;
+    }
   }
 
   void alter_encoding(const Draft& draft, Rank rank, uint32_t i) {
-    if (draft.steps[i].verb != Verb::kEncode) return;
+    if (!draft.steps[i].has_residual()) return;
     Draft mutant = draft;
     ++mutant.encodings[i].residual_first;
     expect_rejected(mutant, rank, "residual of step " + std::to_string(i));

@@ -67,7 +67,11 @@ struct CodecTraits {
   // Codes of parts that are cut at multiples of block(), put end to end, are the code of the whole,
   // where Draws::first says where each part begins.
   bool joins = false;
+  // A decoded run is a vote: of several ranks' what counts is the code of their sum, not the sum.
+  bool votes = false;
 };
+
+class CodeSums;  // gossamer/code_sums.h
 
 class GOSSAMER_API Codec {
  public:
@@ -108,6 +112,9 @@ class GOSSAMER_API Codec {
   virtual void decode(std::span<const std::byte> code, std::span<float> into) const = 0;
   // into[i] += factor * decoded[i], rounded as two operations: the same bits on every machine
   virtual void add(std::span<const std::byte> code, float factor, std::span<float> into) const = 0;
+
+  // Null unless codes can be added as they are. Lives as long as the codec.
+  virtual const CodeSums* sums() const { return nullptr; }
 
  protected:
   Codec() = default;

@@ -66,6 +66,14 @@ enum class Verb : uint8_t {
   // Sums of sparse codes, without loss (src/packing.h).
   kPack,    // into = packed(from), from fp32
   kUnpack,  // into = unpacked(from)
+  // Sums of codes that nobody decodes before (gossamer/code_sums.h). Numbers are fp32, and all
+  // ranks encode by the same ones, which lie right before the code that is made by them.
+  kMeasure,       // into = numbers(from); with a residual, of from + residual
+  kAgree,         // into = the larger of into and from, each number by itself
+  kEncodeAgreed,  // into = (into's numbers, code(from) by them); residual as of kEncode
+  kBeginSum,      // into = sum of from alone
+  kAddCode,       // into = into + from
+  kDecodeSum,     // into = decoded(from), which is the sum of every rank's code
 };
 
 struct Step {
@@ -78,26 +86,50 @@ struct Step {
   uint64_t into_first = 0;
   uint64_t count = 0;
   uint64_t code_count = 0;  // bytes of the code of `count` elements that the step makes or reads
+  uint64_t sum_count = 0;   // kBeginSum, kAddCode: bytes of the sum they write
 
   bool is_message() const { return verb <= Verb::kRecvReduce; }
   bool sends() const { return verb == Verb::kSend; }
   bool receives() const { return verb == Verb::kRecv || verb == Verb::kRecvReduce; }
   bool reads_from() const { return verb != Verb::kRecv; }
   bool writes_into() const { return verb != Verb::kSend; }
-  bool reads_into() const { return verb == Verb::kReduce || verb == Verb::kDecodeReduce; }
-  bool encodes() const { return verb == Verb::kEncode || verb == Verb::kPack; }
+  bool reads_into() const {
+    return verb == Verb::kReduce || verb == Verb::kDecodeReduce || verb == Verb::kAgree ||
+           verb == Verb::kEncodeAgreed || verb == Verb::kAddCode;
+  }
+  // Elements to bytes, bytes to elements, bytes to bytes.
+  bool encodes() const {
+    return verb == Verb::kEncode || verb == Verb::kPack || verb == Verb::kMeasure ||
+           verb == Verb::kEncodeAgreed;
+  }
   bool decodes() const {
-    return verb == Verb::kDecode || verb == Verb::kDecodeReduce || verb == Verb::kUnpack;
+    return verb == Verb::kDecode || verb == Verb::kDecodeReduce || verb == Verb::kUnpack ||
+           verb == Verb::kDecodeSum;
+  }
+  bool merges() const {
+    return verb == Verb::kAgree || verb == Verb::kBeginSum || verb == Verb::kAddCode;
   }
   bool codes() const { return verb >= Verb::kEncode; }
+  // Adds a residual, so that it has an Encoding.
+  bool has_residual() const {
+    return verb == Verb::kEncode || verb == Verb::kEncodeAgreed || verb == Verb::kMeasure;
+  }
   // A message that carries bytes of a code.
   bool is_coded() const {
     return is_message() && (sends() ? from_buffer : into_buffer) == Buffer::kCode;
   }
-  Slice from() const { return {from_buffer, from_first, decodes() ? code_count : count}; }
-  Slice into() const { return {into_buffer, into_first, encodes() ? code_count : count}; }
+  Slice from() const {
+    return {from_buffer, from_first, decodes() || merges() ? code_count : count};
+  }
+  Slice into() const {
+    const bool sums = verb == Verb::kBeginSum || verb == Verb::kAddCode;
+    return {into_buffer, into_first,
+            sums                                ? sum_count
+            : encodes() || verb == Verb::kAgree ? code_count
+                                                : count};
+  }
 };
-static_assert(sizeof(Step) == 40);
+static_assert(sizeof(Step) == 48);
 
 // What a step of a weighted schedule multiplies by before it adds:
 //   kRecvReduce   into = from * (what it reads) + wire * (what arrives)
@@ -111,8 +143,8 @@ struct Factors {
   friend bool operator==(const Factors&, const Factors&) = default;
 };
 
-// Of a kEncode step: which elements of the whole operation it encodes, as random numbers that ranks
-// share must be alike for the same elements; and where its residual begins.
+// Of a step that encodes or measures: which elements of the whole operation it encodes, as random
+// numbers that ranks share must be alike for the same elements; and where its residual begins.
 struct Encoding {
   uint64_t element_first = 0;
   uint64_t residual_first = 0;
@@ -246,6 +278,21 @@ class GOSSAMER_API Builder {
   void unpack(Slice from, Slice into);
   // Bytes for such a sum of `count` elements, packed; none: it is shorter as it is.
   Slice packed(uint64_t count, int index = 0);
+  // Sums of codes that nobody decodes before. What is measured and encoded are the operation's
+  // `elements`, with their residual; `place` is agreed(), and numbers(place) and code(place) its
+  // parts.
+  void measure(Slice from, Slice place, Slice elements);
+  void agree(Slice from, Slice into, uint64_t count);  // numbers of `count` elements
+  void encode_agreed(Slice from, Slice place, Slice elements);
+  void begin_sum(Slice from, Slice into, uint64_t count);  // of codes of `count` elements
+  void add_code(Slice from, Slice into, uint64_t count);
+  void decode_sum(Slice from, Slice into);
+  // Bytes for agreed numbers and the code made by them; of these, and of numbers alone; of a sum.
+  Slice agreed(uint64_t count, int index = 0);
+  Slice numbers_of(Slice place, uint64_t count) const;
+  Slice code_of(Slice place, uint64_t count) const;
+  Slice numbers(uint64_t count, int index = 0);
+  Slice sum(uint64_t count, int index = 0);
   // Bytes for a code of `count` elements. Asking again in the same piece, with the same count and
   // index, gives the same bytes.
   Slice code(uint64_t count, int index = 0);
@@ -288,8 +335,10 @@ class GOSSAMER_API Builder {
   };
   void push(Verb verb, Rank peer, Slice from, Slice into, const Factors& factors = {},
             uint64_t code_count = 0);
+  void merge(Verb verb, Slice from, Slice into, uint64_t count);
   Slice place(Slice slice) const;
   Slice reserve(uint64_t count, int index, uint64_t bytes);
+  void note_encoding(Slice elements, bool own);
   void place_residuals();
 
   Options options_;
@@ -332,8 +381,13 @@ inline bool any_shape(const Shape&) {
 inline bool has_codec(const Shape& shape) {
   return shape.codec != nullptr;
 }
-// One whose decoded runs are mostly zero, or one whose are not.
+// One whose codes are decoded to be added, and whose result is that sum.
+GOSSAMER_API bool has_plain_codec(const Shape& shape);
+// Of these one whose decoded runs are mostly zero, or one whose are not.
 GOSSAMER_API bool has_sparse_codec(const Shape& shape);
 GOSSAMER_API bool has_dense_codec(const Shape& shape);
+// One of votes (CodecTraits::votes), and one whose codes are added as they are (Codec::sums()).
+GOSSAMER_API bool has_vote_codec(const Shape& shape);
+GOSSAMER_API bool has_adding_codec(const Shape& shape);
 
 }  // namespace gossamer

@@ -33,6 +33,12 @@ Status check_numbers(std::span<const std::byte> code, uint64_t count, const Bloc
 
 }  // namespace
 
+Status check_blocks(const Codec& codec, std::span<const std::byte> code, uint64_t count,
+                    const BlockLayout& layout) {
+  Status sound = check_length(codec, code.size(), layout.bytes(count), count);
+  return sound ? check_numbers(code, count, layout) : sound;
+}
+
 CodecTraits BlockCodec::traits() const {
   CodecTraits traits;
   traits.joins = block_ > 0;
@@ -49,9 +55,7 @@ Encoded BlockCodec::encode(std::span<const float> values, const Draws& draws,
 }
 
 Status BlockCodec::check(std::span<const std::byte> code, uint64_t count) const {
-  const BlockLayout shape = layout(count);
-  Status sound = check_length(*this, code.size(), shape.bytes(count), count);
-  return sound ? check_numbers(code, count, shape) : sound;
+  return check_blocks(*this, code, count, layout(count));
 }
 
 void BlockCodec::decode(std::span<const std::byte> code, std::span<float> into) const {

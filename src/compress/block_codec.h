@@ -9,6 +9,11 @@
 
 namespace gossamer {
 
+// kMismatch, unless `code` has the length and the numbers of `layout`; of the codec's codes, or of
+// sums of them.
+Status check_blocks(const Codec& codec, std::span<const std::byte> code, uint64_t count,
+                    const BlockLayout& layout);
+
 class BlockCodec : public Codec {
  public:
   CodecTraits traits() const override;

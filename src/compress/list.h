@@ -25,6 +25,11 @@
   ENTRY(randomk)                \
   ENTRY(threshold)              \
   ENTRY(block_sparse)           \
+  ENTRY(majority)               \
+  ENTRY(int8_shared)            \
+  ENTRY(thc)                    \
+  ENTRY(dct)                    \
+  ENTRY(count_sketch)           \
   ENTRY(zstd)
 // clang-format on
 

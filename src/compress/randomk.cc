@@ -19,18 +19,11 @@
 #include "src/check.h"
 #include "src/compress/list.h"
 #include "src/compress/select.h"
+#include "src/compress/shared_draw.h"
 #include "src/compress/sparse.h"
 
 namespace gossamer {
 namespace {
-
-// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-uint64_t mixed(uint64_t x) {
-  x += 0x9E3779B97F4A7C15U;
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ x >> 27) * 0x94D049BB133111EBU;
-  return x ^ x >> 31;
-}
 
 // `count` elements in `number` strips, the longer ones first.
 class Strips {
@@ -51,8 +44,6 @@ class Strips {
   uint64_t longer_;
   uint64_t number_;
 };
-
-using Draw = uint64_t;
 
 class RandomK final : public Codec {
  public:
@@ -79,7 +70,7 @@ class RandomK final : public Codec {
                  std::span<std::byte> /*workspace*/) const override {
     GOSSAMER_CHECK(values.size() <= kSparseCountMax && code.size() >= bytes_max(values.size()));
     if (values.empty()) return {};
-    const Draw draw = mixed(draws.shared ^ mixed(draws.first));
+    const Draw draw = shared_draw(draws);
     std::memcpy(code.data(), &draw, sizeof draw);
     Encoded encoded{bytes_max(values.size()), 0};
     for (const float value : values) encoded.not_finite += std::isfinite(value) ? 0 : 1;

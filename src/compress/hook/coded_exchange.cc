@@ -175,12 +175,12 @@ Status GradientHook::Impl::exchange_codes(uint32_t bucket, const Codec& codec) {
 }
 
 // The code of the next part in rank r's message.
-Result<std::span<const std::byte>> GradientHook::Impl::next_code(uint32_t bucket, size_t part,
-                                                                 const Codec& codec, size_t r) {
+Result<std::span<std::byte>> GradientHook::Impl::next_code(uint32_t bucket, size_t part,
+                                                           const Codec& codec, size_t r) {
   Carrier& carrier = carriers_[bucket];
   const Bucket& of = buckets_[bucket];
   const bool fixed = codec.traits().fixed_size;
-  const std::span<const std::byte> message =
+  const std::span<std::byte> message =
       std::span(carrier.codes).subspan(carrier.displacements[r], carrier.lengths[r]);
   const uint64_t header = fixed ? 0 : of.parts.size() * sizeof(uint32_t);
   if (part == 0) carrier.cursors[r] = header;
@@ -195,7 +195,7 @@ Result<std::span<const std::byte>> GradientHook::Impl::next_code(uint32_t bucket
     return Status::error(Code::kMismatch, fmt::format("rank {}'s codes end too early", r),
                          static_cast<Rank>(r));
   }
-  const std::span<const std::byte> code = message.subspan(at, bytes);
+  const std::span<std::byte> code = message.subspan(at, bytes);
   at += bytes;
   return code;
 }
@@ -246,7 +246,7 @@ Status GradientHook::Impl::exchange_products(uint32_t bucket) {
 // The means of what all ranks' codes say. A part with a code that is none is left as it is.
 Status GradientHook::Impl::decode(uint32_t bucket, const Codec& codec) {
   const Bucket& of = buckets_[bucket];
-  std::vector<std::span<const std::byte>>& codes = carriers_[bucket].part_codes;
+  std::vector<std::span<std::byte>>& codes = carriers_[bucket].part_codes;
   for (size_t i = 0; i < of.parts.size(); ++i) {
     const Bucket::Part& part = of.parts[i];
     codes.clear();
@@ -286,6 +286,7 @@ void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, cons
     return all_finite(of.type, narrowed, count);
   };
   const bool fixed = codec.traits().fixed_size;
+  const bool counts = codec.traits().votes;
   const uint64_t step = fixed ? part_count_of(codec, part.count) : part.count;
   bool finite = true;
   uint64_t code_at = 0;
@@ -297,8 +298,13 @@ void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, cons
     for (size_t k = 1; k < carrier.part_codes.size(); ++k) {
       codec.add(carrier.part_codes[k].subspan(code_at, bytes), 1, sum);
     }
+    if (counts) {  // what most say is what the code of the sum says, where a code was read
+      const std::span<std::byte> code = carrier.part_codes[0].subspan(code_at, bytes);
+      const uint64_t made = codec.encode(sum, {}, code, workspace_).bytes;
+      codec.decode(code.first(made), sum);
+    }
     code_at += step < part.count ? bytes : 0;
-    finite &= finish(at, count, divisor);
+    finite &= finish(at, count, counts ? Divisor{} : divisor);
   }
   if (by_all) {
     policy_.feedback(of.group)->apply(policy_.place(part.parameter), mean, mean);

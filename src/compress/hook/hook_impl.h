@@ -92,8 +92,8 @@ class GradientHook::Impl {
     std::vector<uint64_t> lengths;
     std::vector<uint64_t> displacements;
     std::vector<uint64_t> cursors;
-    std::vector<std::span<const std::byte>> part_codes;  // of one part, by those who contribute
-    std::vector<const float*> gradients;                 // of those that may travel as products
+    std::vector<std::span<std::byte>> part_codes;  // of one part, by those who contribute
+    std::vector<const float*> gradients;           // of those that may travel as products
     std::vector<float*> means;
     // Of those whose sums are made by the parts' owners: a message to and from each rank, of so
     // many bytes, in the hook's memory; 0: of none.
@@ -169,8 +169,8 @@ class GradientHook::Impl {
   std::byte* place_of(uint32_t bucket, const Bucket::Part& part) const;
   uint64_t encode(uint32_t bucket, const Codec& codec, std::byte* message);
   Status exchange_codes(uint32_t bucket, const Codec& codec);
-  Result<std::span<const std::byte>> next_code(uint32_t bucket, size_t part, const Codec& codec,
-                                               size_t r);
+  Result<std::span<std::byte>> next_code(uint32_t bucket, size_t part, const Codec& codec,
+                                         size_t r);
   Status decode(uint32_t bucket, const Codec& codec);
   void average(uint32_t bucket, const Bucket::Part& part, const Codec& codec);
   Status exchange_products(uint32_t bucket);

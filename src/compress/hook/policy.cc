@@ -75,7 +75,9 @@ Status Policy::add_stage(Rule* rule, uint64_t from, const std::string& text) {
   Result<std::unique_ptr<Codec>> codec = make_codec(text);
   if (!codec) return codec.status();
   const CodecTraits traits = (*codec)->traits();
-  const bool in_collective = traits.fixed_size && !traits.sparse && !traits.needs_feedback;
+  // A rank that skips a parameter has no vote, and in a collective it would bring zeros.
+  const bool in_collective =
+      traits.fixed_size && !traits.sparse && !traits.needs_feedback && !traits.votes;
   rule->stages.push_back({from, codec->get(), in_collective});
   codecs_.push_back(std::move(codec).value());
   return Status::ok();
@@ -107,7 +109,7 @@ Status Policy::add_feedback(Rule* into, const GradientHook::Rule& rule,
   bool dense = true;
   for (const Stage& stage : into->stages) {
     const CodecTraits traits = stage.codec->traits();
-    dense &= traits.fixed_size && !traits.sparse;
+    dense &= traits.fixed_size && !traits.sparse && !traits.votes;  // which all ranks count
     // A part may end within a long block: it has a scale more then.
     const uint64_t block = stage.codec->block();
     if (block <= kBlockKept) into->line = std::lcm(into->line, block);

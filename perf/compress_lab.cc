@@ -13,6 +13,7 @@
 #include <functional>
 #include <random>
 
+#include "gossamer/code_sums.h"
 #include "perf/plot.h"
 
 namespace gossamer {
@@ -49,6 +50,18 @@ double relative_error(std::span<const float> values, std::span<const float> back
     norm += value * value;
   }
   return norm > 0 ? error / norm : 0;
+}
+
+// Added as often as it takes: what the sum is does not change how long that is.
+void measure_sum(const Codec& codec, std::span<const std::byte> code, uint64_t count, int ranks,
+                 LabRow* row) {
+  const CodeSums& sums = *codec.sums();
+  const auto terms = static_cast<uint32_t>(std::max(ranks, 2));
+  std::vector<std::byte> sum(sums.sum_bytes(count, terms));
+  row->sum_bytes = static_cast<double>(sum.size()) / static_cast<double>(count);
+  sums.begin_sum(code, count, terms, sum);
+  row->merge = median_seconds([&] { (void)sums.add_code(code, count, terms, sum); }) /
+               static_cast<double>(count);
 }
 
 }  // namespace
@@ -135,6 +148,10 @@ double LabRow::all_reduce_seconds(double count, const LabLink& link) const {
   const auto ranks = static_cast<double>(link.ranks);
   const double others = ranks - 1;
   const double speed = link.bytes_per_second * kGoodput;
+  if (sum_bytes > 0) {
+    return 2 * link.latency + others / ranks * count * (bytes + sum_bytes) / speed +
+           count * (encode + merge + decode);
+  }
   if (gathered) {
     return link.latency + others * count * bytes / speed + count * (encode + ranks * add);
   }
@@ -150,7 +167,7 @@ LabRow dense_row() {
   return row;
 }
 
-LabRow measure_codec(const Codec& codec, const std::vector<float>& values) {
+LabRow measure_codec(const Codec& codec, const std::vector<float>& values, int ranks) {
   const auto count = static_cast<double>(values.size());
   std::vector<std::byte> code(codec.bytes_max(values.size()));
   std::vector<std::byte> workspace(codec.workspace_bytes(values.size()));
@@ -165,6 +182,7 @@ LabRow measure_codec(const Codec& codec, const std::vector<float>& values) {
   row.decode = median_seconds([&] { codec.decode(used, back); }) / count;
   row.add = median_seconds([&] { codec.add(used, 1, sum); }) / count;
   row.bytes = static_cast<double>(made.bytes) / count;
+  if (codec.sums() != nullptr) measure_sum(codec, used, values.size(), ranks, &row);
   row.not_finite = made.not_finite;
   row.error = relative_error(values, back);
   return row;

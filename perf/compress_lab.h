@@ -39,23 +39,26 @@ inline constexpr double kGoodput = 1448.0 / 1514.0;
 struct LabRow {
   std::string codec;  // "none" is fp32 itself
   bool gathered = false;
-  double bytes = 0;   // of the code, per element
-  double error = 0;   // squared norm of the error / squared norm
-  double encode = 0;  // seconds per element; all three
+  double bytes = 0;      // of the code, per element
+  double sum_bytes = 0;  // of a sum of codes that nobody decodes before; 0: there are none
+  double error = 0;      // squared norm of the error / squared norm
+  double encode = 0;     // seconds per element; all three
   double decode = 0;
   double add = 0;
+  double merge = 0;  // a code into such a sum
   uint64_t not_finite = 0;
 
   double ratio() const { return 4 / bytes; }
   // Codes of dense codecs: every rank encodes a part for each, each owner adds its parts up,
   // encodes the sum, and all decode it. Of sparse ones: every rank gets every code, and adds it.
-  // fp32: a ring, whose additions are not counted.
+  // Of codes that are added as they are: every rank encodes a part for each, each owner adds codes,
+  // and all decode the sum. fp32: a ring, whose additions are not counted.
   double all_reduce_seconds(double count, const LabLink& link) const;
 };
 
 LabRow dense_row();
-// Medians of some turns.
-LabRow measure_codec(const Codec& codec, const std::vector<float>& values);
+// Medians of some turns; sums are of the codes of `ranks` ranks.
+LabRow measure_codec(const Codec& codec, const std::vector<float>& values, int ranks);
 
 // Error over ratio, and time of an all-reduce over size.
 std::string lab_plot(const std::vector<LabRow>& rows, const LabLink& link,

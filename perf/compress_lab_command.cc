@@ -106,7 +106,7 @@ int experiment(const Flags& f) {
                     values.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailure);
   }
   std::vector<LabRow> rows = {dense_row()};
-  for (const auto& codec : *chosen) rows.push_back(measure_codec(*codec, *values));
+  for (const auto& codec : *chosen) rows.push_back(measure_codec(*codec, *values, f.ranks));
   const std::string title =
       fmt::format("{} values of {}; all-reduce of {} ranks at {}, {:g} us", values->size(),
                   f.file.empty() ? f.data : f.file, f.ranks, f.link, f.latency_us);

@@ -66,24 +66,75 @@ struct Link {
   std::vector<gossamerHookPart_t> parts;
 };
 
-Status call_back(const GradientHook::BucketView& bucket, Link* link, bool before) {
-  const auto call = before ? link->calls.pre : link->calls.post;
-  if (call == nullptr) return Status::ok();
+gossamerBucket_t view_of(const GradientHook::BucketView& bucket, Link* link) {
   link->parts.clear();
   for (const GradientHook::Part& part : bucket.parts) {
     link->parts.push_back(
         {part.parameter, part.key.data(), part.first, part.count, part.contributes ? 1 : 0});
   }
-  const gossamerBucket_t view{bucket.iteration,    bucket.index,
-                              bucket.bucket_count, bucket.data,
-                              bucket.count,        static_cast<gossamerDataType_t>(bucket.type),
-                              link->parts.data(),  link->parts.size(),
-                              bucket.first_valid,  bucket.valid_count};
-  const int result = call(&view, link->calls.context);
+  return {bucket.iteration,   bucket.index,       bucket.bucket_count,
+          bucket.data,        bucket.count,       static_cast<gossamerDataType_t>(bucket.type),
+          link->parts.data(), link->parts.size(), bucket.first_valid,
+          bucket.valid_count};
+}
+
+Status status_of(int result, const char* what, uint32_t bucket) {
   if (result == 0) return Status::ok();
-  return Status::error(Code::kAborted, "a callback of the gradient hook returned " +
+  return Status::error(Code::kAborted, std::string(what) + " of the gradient hook returned " +
                                            std::to_string(result) + " for bucket " +
-                                           std::to_string(bucket.index));
+                                           std::to_string(bucket));
+}
+
+Status call_back(const GradientHook::BucketView& bucket, Link* link, bool before) {
+  const auto call = before ? link->calls.pre : link->calls.post;
+  const gossamerBucket_t view = view_of(bucket, link);
+  return status_of(call(&view, link->calls.context), "a callback", bucket.index);
+}
+
+GradientHook::Callbacks callbacks_of(Link* of) {
+  const gossamerHookCallbacks_t& calls = of->calls;
+  GradientHook::Callbacks made;
+  made.context = of;
+  if (calls.pre != nullptr) {
+    made.pre = [](const GradientHook::BucketView& bucket, void* context) {
+      return call_back(bucket, static_cast<Link*>(context), true);
+    };
+  }
+  if (calls.post != nullptr) {
+    made.post = [](const GradientHook::BucketView& bucket, void* context) {
+      return call_back(bucket, static_cast<Link*>(context), false);
+    };
+  }
+  if (calls.bytes_max != nullptr) {
+    made.bytes_max = [](uint64_t bytes, void* context) {
+      const gossamerHookCallbacks_t& c = static_cast<Link*>(context)->calls;
+      return c.bytes_max(bytes, c.context);
+    };
+  }
+  if (calls.encode != nullptr) {
+    made.encode = [](const GradientHook::BucketView& bucket, std::span<const std::byte> from,
+                     std::span<std::byte> into, uint64_t* bytes, void* context) {
+      auto* const link = static_cast<Link*>(context);
+      const gossamerBucket_t view = view_of(bucket, link);
+      *bytes = into.size();
+      return status_of(link->calls.encode(&view, from.data(), from.size(), into.data(), bytes,
+                                          link->calls.context),
+                       "encode", bucket.index);
+    };
+  }
+  if (calls.decode != nullptr) {
+    made.decode = [](const GradientHook::BucketView& bucket, gossamer::Rank rank,
+                     std::span<const std::byte> from, std::span<std::byte> into, uint64_t* bytes,
+                     void* context) {
+      auto* const link = static_cast<Link*>(context);
+      const gossamerBucket_t view = view_of(bucket, link);
+      *bytes = into.size();
+      return status_of(link->calls.decode(&view, rank, from.data(), from.size(), into.data(), bytes,
+                                          link->calls.context),
+                       "decode", bucket.index);
+    };
+  }
+  return made;
 }
 
 }  // namespace
@@ -148,19 +199,7 @@ Result<GradientHook::Options> options_of(const gossamerHookConfig_t* config, gos
   for (size_t i = 0; i < config->callback_count; ++i) {
     const gossamerHookCallbacks_t& calls = config->callbacks[i];
     Link& link = *into->links.emplace_back(std::make_unique<Link>(Link{calls, {}}));
-    GradientHook::Callbacks made;
-    made.context = &link;
-    if (calls.pre != nullptr) {
-      made.pre = [](const GradientHook::BucketView& bucket, void* context) {
-        return call_back(bucket, static_cast<Link*>(context), true);
-      };
-    }
-    if (calls.post != nullptr) {
-      made.post = [](const GradientHook::BucketView& bucket, void* context) {
-        return call_back(bucket, static_cast<Link*>(context), false);
-      };
-    }
-    options.callbacks.push_back(made);
+    options.callbacks.push_back(callbacks_of(&link));
   }
   for (size_t i = 0; i < config->rule_count; ++i) {
     Result<GradientHook::Rule> rule = rule_of(config->rules[i], into);

@@ -87,9 +87,10 @@ static int plus_one(const gossamerBucket_t* bucket, void* context) {
 
 static void test_callbacks(gossamerComm_t comm, int rank) {
   gossamerHookConfig_t config = GOSSAMER_HOOK_CONFIG_INITIALIZER;
-  gossamerHookCallbacks_t callbacks[2] = {{NULL, NULL, NULL}, {NULL, NULL, NULL}};
+  gossamerHookCallbacks_t callbacks[2];
   gossamerHook_t hook = NULL;
   int before = 0, after = 0;
+  memset(callbacks, 0, sizeof(callbacks));
   callbacks[0].pre = doubled;
   callbacks[0].context = &before;
   callbacks[1].post = plus_one;
@@ -112,6 +113,67 @@ static void test_callbacks(gossamerComm_t comm, int rank) {
     REQUIRE(biases[3] == 13 && weights[6] == 2 * (3 + 6) + 1);
   }
   REQUIRE(before == 4);
+  DONE(gossamerHookDestroy(hook));
+}
+
+/* Each byte turned over, and a mark behind them. */
+static uint64_t marked_bytes(uint64_t bytes, void* context) {
+  (void)context;
+  return bytes + 1;
+}
+static int turn_over(const gossamerBucket_t* bucket, const void* from, uint64_t from_bytes,
+                     void* into, uint64_t* into_bytes, void* context) {
+  uint64_t i;
+  REQUIRE(*into_bytes >= from_bytes + 1 && bucket->part_count > 0);
+  for (i = 0; i < from_bytes; ++i) {
+    ((unsigned char*)into)[i] = (unsigned char)~((const unsigned char*)from)[i];
+  }
+  ((unsigned char*)into)[from_bytes] = 7;
+  *into_bytes = from_bytes + 1;
+  return ++*(int*)context == 5 ? 55 : 0;
+}
+static int turn_back(const gossamerBucket_t* bucket, int rank, const void* from,
+                     uint64_t from_bytes, void* into, uint64_t* into_bytes, void* context) {
+  uint64_t i;
+  (void)bucket;
+  (void)context;
+  REQUIRE(rank >= 0 && rank < kRanks && from_bytes > 0 && *into_bytes >= from_bytes - 1);
+  if (((const unsigned char*)from)[from_bytes - 1] != 7) return 1;
+  *into_bytes = from_bytes - 1;
+  for (i = 0; i < *into_bytes; ++i) {
+    ((unsigned char*)into)[i] = (unsigned char)~((const unsigned char*)from)[i];
+  }
+  return 0;
+}
+
+/* Two buckets an iteration; in the third the first one fails, here. */
+static void test_messages(gossamerComm_t comm, int rank) {
+  gossamerHookConfig_t config = GOSSAMER_HOOK_CONFIG_INITIALIZER;
+  gossamerHookCallbacks_t callbacks;
+  gossamerHook_t hook = NULL;
+  int encoded = 0, i;
+  memset(&callbacks, 0, sizeof(callbacks));
+  callbacks.encode = turn_over;
+  callbacks.decode = turn_back;
+  callbacks.context = &encoded;
+  config.callbacks = &callbacks;
+  config.callback_count = 1;
+  config.bucket_bytes_max = 1;
+  config.first_bucket_bytes_max = 1;
+  REFUSED(gossamerHookCreate(&hook, comm, kModel, 2, &config), "bytes_max");
+  callbacks.bytes_max = marked_bytes;
+  DONE(gossamerHookCreate(&hook, comm, kModel, 2, &config));
+  for (i = 0; i < 3; ++i) {
+    gossamerResult_t result;
+    fill(rank);
+    DONE(gossamerHookReadyAt(hook, 0, weights));
+    DONE(gossamerHookReadyAt(hook, 1, biases));
+    result = gossamerHookWait(hook, NULL);
+    if (i == 2) break;
+    DONE(result);
+    REQUIRE(biases[3] == 6 && weights[6] == 3 + 6);
+  }
+  REQUIRE(encoded >= 5 && strstr(gossamerGetLastError(NULL), "55") != NULL);
   DONE(gossamerHookDestroy(hook));
 }
 
@@ -310,6 +372,7 @@ static void run_rank(int rank, const char* place) {
   DONE(gossamerCommInitRendezvous(&comm, kRanks, place, rank, NULL));
   test_averages(comm, rank);
   test_callbacks(comm, rank);
+  test_messages(comm, rank);
   test_codecs(comm, rank);
   test_shards(comm, rank);
   test_gossip(comm, rank);

@@ -67,12 +67,22 @@ typedef struct {
   uint64_t valid_count;
 } gossamerBucket_t;
 
-/* Several work as a chain: `pre` in the order given, `post` in reverse; either may be NULL. A
- * result that is not 0 fails the iteration, on all ranks. */
+/* Several work as a chain: `pre`, then `encode`, in the order given, `decode`, then `post`, in
+ * reverse; any may be NULL, but the last three go together. A result that is not 0 fails the
+ * iteration, on all ranks. */
 typedef struct {
   int (*pre)(const gossamerBucket_t* bucket, void* context);
   int (*post)(const gossamerBucket_t* bucket, void* context);
   void* context;
+  /* The most bytes that `encode` makes of so many; more for more. */
+  uint64_t (*bytes_max)(uint64_t bytes, void* context);
+  /* What a bucket is sent as, instead of `from`. *into_bytes is the room, and becomes how much of
+   * it was used. */
+  int (*encode)(const gossamerBucket_t* bucket, const void* from, uint64_t from_bytes, void* into,
+                uint64_t* into_bytes, void* context);
+  /* What `encode` was given, of what `rank` sent, whatever that is. */
+  int (*decode)(const gossamerBucket_t* bucket, int rank, const void* from, uint64_t from_bytes,
+                void* into, uint64_t* into_bytes, void* context);
 } gossamerHookCallbacks_t;
 
 /* The caller's own codec, for rules: the same on all ranks. Called by one thread at a time of each

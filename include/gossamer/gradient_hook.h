@@ -116,14 +116,32 @@ class GOSSAMER_API GradientHook {
     uint64_t first_valid = 0;
     uint64_t valid_count = 0;
   };
-  // What the user does to buckets. Several work as a chain: pre() in the order in which they are
-  // given, post() in reverse. A Status that is not ok fails the iteration, on all ranks.
+  // What the user does to buckets. Several work as a chain: pre() and then encode() in the order in
+  // which they are given, decode() and then post() in reverse. A Status that is not ok fails the
+  // iteration, on all ranks.
   struct Callbacks {
     // The values of this rank, before they are compressed or sent; may be changed.
     Status (*pre)(const BucketView& bucket, void* context) = nullptr;
     // The averages, before they are written to the gradients; may be changed, alike on all ranks.
     Status (*post)(const BucketView& bucket, void* context) = nullptr;
     void* context = nullptr;  // outlives the hook
+
+    // What travels, changed byte by byte: all three or none. A bucket is a message, of its elements
+    // or of the codes of its parameters; encode() writes what is sent instead of `from`, and in
+    // *bytes how much that is; decode() makes of what `rank` sent what encode() was given. All
+    // ranks then get the messages of all, and add them up in the order of ranks, this rank's own as
+    // it came back too: what decode() makes of a message must be the same everywhere, but need not
+    // be what encode() was given, unless a rule has feedback; then that is an error. Not for
+    // kGossip and powersgd; feedback has one side then, and codes travel in no collective. Chains
+    // are alike on all ranks.
+    //
+    // The most that encode() makes of so many bytes; more for more, and the same on all ranks.
+    uint64_t (*bytes_max)(uint64_t bytes, void* context) = nullptr;
+    Status (*encode)(const BucketView& bucket, std::span<const std::byte> from,
+                     std::span<std::byte> into, uint64_t* bytes, void* context) = nullptr;
+    // Whatever came: a Status that is not ok where it is no message of encode().
+    Status (*decode)(const BucketView& bucket, Rank rank, std::span<const std::byte> from,
+                     std::span<std::byte> into, uint64_t* bytes, void* context) = nullptr;
   };
 
   // Which parameters are compressed, and how. The first rule whose conditions hold decides;
@@ -176,8 +194,9 @@ class GOSSAMER_API GradientHook {
 
   // A collective: all ranks, with the same parameters and options, but for callbacks and overlap.
   //   kInvalidArgument  no parameters, two of one key, a type that is no float, too many elements;
-  //                     a limit of 0; no graph, or one of another size; a rule with no codec or
-  //                     feedback of this name, or with stages out of order; by kGossip one
+  //                     a limit of 0; no graph, or one of another size; encode() without
+  //                     decode() and bytes_max(), by kGossip, or with powersgd; a rule with no
+  //                     codec or feedback of this name, or with stages out of order; by kGossip one
   //                     whose codes do not travel in the collective
   //   kMismatch         ranks differ; the message names the rank and the first parameter
   //   others            as for Communicator::all_reduce()

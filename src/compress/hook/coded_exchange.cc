@@ -24,7 +24,8 @@ namespace gossamer {
 
 // Where codes of a bucket have their place.
 Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
-  if (bucket.group == 0) return Status::ok();
+  const bool by_messages = !encoders_.empty();
+  if (bucket.group == 0 && !by_messages) return Status::ok();
   const bool wide = bucket.type == DataType::kFloat32;
   if (policy_.stable()[bucket.group]) {
     Result<PowerSgd*> power = policy_.power(bucket, parameters_);
@@ -36,7 +37,7 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
     return Status::ok();
   }
   const auto ranks = static_cast<size_t>(comm_->size());
-  if (policy_.always_in_collective(bucket.group)) return Status::ok();
+  if (policy_.always_in_collective(bucket.group) && !by_messages) return Status::ok();
   const Feedback* const feedback = policy_.feedback(bucket.group);
   const bool owned = sums_by_owners(bucket);
   uint64_t bytes = bucket.parts.size() * sizeof(uint32_t);
@@ -51,12 +52,15 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
     if (workspace_.size() < workspace) workspace_.resize(workspace);
   }
   if (owned) return Status::ok();
+  // Before the first stage of a rule, and where there is none, elements travel as they are.
+  if (by_messages) bytes = std::max(bytes, bucket.bytes());
   carrier->message_bytes_max = bytes;
   carrier->codes.resize(bytes * ranks);
   carrier->lengths.resize(ranks);
   carrier->displacements.resize(ranks);
   carrier->cursors.resize(ranks);
   carrier->part_codes.reserve(ranks);
+  if (by_messages) make_message_room(*carrier);
   return Status::ok();
 }
 
@@ -168,8 +172,8 @@ Status GradientHook::Impl::exchange_codes(uint32_t bucket, const Codec& codec) {
   }
   if (!done) return done;
   if (Status sound = decode(bucket, codec); !sound) {
-    const Lock lock(mutex_);
-    if (now_.own_failure) now_.own_failure = explain(sound, bucket);
+    unusable_ = true;
+    fail(explain(sound, bucket));
   }
   return Status::ok();
 }

@@ -38,7 +38,11 @@ void GradientHook::Impl::call_back(uint32_t bucket, bool before) {
     const auto call = before ? link.pre : link.post;
     if (call != nullptr) failure = call(view_of(bucket), link.context);
   }
-  if (failure) return;
+  if (!failure) fail(std::move(failure));
+}
+
+// The first one counts: it is told to the others when they vote.
+void GradientHook::Impl::fail(Status failure) {
   const Lock lock(mutex_);
   if (now_.own_failure) now_.own_failure = std::move(failure);
 }
@@ -56,6 +60,7 @@ Status GradientHook::Impl::explain(const Status& failure, uint32_t bucket) const
 
 // Whether one collective takes the bucket as it is to its end.
 bool GradientHook::Impl::is_one_collective(uint32_t bucket) const {
+  if (!encoders_.empty()) return false;
   if (policy_.in_collective(buckets_[bucket].group, iteration_)) return true;
   return codec_of(bucket) == nullptr && !is_low_rank(bucket);
 }
@@ -87,6 +92,7 @@ Status GradientHook::Impl::begin_exchange(uint32_t bucket) {
     }
     call_back(bucket, true);
   }
+  unusable_ = false;
   if (!is_one_collective(bucket)) return Status::ok();
   Status begun;
   if (const Compression* const compression = compression_of(bucket); compression != nullptr) {
@@ -115,6 +121,8 @@ Status GradientHook::Impl::end_exchange(uint32_t bucket, uint32_t next) {
   Status done;
   if (one) {
     done = wait_for(bucket);
+  } else if (!encoders_.empty()) {
+    done = exchange_messages(bucket, codec_of(bucket));
   } else if (is_low_rank(bucket)) {
     done = exchange_products(bucket);
   } else if (carriers_[bucket].part_bytes > 0) {
@@ -123,7 +131,7 @@ Status GradientHook::Impl::end_exchange(uint32_t bucket, uint32_t next) {
     done = exchange_codes(bucket, *codec_of(bucket));
   }
   if (!done) return explain(done, bucket);
-  if (stays_in_place(bucket)) return done;
+  if (unusable_ || stays_in_place(bucket)) return done;
   if (next != bucket && buckets_[bucket].bytes() >= kWorthAThread) {
     (void)carriers_[next].compressed.test();  // has the communicator's thread carry it on
     (void)carriers_[next].exchange.test();

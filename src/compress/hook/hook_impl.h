@@ -156,6 +156,7 @@ class GradientHook::Impl {
   Status end_exchange(uint32_t bucket, uint32_t next);
   Status exchange_with_neighbors(uint32_t bucket);
   void call_back(uint32_t bucket, bool before);
+  void fail(Status failure);
   Status explain(const Status& failure, uint32_t bucket) const;
   Divisor divisor(uint32_t bucket, size_t part, bool averaged) const;
   void write_back(uint32_t bucket, bool averaged);
@@ -174,6 +175,17 @@ class GradientHook::Impl {
   Status decode(uint32_t bucket, const Codec& codec);
   void average(uint32_t bucket, const Bucket::Part& part, const Codec& codec);
   Status exchange_products(uint32_t bucket);
+  // message_exchange.cc
+  static Status check_encoders(const Options& options);
+  uint64_t message_bytes_max(const Carrier& carrier, size_t links) const;
+  void make_message_room(const Carrier& carrier);
+  uint64_t run_encoders(uint32_t bucket, std::span<const std::byte> message,
+                        std::span<std::byte> into);
+  Result<std::span<const std::byte>> run_decoders(uint32_t bucket, Rank rank,
+                                                  std::span<const std::byte> message);
+  Status read_messages(uint32_t bucket, bool coded);
+  void add_messages(uint32_t bucket);
+  Status exchange_messages(uint32_t bucket, const Codec* codec);
   // owned_exchange.cc
   bool sums_by_owners(const Bucket& bucket) const;
   StatePiece part_of(const Bucket& bucket, const Bucket::Part& part, Rank rank) const;
@@ -204,7 +216,8 @@ class GradientHook::Impl {
   ParameterList parameters_;
   Communicator* comm_ = nullptr;
   bool calls_back_ = false;
-  bool calls_after_ = false;  // some callback has a post()
+  bool calls_after_ = false;                // some callback has a post()
+  std::vector<const Callbacks*> encoders_;  // those that have an encode(), in options_
   std::vector<uint32_t> order_;
   bool learned_ = false;  // order_ is that of an iteration
   std::vector<Bucket> buckets_;
@@ -224,9 +237,13 @@ class GradientHook::Impl {
   std::vector<std::byte> parts_out_;  // codes to each rank, or of each rank's sums
   std::vector<std::byte> parts_in_;   // codes from each rank
   std::vector<uint64_t> part_at_;     // where in a rank's message
-  bool pending_ = false;              // the last iteration's states are staged and good
-  bool revertible_ = true;            // they are, or there are none
-  uint64_t meetings_ = 0;             // of create() and rebind(), that came to their end here
+  std::vector<std::byte> messages_;   // what encode() made, of all ranks
+  std::vector<uint64_t> message_lengths_;
+  std::vector<std::byte> between_[2];  // two callbacks
+  bool unusable_ = false;              // what has come of the bucket that travels
+  bool pending_ = false;               // the last iteration's states are staged and good
+  bool revertible_ = true;             // they are, or there are none
+  uint64_t meetings_ = 0;              // of create() and rebind(), that came to their end here
 
   // guarded by mutex_
   mutable std::mutex mutex_;

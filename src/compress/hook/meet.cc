@@ -45,6 +45,7 @@ Status GradientHook::Impl::check(const Options& options, const Graph* graph,
     return invalid("a ready_timeout of 0 ms; it is how long wait() waits for parameters");
   }
   if (options.exchange > Exchange::kGossip) return invalid("no such exchange");
+  if (Status sound = check_encoders(options); !sound) return sound;
   if (options.exchange != Exchange::kGossip) return Status::ok();
   if (graph == nullptr) return invalid("gossip needs a graph; make_graph() makes one");
   if (graph->size() == comm.size()) return Status::ok();
@@ -71,9 +72,10 @@ Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
                     options.rules[group - 1].keys));
   }
   const size_t count = made->parameters_.size();
-  for (const Callbacks& each : options.callbacks) {
-    made->calls_back_ |= each.pre != nullptr || each.post != nullptr;
+  for (const Callbacks& each : made->options_.callbacks) {
+    made->calls_back_ |= each.pre != nullptr || each.post != nullptr || each.encode != nullptr;
     made->calls_after_ |= each.post != nullptr;
+    if (each.encode != nullptr) made->encoders_.push_back(&each);
   }
   made->slots_.resize(count);
   made->arrival_.resize(count);
@@ -105,6 +107,7 @@ uint64_t GradientHook::Impl::digest() const {
   digest.add(options_.bucket_bytes_max);
   digest.add(options_.first_bucket_bytes_max);
   digest.add(calls_back_ ? 1 : 0);
+  digest.add(encoders_.size());
   digest.add(policy_.digest());
   digest.add(options_.seed);
   if (options_.graph != nullptr) digest.add(options_.graph->identity());
@@ -130,8 +133,8 @@ Status GradientHook::Impl::compare_lists(Communicator& comm, uint64_t count_at_0
   if (other == all.end()) {
     return Status::error(Code::kMismatch,
                          "ranks give their gradient hooks different options: exchange, limits of "
-                         "buckets, rules, seed, graph and whether there are callbacks must be the "
-                         "same");
+                         "buckets, rules, seed, graph, whether there are callbacks and how many "
+                         "encode must be the same");
   }
   const auto rank = static_cast<Rank>(other - all.begin());
   const size_t at = *other;
@@ -179,8 +182,8 @@ Status GradientHook::Impl::meet(Communicator& comm) {
     if (Status done = policy_.take_back(); !done) return done;
   }
   if (Status done = policy_.regroup(comm); !done) return done;
-  const Policy::Choice choice{options_.exchange == Exchange::kAllReduce, options_.bucket_bytes_max,
-                              meetings_ == 0};
+  const Policy::Choice choice{options_.exchange == Exchange::kAllReduce && encoders_.empty(),
+                              options_.bucket_bytes_max, meetings_ == 0};
   if (Status done = policy_.choose_sides(comm, parameters_, choice); !done) return done;
   vote_ = PersistentCollective();  // before the memory that it uses
   votes_ = VoteBoard(comm.rank(), comm.size(), parameters_.size());

@@ -19,8 +19,10 @@
 
 namespace gossamer {
 
-// By kReduceScatter owners lose nothing, and senders' feedback is all there is.
+// By kReduceScatter owners lose nothing, and senders' feedback is all there is. What encode()
+// changes all ranks get.
 bool GradientHook::Impl::sums_by_owners(const Bucket& bucket) const {
+  if (!encoders_.empty()) return false;
   if (options_.exchange == Exchange::kReduceScatter) {
     return comm_->size() > 1 && policy_.can_be_owned(bucket.group);
   }
@@ -221,8 +223,8 @@ Status GradientHook::Impl::exchange_parts(uint32_t bucket, const Codec& codec) {
     if (sound) sound = read_parts(bucket, codec);
   }
   if (!sound) {
-    const Lock lock(mutex_);
-    if (now_.own_failure) now_.own_failure = explain(sound, bucket);
+    unusable_ = true;
+    fail(explain(sound, bucket));
   }
   return done;
 }

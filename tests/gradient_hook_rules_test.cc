@@ -58,7 +58,7 @@ TEST(HookRules, AreRefusedWithTheReason) {
   gossip.exchange = GradientHook::Exchange::kGossip;
   gossip.graph = graph.get();
   expect_status(GradientHook::create(group[0], some_layers(), gossip).status(),
-                Code::kInvalidArgument, "ChocoSgd");
+                Code::kInvalidArgument, "choco");
 }
 
 // Dense, then two milder stages, then what was asked for.

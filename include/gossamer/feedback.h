@@ -53,10 +53,16 @@ enum class Role : uint32_t {
   kMean = 4,      // EF21: the mean of all ranks' estimates
   kFactor = 5,    // PowerSGD: the right factor of the last step
   kHop = 256,     // hop_role()
+  kCopy = 65536,  // CHOCO: what its neighbors have of this rank's values
 };
 // Residual of what this rank encodes in hop `hop` of a ring.
 inline Role hop_role(uint32_t hop) {
   return static_cast<Role>(static_cast<uint32_t>(Role::kHop) + hop);
+}
+
+// CHOCO: what this rank has of rank `of`'s values.
+inline Role copy_role(int32_t of) {
+  return static_cast<Role>(static_cast<uint32_t>(Role::kCopy) + 1 + static_cast<uint32_t>(of));
 }
 
 // Elements [first, first + count) of a parameter: parameters may be cut, as owners' parts are.
@@ -113,6 +119,9 @@ class GOSSAMER_API StateStore {
   // Adds what another rank gave. What has no place here is parked.
   //   kInvalidArgument  as load()
   Status accept(std::span<const std::byte> given);
+  // Drops all that is kept under a role, and its places.
+  //   kInvalidArgument  something is staged
+  Status forget(Role role);
   // What is parked under `from` counts as `to`'s, as when parts have no owners any more.
   //   kInvalidArgument  something is staged
   Status reassign_parked(Role from, Role to);

@@ -115,7 +115,7 @@ typedef struct {
   uint64_t count_min;                 /* elements */
   size_t dimensions_min;              /* 2: neither biases nor other vectors */
   const char* codec;                  /* "int8:block=256" */
-  const char* feedback;               /* "ef14", "ef14:sides=2"; NULL: what is lost is lost */
+  const char* feedback;               /* "ef14", by gossip "choco:rate=0.2"; NULL: none */
   uint64_t from_iteration;            /* before: as they are */
   const gossamerHookStage_t* warm_up; /* ascending, before from_iteration */
   size_t warm_up_count;

@@ -145,8 +145,15 @@ class GOSSAMER_API GradientHook {
   };
 
   // Which parameters are compressed, and how. The first rule whose conditions hold decides;
-  // parameters that none fits travel as they are. By kGossip only codecs that travel in the
-  // collective do.
+  // parameters that none fits travel as they are. By kGossip codecs that travel in the collective
+  // do without feedback, and any with "choco:rate=0.2": what travels is the code of what this
+  // rank's values differ by from the copy that its neighbors have, and values go towards the
+  // neighbors' copies by `rate` in a round. The mean stays what it was, and ranks come together
+  // however much the codec loses, if the rate is low enough for it (ChocoSgd in
+  // gossamer/gossip_methods.h has figures). It is for parameters, not gradients, on a symmetric
+  // graph whose rounds are all alike. A parameter that is skipped stays as it is, `into` too. What
+  // the neighbors have of this rank, and it of them, is saved; in rebind() each rank tells its
+  // neighbors anew. After an error but a callback's, rebind() goes on.
   //
   // The codec "powersgd:rank=4" and alike (PowerSgd::options()) is none of make_codec(): a bucket's
   // parameters travel as products of thin matrices, in two all-reduces, and what is lost is always
@@ -160,7 +167,7 @@ class GOSSAMER_API GradientHook {
     uint64_t count_min = 1024;        // elements; smaller ones cost more than they save
     size_t dimensions_min = 2;        // 2: neither biases nor other vectors
     std::string codec = {};           // as make_codec() takes it
-    std::string feedback = {};        // as make_feedback() takes it; empty: what is lost is lost
+    std::string feedback = {};        // as make_feedback() takes it, or choco; empty: none
     uint64_t from_iteration = 0;      // before: as they are
     std::vector<Stage> warm_up = {};  // ascending, before from_iteration: milder codecs
     // The caller's own instead of `codec`, the same on all ranks; outlives the hook.
@@ -197,7 +204,9 @@ class GOSSAMER_API GradientHook {
   //                     a limit of 0; no graph, or one of another size; encode() without
   //                     decode() and bytes_max(), by kGossip, or with powersgd; a rule with no
   //                     codec or feedback of this name, or with stages out of order; by kGossip one
-  //                     whose codes do not travel in the collective
+  //                     whose codes do not travel in the collective and that has no choco; choco
+  //                     by another exchange, or on a graph that is not symmetric, or not the same
+  //                     in all rounds
   //   kMismatch         ranks differ; the message names the rank and the first parameter
   //   others            as for Communicator::all_reduce()
   static Result<std::unique_ptr<GradientHook>> create(Communicator& comm,

@@ -13,7 +13,8 @@
 namespace gossamer {
 
 inline bool is_residual(Role role) {
-  return role == Role::kSender || role == Role::kOwner || role >= Role::kHop;
+  return role == Role::kSender || role == Role::kOwner ||
+         (role >= Role::kHop && role < Role::kCopy);
 }
 
 struct SavedState {

@@ -222,6 +222,13 @@ Status StateStore::scale(Role role, float factor) {
   return Status::ok();
 }
 
+Status StateStore::forget(Role role) {
+  if (Status idle = check_idle("forget()"); !idle) return idle;
+  placed_.erase(role);
+  std::erase_if(parked_, [&](const Parked& one) { return one.role == role; });
+  return Status::ok();
+}
+
 std::vector<std::byte> StateStore::save() const {
   std::vector<Parked> all;
   for (const auto& [role, buckets] : placed_) {

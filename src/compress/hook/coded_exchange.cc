@@ -36,6 +36,10 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
     if (!wide && values_.size() < (*power)->count()) values_.resize((*power)->count());
     return Status::ok();
   }
+  if (policy_.choco(bucket.group) != nullptr) {
+    make_choco_room(carrier, bucket);
+    return Status::ok();
+  }
   const auto ranks = static_cast<size_t>(comm_->size());
   if (policy_.always_in_collective(bucket.group) && !by_messages) return Status::ok();
   const Feedback* const feedback = policy_.feedback(bucket.group);

@@ -171,15 +171,20 @@ void GradientHook::Impl::note_launched(uint32_t bucket) {
 void GradientHook::Impl::finish(Status result) {
   if (result && !learned_ && options_.exchange != Exchange::kReduceScatter) result = learn_order();
   if (result) revertible_ = true;
-  if (result && now_.step.finite) {
+  // With neighbors alone what they have heard of this rank is as it is.
+  const bool alone = options_.exchange == Exchange::kGossip;
+  const bool travelled = alone && now_.next == carriers_.size();
+  if (travelled || (!alone && result && now_.step.finite)) {
     pending_ = policy_.has_state();
   } else if (!pending_) {
     policy_.rollback();
   }
+  if (travelled) commit_pending();
   const Lock lock(mutex_);
   now_.over = true;
   if (!result) {
-    if (!comm_->status()) broken_ = result;
+    const bool parted = alone && !travelled && policy_.has_choco();  // from the neighbors' copies
+    if (!comm_->status() || parted) broken_ = result;
     now_.failure = std::move(result);
   }
   changed_.notify_all();

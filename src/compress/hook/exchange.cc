@@ -150,6 +150,12 @@ Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
     carrier.view[i].contributes = slot.contributes;
   }
   if (calls_back_) call_back(bucket, true);
+  const Codec* const codec = codec_of(bucket);
+  if (codec != nullptr && policy_.choco(of.group) != nullptr) {
+    if (Status done = exchange_differences(bucket, *codec); !done) return explain(done, bucket);
+    write_back(bucket, false);
+    return Status::ok();
+  }
   float* const weights = carrier.weights.data();
   CollectiveCall call = call_of(of, carrier.memory.data());
   call.compression = compression_of(bucket);

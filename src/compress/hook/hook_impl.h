@@ -122,6 +122,7 @@ class GradientHook::Impl {
   explicit Impl(Options options) : options_(std::move(options)) {}
   // meet.cc
   static Status check(const Options& options, const Graph* graph, const Communicator& comm);
+  static Status check_rules(const Options& options, const Policy& policy, const Graph* graph);
   Status meet(Communicator& comm);
   Status compare_lists(Communicator& comm, uint64_t count_at_0) const;
   uint64_t digest() const;
@@ -175,6 +176,13 @@ class GradientHook::Impl {
   Status decode(uint32_t bucket, const Codec& codec);
   void average(uint32_t bucket, const Bucket::Part& part, const Codec& codec);
   Status exchange_products(uint32_t bucket);
+  // choco_exchange.cc
+  void make_choco_room(Carrier* carrier, const Bucket& bucket);
+  uint64_t encode_differences(uint32_t bucket, const Codec& codec, Choco* choco);
+  Status pass_differences(uint32_t bucket, uint64_t bytes, bool fixed,
+                          std::span<const Rank> sources);
+  Status hear_differences(uint32_t bucket, size_t k, const Codec& codec, Choco* choco);
+  Status exchange_differences(uint32_t bucket, const Codec& codec);
   // message_exchange.cc
   static Status check_encoders(const Options& options);
   uint64_t message_bytes_max(const Carrier& carrier, size_t links) const;
@@ -240,6 +248,7 @@ class GradientHook::Impl {
   std::vector<std::byte> messages_;   // what encode() made, of all ranks
   std::vector<uint64_t> message_lengths_;
   std::vector<std::byte> between_[2];  // two callbacks
+  std::vector<Work> letters_;          // to and from neighbors
   bool unusable_ = false;              // what has come of the bucket that travels
   bool pending_ = false;               // the last iteration's states are staged and good
   bool revertible_ = true;             // they are, or there are none

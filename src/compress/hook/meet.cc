@@ -53,6 +53,28 @@ Status GradientHook::Impl::check(const Options& options, const Graph* graph,
                              graph->name(), graph->size(), comm.size()));
 }
 
+Status GradientHook::Impl::check_rules(const Options& options, const Policy& policy,
+                                       const Graph* graph) {
+  const bool gossip = options.exchange == Exchange::kGossip;
+  for (uint32_t group = 1; group <= options.rules.size(); ++group) {
+    const std::string& keys = options.rules[group - 1].keys;
+    const bool choco = policy.choco(group) != nullptr;
+    if (choco && !gossip) {
+      return invalid(
+          fmt::format("the rule for '{}': choco is for kGossip; ef14 is for sums over all "
+                      "ranks",
+                      keys));
+    }
+    if (gossip && !choco && !policy.always_in_collective(group)) {
+      return invalid(
+          fmt::format("the rule for '{}' has feedback, or a codec that needs it, and with "
+                      "neighbors alone that makes up for nothing; take \"choco:rate=...\"",
+                      keys));
+    }
+  }
+  return gossip && policy.has_choco() ? Choco::check(*graph) : Status::ok();
+}
+
 Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
     Communicator& comm, std::vector<Parameter> parameters, const Options& options) {
   if (Status sound = check(options, options.graph, comm); !sound) return sound;
@@ -63,14 +85,7 @@ Result<std::unique_ptr<GradientHook::Impl>> GradientHook::Impl::make(
   Result<Policy> policy = Policy::make(options.rules, options.seed, made->parameters_);
   if (!policy) return policy.status();
   made->policy_ = std::move(policy).value();
-  for (uint32_t group = 1; group <= options.rules.size(); ++group) {
-    if (options.exchange != Exchange::kGossip || made->policy_.always_in_collective(group))
-      continue;
-    return invalid(
-        fmt::format("the rule for '{}' has feedback, or a codec that needs it, and with "
-                    "neighbors alone that makes up for nothing; see ChocoSgd",
-                    options.rules[group - 1].keys));
-  }
+  if (Status sound = check_rules(options, made->policy_, options.graph); !sound) return sound;
   const size_t count = made->parameters_.size();
   for (const Callbacks& each : made->options_.callbacks) {
     made->calls_back_ |= each.pre != nullptr || each.post != nullptr || each.encode != nullptr;
@@ -185,6 +200,9 @@ Status GradientHook::Impl::meet(Communicator& comm) {
   const Policy::Choice choice{options_.exchange == Exchange::kAllReduce && encoders_.empty(),
                               options_.bucket_bytes_max, meetings_ == 0};
   if (Status done = policy_.choose_sides(comm, parameters_, choice); !done) return done;
+  if (options_.exchange == Exchange::kGossip) {
+    if (Status done = policy_.meet_neighbors(comm, *options_.graph); !done) return done;
+  }
   vote_ = PersistentCollective();  // before the memory that it uses
   votes_ = VoteBoard(comm.rank(), comm.size(), parameters_.size());
   const std::span<std::byte> votes = votes_.bytes();
@@ -236,6 +254,7 @@ Status GradientHook::Impl::learn_order() {
 Status GradientHook::Impl::rebind(Communicator& comm, const Graph* graph) {
   const Graph* const chosen = graph != nullptr ? graph : options_.graph;
   if (Status sound = check(options_, chosen, comm); !sound) return sound;
+  if (Status sound = check_rules(options_, policy_, chosen); !sound) return sound;
   Lock lock(mutex_);
   changed_.wait(lock, [this] { return !conducting_; });
   conducting_ = true;  // keeps the thread away

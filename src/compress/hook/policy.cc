@@ -101,6 +101,15 @@ Status Policy::add_feedback(Rule* into, const GradientHook::Rule& rule,
                             std::span<const StateBucket> buckets) {
   State state;
   state.store = std::make_unique<StateStore>();
+  if (Choco::is_named(rule.feedback)) {
+    Result<std::unique_ptr<Choco>> choco =
+        Choco::make(rule.feedback, *state.store, {buckets.begin(), buckets.end()});
+    if (!choco) return choco.status();
+    state.choco = std::move(choco).value();
+    into->state = states_.size();
+    states_.push_back(std::move(state));
+    return Status::ok();
+  }
   Result<std::unique_ptr<Feedback>> feedback = make_feedback(rule.feedback, *state.store);
   if (!feedback) return feedback.status();
   state.feedback = std::move(feedback).value();
@@ -284,7 +293,26 @@ std::span<const float> Policy::residual(const std::string& key) const {
 
 Status Policy::regroup(Communicator& comm) {
   for (State& state : states_) {
+    if (state.feedback == nullptr) continue;
     if (Status done = state.feedback->regroup(comm); !done) return done;
+  }
+  return Status::ok();
+}
+
+Choco* Policy::choco(uint32_t group) const {
+  if (group == 0 || rules_[group - 1].state == SIZE_MAX) return nullptr;
+  return states_[rules_[group - 1].state].choco.get();
+}
+
+bool Policy::has_choco() const {
+  return std::any_of(states_.begin(), states_.end(),
+                     [](const State& state) { return state.choco != nullptr; });
+}
+
+Status Policy::meet_neighbors(Communicator& comm, const Graph& graph) {
+  for (State& state : states_) {
+    if (state.choco == nullptr) continue;
+    if (Status done = state.choco->meet(comm, graph); !done) return done;
   }
   return Status::ok();
 }

@@ -17,6 +17,7 @@
 #include "gossamer/feedback.h"
 #include "gossamer/power_sgd.h"
 #include "src/compress/hook/buckets.h"
+#include "src/compress/hook/choco.h"
 
 namespace gossamer {
 
@@ -74,6 +75,11 @@ class Policy {
     bool first = false;  // nothing has been kept yet
   };
   Status choose_sides(Communicator& comm, const ParameterList& parameters, const Choice& choice);
+  // Null: what neighbors have of it is not kept.
+  Choco* choco(uint32_t group) const;
+  bool has_choco() const;
+  // Of kGossip, a collective: copies are what their owners say.
+  Status meet_neighbors(Communicator& comm, const Graph& graph);
   // A meeting that not all ranks came to the end of is taken back: what was handed out in it is
   // where it was. confirm(): all have.
   Status take_back();
@@ -115,8 +121,9 @@ class Policy {
     uint64_t power_from = 0;
   };
   struct State {
-    std::unique_ptr<StateStore> store;  // before what uses it
-    std::unique_ptr<Feedback> feedback;
+    std::unique_ptr<StateStore> store;   // before what uses it
+    std::unique_ptr<Feedback> feedback;  // null: choco's
+    std::unique_ptr<Choco> choco;
     std::unique_ptr<Feedback> owner;  // null: never
     bool divides_by_all = false;
   };

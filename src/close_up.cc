@@ -64,7 +64,8 @@ Result<Communicator::Impl::ClosedUp> Communicator::Impl::close_up(std::span<cons
   for (const Rank r : suspected) {
     if (!contains(absence.ranks, r) && !answers(r, options.cancelled)) add(&absence.ranks, r);
   }
-  Deadline end(timeout);
+  Deadline end(timeout);       // of those that are waited for
+  Deadline last(2 * timeout);  // of meetings that end before they have begun
   std::chrono::milliseconds patience = kFirstPatience;
   for (;;) {
     if (absence.ranks.size() > kAbsentMax) {
@@ -75,7 +76,7 @@ Result<Communicator::Impl::ClosedUp> Communicator::Impl::close_up(std::span<cons
     }
     const std::vector<Rank> known = absence.ranks;
     absence.met = false;
-    absence.patience = std::clamp(end.remaining(), std::chrono::milliseconds(1), patience);
+    absence.patience = std::clamp(end.remaining(), kFirstPatience, patience);
     patience *= 2;
     Result<std::unique_ptr<Impl>> made = without(known, "closing up", &absence, options);
     if (made) return ClosedUp{std::move(made).value(), known};
@@ -102,8 +103,10 @@ Result<Communicator::Impl::ClosedUp> Communicator::Impl::close_up(std::span<cons
     }
     if (grown) {
       end = Deadline(timeout);
+      last = Deadline(2 * timeout);
       patience = kFirstPatience;
-    } else if (!is_worth_another(why.code()) || end.expired()) {
+    } else if (!is_worth_another(why.code()) ||
+               (why.code() == Code::kTimeout ? end : last).expired()) {
       return why;
     }
     if (gossamer::wait_for({}, Deadline(kBetweenMeetings), options.cancelled) == Waited::kAborted) {

@@ -62,7 +62,7 @@ TEST_P(CloseUpOver, NobodyKnowsThatTheLowestAreGone) {
 
 TEST(CloseUp, WhoDoesNotComeIsLeftOut) {
   constexpr Rank kRanks = 5;
-  RankGroup group(kRanks, "shm", "", milliseconds(3'000));
+  RankGroup group(kRanks, "shm", "", milliseconds(8'000));
   group.leave(3);
   on_threads(kRanks, [&](Rank r) {
     if (r >= 3) return;  // rank 4 lives and does not call

@@ -316,5 +316,39 @@ TEST(HookCompression, WorksInTheCollectiveOnShardsAndWithNeighbors) {
   }
 }
 
+// A code that mixes neighbors leaves something of them between parameters, where nobody looks. It
+// must not be summed in the next iteration, and the one after that.
+TEST(HookBetweenParameters, NothingStaysFromIterationToIteration) {
+  const Model model = {{"bias", {10}}, {"weight", {32, 10}}};
+  RankGroup group(kRanks);
+  group.each([&](Communicator& comm) {
+    Options options = with_rule({.count_min = 1, .dimensions_min = 1, .codec = "thc"});
+    auto hook = GradientHook::create(comm, model, options);
+    ASSERT_TRUE(hook) << hook.status().to_string();
+    for (uint64_t t = 0; t < 12; ++t) {
+      Vectors mean = random_gradients(model, 0, t);
+      for (Rank r = 1; r < kRanks; ++r) {
+        const Vectors other = random_gradients(model, r, t);
+        for (size_t p = 0; p < mean.size(); ++p) {
+          for (size_t i = 0; i < mean[p].size(); ++i) mean[p][i] += other[p][i];
+        }
+      }
+      Vectors gradients = random_gradients(model, comm.rank(), t);
+      const auto step = iterate(**hook, &gradients, comm.rank(), t);
+      ASSERT_TRUE(step) << step.status().to_string();
+      double lost = 0;
+      double all = 0;
+      for (size_t p = 0; p < mean.size(); ++p) {
+        for (size_t i = 0; i < mean[p].size(); ++i) {
+          const double exact = mean[p][i] / kRanks;
+          lost += std::pow(gradients[p][i] - exact, 2);
+          all += exact * exact;
+        }
+      }
+      EXPECT_LT(lost, 0.1 * all) << "iteration " << t;
+    }
+  });
+}
+
 }  // namespace
 }  // namespace gossamer

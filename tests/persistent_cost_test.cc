@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <barrier>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -215,6 +216,7 @@ void cost_over_ucx(const char* tls, bool copies) {
   if (!there) GTEST_SKIP() << "skipped: " << there.message();
   for (const uint64_t count : {1, 100, 20'000, 4 << 20}) {
     RankGroup group(2, "ucx");
+    std::barrier counted(2);
     group.each([&](Communicator& comm) {
       std::vector<int64_t> values = filled(0, count);
       PersistentCollective sum = plan_sum(comm, &values);
@@ -233,6 +235,7 @@ void cost_over_ucx(const char* tls, bool copies) {
             for (int i = 0; i < 10; ++i) persistent ? run() : ordinary();
           });
           most = static_cast<int64_t>(cost.allocated);
+          counted.arrive_and_wait();  // what comes next may come early
           ASSERT_TRUE(comm.all_reduce(&most, &most, 1, DataType::kInt64, ReduceOp::kMax));
         }
 #if GOSSAMER_TEST_COUNTS_ALLOCATIONS

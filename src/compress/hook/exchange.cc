@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "src/compress/hook/hook_impl.h"
 
@@ -84,6 +85,18 @@ Status GradientHook::Impl::exchange_launches() {
   return done;
 }
 
+// Between parameters, where codes that mix neighbors have left something of them.
+void GradientHook::Impl::clear_gaps(uint32_t bucket) {
+  const Bucket& of = buckets_[bucket];
+  const uint64_t size = size_of(of.type);
+  std::byte* const memory = carriers_[bucket].memory.data();
+  for (size_t i = 0; i < of.parts.size(); ++i) {
+    const uint64_t end = of.parts[i].first + of.parts[i].count;
+    const uint64_t next = i + 1 < of.parts.size() ? of.parts[i + 1].first : of.count;
+    std::memset(memory + end * size, 0, (next - end) * size);
+  }
+}
+
 Status GradientHook::Impl::begin_exchange(uint32_t bucket) {
   Carrier& carrier = carriers_[bucket];
   if (calls_back_) {
@@ -96,6 +109,7 @@ Status GradientHook::Impl::begin_exchange(uint32_t bucket) {
   if (!is_one_collective(bucket)) return Status::ok();
   Status begun;
   if (const Compression* const compression = compression_of(bucket); compression != nullptr) {
+    clear_gaps(bucket);
     CollectiveCall call = call_of(buckets_[bucket], carrier.memory.data());
     call.compression = compression;
     carrier.compressed = comm_->start(call);

@@ -152,6 +152,7 @@ class GradientHook::Impl {
   // exchange.cc
   bool is_one_collective(uint32_t bucket) const;
   Status exchange_launches();
+  void clear_gaps(uint32_t bucket);
   Status begin_exchange(uint32_t bucket);
   Status wait_for(uint32_t bucket);
   Status end_exchange(uint32_t bucket, uint32_t next);

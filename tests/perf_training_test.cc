@@ -93,7 +93,9 @@ TEST(Training, LearnsTheSameWithFeedback) {
                                         "int8",
                                         "qsgd 4 bits",
                                         "1-bit + EF",
+                                        "1-bit + EF, by owners",
                                         "sign + EF",
+                                        "sign + EF, by owners",
                                         "DGC 0.1 %, warm-up",
                                         "top-0.1 % + EF, warm-up",
                                         "PowerSGD rank 1",
@@ -104,7 +106,9 @@ TEST(Training, LearnsTheSameWithFeedback) {
     EXPECT_GT(trained.test.accuracy, dense.test.accuracy - times(3, 1)) << name;
     EXPECT_LT(trained.last_bytes_per_step, dense.last_bytes_per_step * 1.02) << name;
     if (!soaking()) continue;
-    EXPECT_LT(trained.train.loss, name.starts_with("PowerSGD rank 1") ? 0.06 : 0.03) << name;
+    // Where owners encode sums once more, that costs something too.
+    const bool crude = name == "PowerSGD rank 1" || name.ends_with("by owners");
+    EXPECT_LT(trained.train.loss, crude ? 0.06 : 0.03) << name;
     if (name.starts_with("DGC")) {
       EXPECT_LT(trained.train.loss, 0.012);
     }
@@ -126,7 +130,7 @@ TEST(Training, LearnsLessFromSignsWithoutFeedback) {
   const auto epochs = static_cast<size_t>(times(5, 16));
   const SignOrZero published;
   const TrainingMethod feedback{
-      .name = "sign or zero + EF", .codec = "", .feedback = "ef14", .own = &published};
+      .name = "sign or zero + EF", .codec = "", .feedback = "ef14:sides=1", .own = &published};
   const TrainingMethod none{
       .name = "sign or zero, no EF", .codec = "", .feedback = "", .own = &published};
   const Trained with = mean_of_seeds(feedback, seeds, epochs);

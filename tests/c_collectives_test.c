@@ -7,11 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "gossamer/gossamer.h"
+#include "tests/c_ranks.h"
 #include "tests/c_require.h"
 
 enum { kRanks = 3, kCount = 500, kAll = kRanks * kCount };
@@ -182,30 +180,5 @@ static void run_rank(int rank, const char* place) {
 }
 
 int main(void) {
-  pid_t ranks[kRanks];
-  char folder[] = "/tmp/gossamer-c-XXXXXX";
-  char place[64];
-  int failures = 0;
-  int i;
-  setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
-  REQUIRE(mkdtemp(folder) != NULL);
-  snprintf(place, sizeof(place), "file://%s/id", folder);
-  for (i = 0; i < kRanks; ++i) {
-    ranks[i] = fork();
-    REQUIRE(ranks[i] >= 0);
-    if (ranks[i] == 0) {
-      alarm(200); /* should another rank end before it meets this one */
-      run_rank(i, place);
-      exit(0);
-    }
-  }
-  for (i = 0; i < kRanks; ++i) {
-    int status = 0;
-    REQUIRE(waitpid(ranks[i], &status, 0) == ranks[i]);
-    if (status != 0) ++failures;
-  }
-  unlink(place + strlen("file://"));
-  rmdir(folder);
-  if (failures == 0) puts("passed");
-  return failures == 0 ? 0 : 1;
+  return run_ranks(kRanks, run_rank);
 }

@@ -44,13 +44,7 @@ TEST_P(HookWith, ConservesGradientsThroughFailures) {
     Seen& mine = seen[static_cast<size_t>(rank)];
     std::atomic<bool> fail = false;
     Options options = with_rule(rule_of(GetParam()));
-    options.callbacks = {{nullptr,
-                          [](const GradientHook::BucketView& bucket, void* context) {
-                            const bool now = static_cast<std::atomic<bool>*>(context)->load() &&
-                                             bucket.index + 1 == bucket.bucket_count;
-                            return now ? Status::error(Code::kSystem, "enough") : Status::ok();
-                          },
-                          &fail}};
+    options.callbacks = {fails_after_the_last_when(&fail)};
     auto hook = hook_of(comm, model, options);
     ASSERT_NE(hook, nullptr);
     for (uint64_t t = 0; t < 20; ++t) {

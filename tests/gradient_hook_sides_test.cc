@@ -50,13 +50,7 @@ TEST_P(HookSides, E16_ConserveGradientsThroughFailures) {
       Seen& mine = seen[static_cast<size_t>(rank)];
       std::atomic<bool> fail = false;
       Options options = two_sided(GetParam());
-      options.callbacks = {{nullptr,
-                            [](const GradientHook::BucketView& bucket, void* context) {
-                              const bool now = static_cast<std::atomic<bool>*>(context)->load() &&
-                                               bucket.index + 1 == bucket.bucket_count;
-                              return now ? Status::error(Code::kSystem, "enough") : Status::ok();
-                            },
-                            &fail}};
+      options.callbacks = {fails_after_the_last_when(&fail)};
       auto hook = hook_of(comm, model, options);
       ASSERT_NE(hook, nullptr);
       for (uint64_t t = 0; t < 12; ++t) {

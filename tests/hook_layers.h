@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -35,6 +36,17 @@ inline GradientHook::Options with_rule(GradientHook::Rule rule) {
   options.first_bucket_bytes_max = 3000;
   options.rules = {std::move(rule)};
   return options;
+}
+
+// A callback that fails an iteration when all but the last of its buckets are through.
+inline GradientHook::Callbacks fails_after_the_last_when(std::atomic<bool>* fail) {
+  return {nullptr,
+          [](const GradientHook::BucketView& bucket, void* context) {
+            const bool now = static_cast<std::atomic<bool>*>(context)->load() &&
+                             bucket.index + 1 == bucket.bucket_count;
+            return now ? Status::error(Code::kSystem, "enough") : Status::ok();
+          },
+          fail};
 }
 
 inline Vectors random_gradients(const Model& model, Rank rank, uint64_t t) {

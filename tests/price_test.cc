@@ -235,6 +235,29 @@ TEST(Candidates, SumSparseCodesOfAFewRanksWithoutPackingThem) {
   EXPECT_STREQ(candidates(large, many, "")[0].algorithm->name, "coded_split");
 }
 
+TEST(Candidates, CutCodesIntoTheFewestPiecesThatAreNearlyTheBest) {
+  const auto fp16 = make_codec("fp16").value();
+  Machine hosts = one_rank_per_host(4);
+  hosts.other_host.wire_us_per_byte = 1 / 1.17e3;  // 10 Gbit/s
+  Call call = floats(25 << 18);
+  const uint32_t elements = candidates(call, hosts, "two_shot")[0].pieces;
+  call.codec = fp16.get();
+  const Candidate chosen = candidates(call, hosts, "coded_two_shot")[0];
+  EXPECT_GT(chosen.pieces, 1U);
+  EXPECT_LT(chosen.pieces, elements);
+  double least = chosen.predicted_us;
+  for (uint32_t pieces = 1; pieces <= 256; pieces *= 2) {
+    const double us = price(*chosen.algorithm, call, pieces, hosts);
+    least = std::min(least, us);
+    if (pieces < chosen.pieces) {
+      EXPECT_GT(us, chosen.predicted_us);
+    }
+  }
+  EXPECT_LE(chosen.predicted_us, 1.05 * least);
+  const double in_half_of_them = price(*chosen.algorithm, call, chosen.pieces / 2, hosts);
+  EXPECT_GT(in_half_of_them, 1.05 * least);
+}
+
 TEST(Candidates, ChooseByLatencyWhenSmallAndByBytesWhenLarge) {
   const Machine shared = one_host(4, 2);
   EXPECT_STREQ(candidates(floats(2), shared, "")[0].algorithm->name, "one_shot");

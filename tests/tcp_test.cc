@@ -10,6 +10,7 @@
 #include "tests/transport_suite.h"
 #include "transports/list.h"
 #include "transports/tcp/frame.h"
+#include "transports/tcp/word.h"
 
 namespace gossamer::suite {
 
@@ -155,6 +156,30 @@ TEST(Tcp, AnAddressWhereNobodyListensIsAPeerThatCannotBeReached) {
   EXPECT_EQ(code, Code::kPeerLost);
   EXPECT_EQ(fault.rank, 1);
   EXPECT_NE(std::string(fault.text.data()).find("127.0.0.1"), std::string::npos);
+}
+
+// Its author was held up between connecting and writing, and while it wrote.
+TEST(Tcp, AWordThatComesLateAndInPartsIsHeard) {
+  Fault aborted;
+  aborted.set(Code::kAborted, 0, "rank 0 called abort()");
+  for (const size_t part : {size_t{3}, kWordMagicBytes, size_t{60}, kWordBytes - 1}) {
+    TransportConfig config_of_0;
+    Ranks ranks(tcp_transport.create, 2, [&](TransportConfig& config) {
+      if (config.rank == 0) config_of_0 = config;
+    });
+    const Word word = make_word(config_of_0, 1, notice_record(aborted));
+    const int author = connect_plainly(ranks[1].address());
+    ASSERT_GE(author, 0);
+    for (int i = 0; i < 20; ++i) ranks.step(1);
+    ASSERT_EQ(::send(author, word.data(), part, 0), static_cast<ssize_t>(part));
+    for (int i = 0; i < 20; ++i) ranks.step(1);
+    EXPECT_EQ(ranks.fault(1).code, Code::kOk);
+    (void)::send(author, word.data() + part, word.size() - part, MSG_NOSIGNAL);
+    ::close(author);
+    ranks.drive([&] { return ranks.fault(1).code != Code::kOk; });
+    EXPECT_EQ(ranks.fault(1).code, Code::kAborted) << "in parts of " << part;
+    EXPECT_EQ(ranks.fault(1).rank, 0);
+  }
 }
 
 TEST(Tcp, ALinkThatNeverComesTimesOut) {

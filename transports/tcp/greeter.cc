@@ -21,8 +21,9 @@ namespace gossamer::tcp {
 namespace {
 
 constexpr uint64_t kLoudRefusals = 8;
-// For connections that carry word of a failure, all together: a round trip within a site.
-constexpr std::chrono::milliseconds kWordTime{20};
+// For connections that carry word of a failure, all together: a round trip within a site, and what
+// a busy machine takes to answer.
+constexpr std::chrono::milliseconds kWordTime{100};
 
 void prepare(int socket) {
   keep_from_children(socket);
@@ -89,7 +90,7 @@ Code Greeter::connect(Rank peer, uint8_t lane, const SocketAddress& to, Fault* f
     return fault->code;
   }
   prepare(socket);
-  pending_.push_back({socket, true, false, peer, lane, to, Clock::now() + config_.timeout,
+  pending_.push_back({socket, true, false, true, peer, lane, to, Clock::now() + config_.timeout,
                       Handshake(config_.key, Handshake::Role::kConnector, config_.session,
                                 config_.rank, purpose_ | lane)});
   const int code = ::connect(socket, reinterpret_cast<const sockaddr*>(&to.storage), to.length);
@@ -131,7 +132,7 @@ void Greeter::accept_all() {
         break;
       }
     }
-    pending_.push_back({socket, false, true, -1, 0, remote, Clock::now() + kProofTime,
+    pending_.push_back({socket, false, true, false, -1, 0, remote, Clock::now() + kProofTime,
                         Handshake(config_.key, Handshake::Role::kAcceptor, config_.session,
                                   config_.rank, purpose_)});
     watch(socket);
@@ -151,18 +152,22 @@ Greeter::Stage Greeter::finish_connect(Pending* p, std::string* why) {
   return Stage::kFailed;
 }
 
-// Whether this connection only carries word of a failure, which is kept.
-bool Greeter::take_word(const Pending& p) {
+// What one that connects to us has to say, before any of it is taken. Nothing is sent until then:
+// an author of a word who has gone would answer with a reset.
+Greeter::Heard Greeter::listen_to(const Pending& p) {
   Word word{};
-  const ssize_t have = ::recv(p.socket, word.data(), word.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (have < static_cast<ssize_t>(kWordBytes) ||
-      !begins_word(std::span(word).first(kWordMagicBytes))) {
-    return false;
+  const ssize_t n = ::recv(p.socket, word.data(), word.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return Heard::kNothing;
+  if (n <= 0) return Heard::kHandshake;  // whose reader says what is wrong
+  const auto have = static_cast<size_t>(n);
+  if (!begins_word(std::span(word).first(std::min(have, kWordMagicBytes)))) {
+    return Heard::kHandshake;
   }
+  if (have < kWordBytes) return Heard::kNothing;
   Fault fault;
-  if (!read_word(config_, word, &fault)) return false;
+  if (!read_word(config_, word, &fault)) return Heard::kHandshake;  // which it is not either
   if (word_.code == Code::kOk) word_ = fault;
-  return true;
+  return Heard::kWord;
 }
 
 void Greeter::leave_word(std::span<const Addressee> addressees, const Record& notice) const {
@@ -192,8 +197,11 @@ Greeter::Stage Greeter::advance(Pending* p, std::string* why) {
     const Stage stage = finish_connect(p, why);
     if (stage != Stage::kDone) return stage;
   }
-  // Looked at before anything is sent: an author who has gone would answer with a reset.
-  if (!p->ours && take_word(*p)) return Stage::kWord;
+  if (!p->ours && !p->greeted) {
+    const Heard heard = listen_to(*p);
+    if (heard != Heard::kHandshake) return heard == Heard::kWord ? Stage::kWord : Stage::kGoing;
+    p->greeted = true;
+  }
   for (;;) {
     bool moved = false;
     if (const auto out = p->handshake.to_send(); !out.empty()) {

@@ -60,8 +60,7 @@ class Greeter {
   // make that fails is a fault; one that a stranger makes is only logged.
   Code step(std::vector<Welcome>* welcomes, Fault* fault);
 
-  // Tells ranks without a link why this one has failed. Best effort, takes some milliseconds at
-  // most.
+  // Tells ranks without a link why this one has failed. Best effort, takes 100 ms at most.
   struct Addressee {
     Rank rank;
     SocketAddress address;
@@ -81,6 +80,7 @@ class Greeter {
     int socket;
     bool ours;  // we connect
     bool connected;
+    bool greeted;  // or ours: what comes is a handshake
     Rank peer;     // ours: whom we expect
     uint8_t lane;  // ours
     SocketAddress remote;
@@ -88,10 +88,11 @@ class Greeter {
     Handshake handshake;
   };
   enum class Stage : uint8_t { kGoing, kDone, kFailed, kWord };
+  enum class Heard : uint8_t { kNothing, kHandshake, kWord };  // nothing: not yet enough
 
   void accept_all();
   Stage advance(Pending* p, std::string* why);
-  bool take_word(const Pending& p);
+  Heard listen_to(const Pending& p);
   Stage finish_connect(Pending* p, std::string* why);
   void watch(int socket);
   void refuse(const Pending& p, const std::string& why);

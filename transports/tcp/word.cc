@@ -30,7 +30,11 @@ Word make_word(const TransportConfig& config, Rank to, const Record& notice) {
 }
 
 bool begins_word(std::span<const std::byte> bytes) {
-  return WireReader(bytes).u64() == kMagic;
+  WireWriter magic;
+  magic.u64(kMagic);
+  const size_t known = std::min(bytes.size(), kWordMagicBytes);
+  return std::equal(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(known),
+                    magic.data().begin());
 }
 
 bool read_word(const TransportConfig& config, const Word& word, Fault* fault) {

@@ -24,7 +24,7 @@ using Word = std::array<std::byte, kWordBytes>;
 
 // From the rank of `config` to rank `to`.
 Word make_word(const TransportConfig& config, Rank to, const Record& notice);
-// Whether these bytes, kWordMagicBytes of them, begin a word.
+// Whether these bytes, kWordMagicBytes of them or fewer, begin a word.
 bool begins_word(std::span<const std::byte> bytes);
 // False: no rank of the group wrote this to us. Else *fault is set.
 bool read_word(const TransportConfig& config, const Word& word, Fault* fault);

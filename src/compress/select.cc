@@ -32,8 +32,10 @@ struct Threshold {
   uint64_t ties;  // how many of that key are among the k largest
 };
 
-// Runs from here on are worth a table more.
+// Runs from here on are worth a table more, and one for their first digit alone.
 constexpr uint64_t kLongRun = 16384;
+constexpr uint64_t kDigitRun = 1024;
+constexpr uint64_t kShortRun = 512;
 
 // A digit of the k-th largest of those whose higher digits are those of `known`, whose ties are k.
 template <uint64_t tables, class KeyAt>
@@ -63,9 +65,21 @@ Threshold find_digit(uint64_t n, Threshold known, Digits digit, const KeyAt& key
                       : find_digit_in<4>(n, known, digit, key_at);
 }
 
+// Of up to kShortRun keys, for which clearing tables takes longer.
+template <class KeyAt>
+Threshold find_threshold_in_few(uint64_t n, uint64_t k, const KeyAt& key_at) {
+  uint32_t keys[kShortRun];
+  for (uint64_t i = 0; i < n; ++i) keys[i] = key_at(i);
+  std::nth_element(keys, keys + (k - 1), keys + n, std::greater<>());
+  const uint32_t key = keys[k - 1];
+  const auto above = std::count_if(keys, keys + k, [key](uint32_t one) { return one > key; });
+  return {key, k - static_cast<uint64_t>(above)};
+}
+
 // Of n keys, k-th largest, 1 <= k <= n.
 template <class KeyAt>
 Threshold find_threshold(uint64_t n, uint64_t k, const KeyAt& key_at) {
+  if (n <= kShortRun) return find_threshold_in_few(n, k, key_at);
   Threshold found{0, k};
   for (const Digits digit : kDigits) found = find_digit(n, found, digit, key_at);
   return found;
@@ -159,7 +173,7 @@ bool select_by_sample(std::span<const float> values, uint64_t kept, Picks picks,
 
 // Whether there is room for candidates, and a pass to find them is worth its time.
 bool can_find_digit(uint64_t count, uint64_t kept) {
-  return count >= kLongRun && candidates_max(kept) < count;
+  return count >= kDigitRun && candidates_max(kept) < count;
 }
 
 // The first digit of the threshold, which is exact, and those that have it or a larger one: where

@@ -184,8 +184,22 @@ TEST(Cosines, TransformSquaresByRowsAndColumns) {
     std::vector<float> values = before;
     cosines.square(values.data());
     for (size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(values[i], expected[i], 1e-5) << side;
-    cosines.square_back(values.data());
+    const uint64_t all = ~uint64_t{0} >> (64 - side);
+    std::vector<float> few = values;
+    cosines.square_back(values.data(), all);
     for (size_t i = 0; i < values.size(); ++i) ASSERT_NEAR(values[i], before[i], 1e-5) << side;
+    // Rows of zeros may be left out, all of them too.
+    for (const uint64_t used : {uint64_t{0}, all & 0x8000000000010002U}) {
+      for (uint64_t r = 0; r < side; ++r) {
+        if ((used >> r & 1) == 0)
+          std::fill_n(few.begin() + static_cast<long>(r * side), side, 0.0F);
+      }
+      std::vector<float> left_out = few;
+      cosines.square_back(few.data(), all);
+      cosines.square_back(left_out.data(), used);
+      EXPECT_EQ(left_out, few) << side;
+      few = before;
+    }
   }
 }
 

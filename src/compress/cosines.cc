@@ -1,6 +1,7 @@
 #include "src/compress/cosines.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -14,10 +15,10 @@ namespace gossamer {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// out[i][:] = sum over n of left[i][n] right[n][:], in the order of n. Rows are `stride` long, a
-// multiple of 16; `rows` is rounded up to a multiple of 4.
-void multiply(const float* left, const float* right, float* out, uint64_t rows, uint64_t inner,
-              uint64_t stride) {
+// See multiply(). `column` says which column of `left` belongs to a row of `right`.
+template <class Column>
+HWY_INLINE void multiply_columns(const Column& column, const float* left, const float* right,
+                                 float* out, uint64_t rows, uint64_t inner, uint64_t stride) {
   const hn::CappedTag<float, 8> d;
   const size_t n = hn::Lanes(d);
   for (uint64_t i = 0; i < rows; i += 4) {
@@ -27,10 +28,11 @@ void multiply(const float* left, const float* right, float* out, uint64_t rows, 
       for (uint64_t k = 0; k < inner; ++k) {
         const auto x = hn::LoadU(d, right + k * stride + c);
         const auto y = hn::LoadU(d, right + k * stride + c + n);
-        const auto a0 = hn::Set(d, a[k]);
-        const auto a1 = hn::Set(d, a[stride + k]);
-        const auto a2 = hn::Set(d, a[2 * stride + k]);
-        const auto a3 = hn::Set(d, a[3 * stride + k]);
+        const uint64_t at = column(k);
+        const auto a0 = hn::Set(d, a[at]);
+        const auto a1 = hn::Set(d, a[stride + at]);
+        const auto a2 = hn::Set(d, a[2 * stride + at]);
+        const auto a3 = hn::Set(d, a[3 * stride + at]);
         s0 = hn::Add(s0, hn::Mul(a0, x));
         t0 = hn::Add(t0, hn::Mul(a0, y));
         s1 = hn::Add(s1, hn::Mul(a1, x));
@@ -50,6 +52,18 @@ void multiply(const float* left, const float* right, float* out, uint64_t rows, 
       hn::StoreU(s3, d, into + 3 * stride);
       hn::StoreU(t3, d, into + 3 * stride + n);
     }
+  }
+}
+
+// out[i][:] = sum over k < inner of left[i][columns[k]] right[k][:], in the order of k; no columns:
+// k itself. Rows are `stride` long, a multiple of 16; `rows` is rounded up to a multiple of 4.
+void multiply(const float* left, const uint8_t* columns, const float* right, float* out,
+              uint64_t rows, uint64_t inner, uint64_t stride) {
+  if (columns == nullptr) {
+    multiply_columns([](uint64_t k) { return k; }, left, right, out, rows, inner, stride);
+  } else {
+    multiply_columns([columns](uint64_t k) { return uint64_t{columns[k]}; }, left, right, out, rows,
+                     inner, stride);
   }
 }
 
@@ -129,13 +143,32 @@ Cosines::Cosines(uint64_t side)
   }
 }
 
-void Cosines::run_square(float* values, const std::vector<float>& left,
-                         const std::vector<float>& right) const {
+void Cosines::square(float* values) const {
   alignas(64) float from[kAreaMax];
   alignas(64) float half[kAreaMax];
   spread(values, side_, side_, stride(), from);
-  HWY_DYNAMIC_DISPATCH(multiply)(left.data(), from, half, side_, side_, stride());
-  HWY_DYNAMIC_DISPATCH(multiply)(half, right.data(), from, side_, side_, stride());
+  HWY_DYNAMIC_DISPATCH(multiply)
+  (forward_.data(), nullptr, from, half, side_, side_, stride());
+  HWY_DYNAMIC_DISPATCH(multiply)(half, nullptr, back_.data(), from, side_, side_, stride());
+  gather(from, side_, side_, stride(), values);
+}
+
+void Cosines::square_back(float* values, uint64_t used) const {
+  alignas(64) float from[kAreaMax];
+  alignas(64) float half[kAreaMax];
+  uint8_t rows[kSideMax];
+  uint64_t count = 0;
+  for (; used != 0; used &= used - 1) {
+    const auto row = static_cast<uint8_t>(std::countr_zero(used));
+    std::memcpy(from + count * stride(), values + row * side_, side_ * sizeof(float));
+    std::fill_n(from + count * stride() + side_, stride() - side_, 0.0F);
+    rows[count++] = row;
+  }
+  const uint64_t read = (count + 3) / 4 * 4;  // by multiply()
+  std::fill_n(from + count * stride(), (read - count) * stride(), 0.0F);
+  HWY_DYNAMIC_DISPATCH(multiply)
+  (from, nullptr, forward_.data(), half, count, side_, stride());
+  HWY_DYNAMIC_DISPATCH(multiply)(back_.data(), rows, half, from, side_, count, stride());
   gather(from, side_, side_, stride(), values);
 }
 
@@ -148,7 +181,7 @@ void Cosines::run_rows(std::span<float> values, bool back) const {
     const uint64_t some = std::min(kSideMax / 4, whole - r);
     float* const part = values.data() + r * side_;
     spread(part, some, side_, stride(), from);
-    HWY_DYNAMIC_DISPATCH(multiply)(from, matrix.data(), into, some, side_, stride());
+    HWY_DYNAMIC_DISPATCH(multiply)(from, nullptr, matrix.data(), into, some, side_, stride());
     gather(into, some, side_, stride(), part);
   }
   if (whole * side_ < values.size()) run_short(values.subspan(whole * side_), back);

@@ -26,16 +26,15 @@ class Cosines {
   uint64_t side() const { return side_; }
   // Of `values`, in place: a square of side() rows of side(), or rows that are transformed each by
   // itself, of which the last may be shorter; up to kAreaMax in all. Values times 64 are finite.
-  void square(float* values) const { run_square(values, forward_, back_); }
-  void square_back(float* values) const { run_square(values, back_, forward_); }
+  void square(float* values) const;
+  // The rows that are in the set of bits `used`; others are zeros, and cost nothing.
+  void square_back(float* values, uint64_t used) const;
   void rows(std::span<float> values) const { run_rows(values, false); }
   void rows_back(std::span<float> values) const { run_rows(values, true); }
 
  private:
   // Rows of matrices are padded with zeros to stride(), and rows of zeros to a multiple of 4.
   uint64_t stride() const { return (side_ + 15) / 16 * 16; }
-  void run_square(float* values, const std::vector<float>& left,
-                  const std::vector<float>& right) const;
   void run_rows(std::span<float> values, bool back) const;
   void run_short(std::span<float> row, bool back) const;
 

@@ -70,12 +70,10 @@ struct Entry {
 };
 static_assert(sizeof(Entry) == 8);
 
-// transform(values) without infinities.
+// transform(values) without infinities. `largest` is the key of their largest magnitude.
 template <class Transform>
-void transform_bounded(std::span<float> values, const Transform& transform) {
-  float largest = 0;
-  for (const float value : values) largest = std::max(largest, std::abs(value));
-  if (largest <= kLarge) return transform(values);
+void transform_bounded(std::span<float> values, uint32_t largest, const Transform& transform) {
+  if (largest <= magnitude_key(kLarge)) return transform(values);
   for (float& value : values) value *= kSmaller;
   transform(values);
   for (float& value : values) value = bounded(value / kSmaller);
@@ -119,8 +117,8 @@ class Dct final : public Codec, private CodeSums {
     each_chunk(values.size(), [&](uint64_t first, uint64_t length) {
       float chunk[Cosines::kAreaMax];
       const std::span<float> part(chunk, length);
-      made.not_finite += copy_finite(values.subspan(first, length), chunk);
-      transform_bounded(part, [&](std::span<float> all) { transform(all, false); });
+      const uint32_t largest = copy_finite(values.subspan(first, length), chunk, &made.not_finite);
+      transform_bounded(part, largest, [&](std::span<float> all) { transform(all); });
       const Picks picks = picks_in(workspace, room(length));
       select_largest(part, kept(length), false, picks);
       for (uint64_t i = 0; i < kept(length); ++i) {
@@ -154,13 +152,23 @@ class Dct final : public Codec, private CodeSums {
   }
 
   void decode(std::span<const std::byte> code, std::span<float> into) const override {
-    decode_code(code, into.size(), [&](uint64_t first, std::span<const float> values) {
-      std::memcpy(into.data() + first, values.data(), values.size_bytes());
+    if (code.size() != bytes_max(into.size())) return;
+    const std::byte* at = code.data();
+    each_chunk(into.size(), [&](uint64_t first, uint64_t length) {
+      decode_chunk(at, into.subspan(first, length));
+      at += kept(length) * kEntryBytes;
+      return true;
     });
   }
   void add(std::span<const std::byte> code, float factor, std::span<float> into) const override {
-    decode_code(code, into.size(), [&](uint64_t first, std::span<const float> values) {
-      for (uint64_t i = 0; i < values.size(); ++i) into[first + i] += factor * values[i];
+    if (code.size() != bytes_max(into.size())) return;
+    const std::byte* at = code.data();
+    each_chunk(into.size(), [&](uint64_t first, uint64_t length) {
+      float chunk[Cosines::kAreaMax];
+      decode_chunk(at, {chunk, length});
+      for (uint64_t i = 0; i < length; ++i) into[first + i] += factor * chunk[i];
+      at += kept(length) * kEntryBytes;
+      return true;
     });
   }
 
@@ -179,26 +187,58 @@ class Dct final : public Codec, private CodeSums {
     }
   }
 
-  void transform(std::span<float> values, bool back) const {
-    if (form_.dims == 1 || values.size() < area_) {
-      return back ? cosines_.rows_back(values) : cosines_.rows(values);
-    }
-    return back ? cosines_.square_back(values.data()) : cosines_.square(values.data());
+  bool is_square(uint64_t length) const { return form_.dims == 2 && length == area_; }
+  void transform(std::span<float> values) const {
+    is_square(values.size()) ? cosines_.square(values.data()) : cosines_.rows(values);
   }
 
-  static uint64_t copy_finite(std::span<const float> from, float* into) {
-    uint64_t not_finite = 0;
-    for (uint64_t i = 0; i < from.size(); ++i) {
-      into[i] = from[i];
-      not_finite += std::isfinite(from[i]) ? 0 : 1;
+  // The coefficients of a chunk, and back to values in the same place.
+  class Coefficients {
+   public:
+    Coefficients(const Dct& codec, std::span<float> chunk) : codec_(codec), chunk_(chunk) {
+      std::fill(chunk.begin(), chunk.end(), 0.0F);
     }
-    if (not_finite == 0) return 0;
+    // Places that are none are left out.
+    void put(uint64_t place, float value) {
+      if (place >= chunk_.size()) return;
+      chunk_[place] = value;
+      largest_ = std::max(largest_, magnitude_key(value));
+      rows_ |= uint64_t{1} << (place / codec_.form_.chunk);
+    }
+    void transform_back() const {
+      transform_bounded(chunk_, largest_, [this](std::span<float> all) {
+        codec_.is_square(all.size()) ? codec_.cosines_.square_back(all.data(), rows_)
+                                     : codec_.cosines_.rows_back(all);
+      });
+    }
+
+   private:
+    const Dct& codec_;
+    const std::span<float> chunk_;
+    uint32_t largest_ = 0;
+    uint64_t rows_ = 0;  // that have one; as many as a square can have
+  };
+
+  // Compared as integers, of which many are at a time.
+  static uint32_t largest_bits(std::span<const float> values) {
+    int32_t largest = 0;
+    for (const float value : values) {
+      largest = std::max(largest, __builtin_bit_cast(int32_t, value) & 0x7fffffff);
+    }
+    return static_cast<uint32_t>(largest);
+  }
+  // The key of the largest magnitude.
+  static uint32_t copy_finite(std::span<const float> from, float* into, uint64_t* not_finite) {
+    std::memcpy(into, from.data(), from.size_bytes());
+    const uint32_t largest = largest_bits(from);
+    if (largest < kInfinityKey) return largest;
     const float infinity = largest_finite(from);
     for (uint64_t i = 0; i < from.size(); ++i) {
       if (std::isfinite(into[i])) continue;
+      ++*not_finite;
       into[i] = std::isnan(into[i]) ? 0 : std::copysign(infinity, into[i]);
     }
-    return not_finite;
+    return magnitude_key(infinity);
   }
 
   float value_at(const std::byte* chunk_code, uint64_t length, uint64_t i) const {
@@ -212,24 +252,13 @@ class Dct final : public Codec, private CodeSums {
                                      place, first, value));
   }
 
-  // Calls use(first, values) chunk by chunk. Places that are none are left out.
-  template <class Use>
-  void decode_code(std::span<const std::byte> code, uint64_t count, const Use& use) const {
-    if (code.size() != bytes_max(count)) return;
-    const std::byte* at = code.data();
-    each_chunk(count, [&](uint64_t first, uint64_t length) {
-      float chunk[Cosines::kAreaMax];
-      const std::span<float> part(chunk, length);
-      std::fill(part.begin(), part.end(), 0.0F);
-      for (uint64_t i = 0; i < kept(length); ++i) {
-        const auto place = read<Place>(at + i * sizeof(Place));
-        if (place < length) chunk[place] = value_at(at, length, i);
-      }
-      transform_bounded(part, [&](std::span<float> all) { transform(all, true); });
-      use(first, std::span<const float>(part));
-      at += kept(length) * kEntryBytes;
-      return true;
-    });
+  // Of a chunk's code, the values.
+  void decode_chunk(const std::byte* code, std::span<float> into) const {
+    Coefficients coefficients(*this, into);
+    for (uint64_t i = 0; i < kept(into.size()); ++i) {
+      coefficients.put(read<Place>(code + i * sizeof(Place)), value_at(code, into.size(), i));
+    }
+    coefficients.transform_back();
   }
 
   // --- sums ---
@@ -332,16 +361,14 @@ class Dct final : public Codec, private CodeSums {
     if (sum.size() != sum_bytes(into.size(), ranks)) return;
     const std::byte* at = sum.data();
     each_chunk(into.size(), [&](uint64_t first, uint64_t length) {
-      const std::span<float> part = into.subspan(first, length);
-      std::fill(part.begin(), part.end(), 0.0F);
+      Coefficients coefficients(*this, into.subspan(first, length));
       for (uint64_t i = 0; i < entries(length, ranks); ++i) {
         const auto entry = read<Entry>(at + i * sizeof(Entry));
         if (entry.senders == 0) break;
-        if (entry.place >= length) continue;
         const float missing = static_cast<float>(ranks) / static_cast<float>(entry.senders);
-        part[entry.place] = form_.by_senders ? bounded(entry.sum * missing) : entry.sum;
+        coefficients.put(entry.place, form_.by_senders ? bounded(entry.sum * missing) : entry.sum);
       }
-      transform_bounded(part, [&](std::span<float> all) { transform(all, true); });
+      coefficients.transform_back();
       at += entries(length, ranks) * sizeof(Entry);
       return true;
     });

@@ -18,7 +18,7 @@ namespace {
 // A sample is as large as makes so many of the k largest expected in it, and no larger than an
 // eighth of all: a guess of their number is off by its square root, and the margin three times
 // that.
-constexpr uint64_t kSampleKept = 64;
+constexpr uint64_t kSampleKept = 16;
 constexpr uint64_t kSampleKeptMin = 8;
 
 struct Digits {

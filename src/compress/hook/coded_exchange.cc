@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "src/compress/hook/hook_impl.h"
@@ -295,6 +296,11 @@ void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, cons
   };
   const bool fixed = codec.traits().fixed_size;
   const bool counts = codec.traits().votes;
+  // Few values are divided as they are added. By a power of two that has the same bits.
+  const size_t number = carrier.part_codes.size();
+  const bool divides_few =
+      codec.traits().sparse && codec.sums() == nullptr && !by_all && std::has_single_bit(number);
+  const float factor = divides_few ? 1 / static_cast<float>(number) : 1;
   const uint64_t step = fixed ? part_count_of(codec, part.count) : part.count;
   bool finite = true;
   uint64_t code_at = 0;
@@ -302,9 +308,13 @@ void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, cons
     const uint64_t count = std::min(step, part.count - at);
     const std::span<float> sum = mean.subspan(at, count);
     const uint64_t bytes = step < part.count ? codec.bytes_max(count) : std::dynamic_extent;
-    codec.decode(carrier.part_codes[0].subspan(code_at, bytes), sum);
-    for (size_t k = 1; k < carrier.part_codes.size(); ++k) {
-      codec.add(carrier.part_codes[k].subspan(code_at, bytes), 1, sum);
+    if (divides_few) {
+      std::fill(sum.begin(), sum.end(), 0.0F);
+    } else {
+      codec.decode(carrier.part_codes[0].subspan(code_at, bytes), sum);
+    }
+    for (size_t k = divides_few ? 0 : 1; k < number; ++k) {
+      codec.add(carrier.part_codes[k].subspan(code_at, bytes), factor, sum);
     }
     if (counts) {  // what most say is what the code of the sum says, where a code was read
       const std::span<std::byte> code = carrier.part_codes[0].subspan(code_at, bytes);
@@ -312,7 +322,7 @@ void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, cons
       codec.decode(code.first(made), sum);
     }
     code_at += step < part.count ? bytes : 0;
-    finite &= finish(at, count, counts ? Divisor{} : divisor);
+    finite &= finish(at, count, counts || divides_few ? Divisor{} : divisor);
   }
   if (by_all) {
     policy_.feedback(of.group)->apply(policy_.place(part.parameter), mean, mean);

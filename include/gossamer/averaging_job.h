@@ -86,17 +86,17 @@ class GOSSAMER_API AveragingJob {
 
   // All members give the same key or id, name, count and type.
   struct Options {
-    std::string key;               // a secret; long and random
+    std::string key = {};          // a secret; long and random
     const UniqueId* id = nullptr;  // instead: its key, and its session besides the name
     std::string name = "job";      // jobs of one key and different names do not mix
     uint64_t count = 0;
     DataType type = DataType::kFloat32;  // or kFloat64: of x and gradients, and as values travel
     Peers peers = Peers::kOnePeerExponential;
-    uint64_t seed = 1;       // of kRandom
-    std::string label;       // for the others to see; at most 64 bytes
-    std::string interfaces;  // as GOSSAMER_SOCKET_IFNAME, which holds when empty
+    uint64_t seed = 1;            // of kRandom
+    std::string label = {};       // for the others to see; at most 64 bytes
+    std::string interfaces = {};  // as GOSSAMER_SOCKET_IFNAME, which holds when empty
     // "first-last", or one port: for UDP and TCP. GOSSAMER_PORT_RANGE holds when empty.
-    std::string port_range;
+    std::string port_range = {};
     // A member is probed in each; a death is known after about 7 among 10 members.
     std::chrono::milliseconds probe_interval{1'000};
     // A member that does not step for so long while others do is reported as stuck. 0: never.

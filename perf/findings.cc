@@ -221,7 +221,6 @@ std::vector<Finding> examine_machine() {
   };
   for (Finding& finding : rdma_findings()) all.push_back(std::move(finding));
   all.push_back(library("UCX", "libucp.so.0", "UCX devices", "libucx0"));
-  all.push_back(library("CUDA driver", "libcuda.so.1", "GPU buffers", "NVIDIA's driver"));
   return all;
 }
 

@@ -32,6 +32,10 @@ Status read_parameters(std::string_view text, const std::string& owner, std::str
     const size_t equals = item.find('=');
     const std::string name(item.substr(0, equals));
     const bool found = fmt::format("; {}", described).find("; " + name + "=") != std::string::npos;
+    if (equals == std::string_view::npos && found) {
+      return invalid(fmt::format("'{}' is given no value: write {}=VALUE; {} has {}", item, name,
+                                 owner, described));
+    }
     if (equals == std::string_view::npos || name.empty() || !found) {
       return invalid(fmt::format(
           "'{}' is no parameter of {}; {}", item, owner,

@@ -334,7 +334,7 @@ TEST(Codecs, SayWhatThereIs) {
   expect_refused("INT8", {"INT8"});
   expect_refused("fp16:block=2", {"block=2", "codec fp16", "it has none"});
   expect_refused("int8:blok=64", {"blok=64", "block=256", "mode=", "rounding="});
-  expect_refused("int8:block", {"'block'"});
+  expect_refused("int8:block", {"'block'", "write block=VALUE"});
   expect_refused("int8:block=", {"block=\"\"", "whole number"});
   expect_refused("int8:block=-1", {"-1", "from 0 to"});
   expect_refused("int8:block=1e3", {"1e3"});

@@ -62,8 +62,9 @@ Result<std::unique_ptr<Feedback>> make_feedback(const std::string& text, StateSt
                    [asked = name](const FeedbackFactory* one) { return asked == one->name; });
   if (found == all.end()) {
     std::string names;
-    for (const FeedbackFactory* one : all) names += fmt::format(" {}", one->name);
-    return invalid(fmt::format("no error feedback is called '{}'; there are{}", name, names));
+    for (const FeedbackFactory* one : all)
+      names += fmt::format("{}{}", names.empty() ? "" : ", ", one->name);
+    return invalid(fmt::format("no error feedback is called '{}'; there are {}", name, names));
   }
   const FeedbackFactory& factory = **found;
   if (role != Role::kSender && !factory.any_role) {

@@ -3,9 +3,20 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "perf/commands.h"
 #include "perf/nccl_names.h"
+
+// What the user typed is none of the commands; *all lists them.
+static bool is_unknown(const CLI::App& app, const std::string& typed, std::string* all) {
+  bool known = typed.empty() || typed.front() == '-';
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    known = known || command->get_name() == typed;
+    *all += (all->empty() ? "" : ", ") + command->get_name();
+  }
+  return !known;
+}
 
 // Returns the exit code.
 static int run(int argc, char** argv) {
@@ -24,11 +35,19 @@ static int run(int argc, char** argv) {
   gossamer::add_compress_lab_command(app, &exit_code);
   gossamer::add_train_command(app, &exit_code);
   gossamer::add_step_command(app, &exit_code);
+  std::string commands;
+  if (is_unknown(app, argc > 1 ? argv[1] : "", &commands)) {
+    std::fprintf(stderr, "gossamer: '%s' is no command; there are %s\n", argv[1], commands.c_str());
+    return gossamer::kExitUsage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    std::fprintf(stderr, "gossamer: %s; see gossamer --help\n", error.what());
+    const auto chosen = app.get_subcommands();
+    std::fprintf(stderr, "gossamer: %s; see gossamer%s%s --help\n", error.what(),
+                 chosen.empty() ? "" : " ",
+                 chosen.empty() ? "" : chosen.front()->get_name().c_str());
     return gossamer::kExitUsage;
   }
   return exit_code;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "perf/check_flags.h"
 #include "perf/commands.h"
 #include "perf/compress_lab.h"
 #include "perf/plot.h"
@@ -105,6 +106,7 @@ int experiment(const Flags& f) {
     return complain(values.status(),
                     values.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailure);
   }
+  if (Status s = check_outputs({f.svg}); !s) return complain(s);
   std::vector<LabRow> rows = {dense_row()};
   for (const auto& codec : *chosen) rows.push_back(measure_codec(*codec, *values, f.ranks));
   const std::string title =

@@ -11,6 +11,7 @@
 #include "gossamer/codec.h"
 #include "gossamer/gossip.h"
 #include "gossamer/transport.h"
+#include "perf/check_flags.h"
 #include "perf/commands.h"
 #include "perf/table.h"
 #include "src/call_buffers.h"
@@ -47,16 +48,23 @@ Result<Call> read_call(const Flags& f) {
   Call call;
   const auto collective = parse_collective(f.collective);
   if (!collective)
-    return bad("'" + f.collective + "' is no collective; write for example all_reduce");
+    return bad("'" + f.collective + "' is no collective; there are " +
+               known_names<Collective>(kCollectiveCount) +
+               ", neighbor_average and neighbor_all_gather");
   const auto type = parse_data_type(f.type);
-  if (!type) return bad("'" + f.type + "' is no data type");
+  if (!type)
+    return bad("'" + f.type + "' is no data type; there are " +
+               known_names<DataType>(kDataTypeCount));
   const auto op = parse_reduce_op(f.op);
-  if (!op) return bad("'" + f.op + "' is no reduction");
+  if (!op)
+    return bad("'" + f.op + "' is no reduction; there are " +
+               known_names<ReduceOp>(kReduceOpCount));
   const Result<uint64_t> bytes = parse_bytes(f.bytes);
   if (!bytes) return bytes.status();
   if (f.ranks < 1 || f.ranks > 65536) return bad("--ranks wants 1 to 65536");
   if (f.hosts < 1 || f.hosts > f.ranks) return bad("--hosts wants 1 to the number of ranks");
-  if (f.root < 0 || f.root >= f.ranks) return bad("--root wants a rank");
+  if (f.root < 0 || f.root >= f.ranks)
+    return bad(fmt::format("--root {} is none of the {} ranks", f.root, f.ranks));
   const uint64_t parts = shares_of(*collective, f.ranks);
   call.collective = *collective;
   call.type = *type;
@@ -151,8 +159,8 @@ int explain(Flags f) {
     const Status known = check_transport(flag, name);
     if (!known) return complain(known, kExitUsage);
   }
-  if (!f.algorithm.empty() && find_algorithm(call->collective, f.algorithm) == nullptr)
-    return complain(bad("'" + f.algorithm + "' is no algorithm for " + f.collective), kExitUsage);
+  if (Status known = check_algorithm(call->collective, f.algorithm); !known)
+    return complain(known, kExitUsage);
   std::unique_ptr<Codec> codec;
   if (Status read = read_codec(f, &*call, &codec); !read) return complain(read, kExitUsage);
   const Machine machine = machine_for(f);

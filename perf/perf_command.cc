@@ -1,12 +1,16 @@
 // gossamer perf: times collectives, among N processes it starts itself or in the job that launched
 // it.
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "gossamer/codec.h"
+#include "gossamer/gossip.h"
+#include "perf/check_flags.h"
 #include "perf/commands.h"
 #include "perf/exchange_run.h"
 #include "perf/perf_run.h"
@@ -45,14 +49,6 @@ Status bad(const std::string& message) {
   return Status::error(Code::kInvalidArgument, message);
 }
 
-template <class Enum>
-std::string known_names(int count) {
-  std::string names;
-  for (int i = 0; i < count; ++i)
-    names += std::string(names.empty() ? "" : ", ") + std::string(name_of(static_cast<Enum>(i)));
-  return names;
-}
-
 Status read_names(const Flags& f, PerfOptions* o) {
   if (f.collective == "all") {
     for (int i = 0; i < kCollectiveCount; ++i) o->collectives.push_back(static_cast<Collective>(i));
@@ -83,16 +79,8 @@ Status read_names(const Flags& f, PerfOptions* o) {
     return bad("'" + f.op + "' is no reduction that can be timed; there are " +
                known_names<ReduceOp>(kReduceOpCount - 1) + " and all");
   }
-  if (!o->algorithm.empty()) {
-    for (const Collective c : o->collectives) {
-      if (find_algorithm(c, o->algorithm) != nullptr) continue;
-      std::string names;
-      for (const Algorithm* a : algorithms()) {
-        if (a->collective == c) names += std::string(names.empty() ? "" : ", ") + a->name;
-      }
-      return bad("'" + o->algorithm + "' is no algorithm for " + std::string(name_of(c)) +
-                 "; there are " + names);
-    }
+  for (const Collective c : o->collectives) {
+    if (Status known = check_algorithm(c, o->algorithm); !known) return known;
   }
   return Status::ok();
 }
@@ -213,6 +201,14 @@ Result<PerfOptions> read(const Flags& flags) {
   return options;
 }
 
+// What each of the ranks would say otherwise.
+Status check(const PerfOptions& o, int ranks) {
+  if (Status known = check_transport(o.transport); !known) return known;
+  if (o.root >= ranks) return bad(fmt::format("--root {} is none of the {} ranks", o.root, ranks));
+  if (o.graph.empty()) return Status::ok();
+  return make_graph(o.graph, ranks, o.seed).status();
+}
+
 int perf(const Flags& flags) {
   const Result<PerfOptions> options = read(flags);
   if (!options) return complain(options.status(), kExitUsage);
@@ -221,6 +217,10 @@ int perf(const Flags& flags) {
   if (launched->found) return run_perf(*options, flags.ranks);
   // as many as there are cores, but enough to have something to say
   const int ranks = flags.ranks > 0 ? flags.ranks : std::clamp(usable_cores(), 2, 8);
+  if (Status s = check(*options, ranks); !s) return complain(s, kExitUsage);
+  if (Status s = check_outputs({options->csv, options->json, options->plot}); !s) {
+    return complain(s);
+  }
   return spawn_command(ranks, flags.bind != 0);
 }
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <memory>
 
+#include "perf/check_flags.h"
 #include "perf/commands.h"
 #include "perf/spawn.h"
 #include "perf/step_run.h"
@@ -31,7 +32,8 @@ Status check(const StepOptions& o) {
     return bad("--compute-ms must be in [0, 60000]");
   }
   if (o.codec.empty() && !o.feedback.empty()) return bad("--feedback goes with --codec");
-  return Status::ok();
+  if (Status known = check_step_model(o.model); !known) return known;
+  return check_rule_names({o.codec, o.rest_codec}, o.feedback);
 }
 
 Status report(const Flags& f, Rank ranks, const StepTiming& timing) {
@@ -70,10 +72,13 @@ int take_part(const Flags& f) {
 }
 
 int step(const Flags& flags) {
-  if (Status s = check(flags.rest); !s) return complain(s, kExitUsage);
+  Status sound = check(flags.rest);
+  if (sound) sound = check_transport(flags.transport);
+  if (!sound) return complain(sound, kExitUsage);
   const Result<LaunchedAs> launched = launcher_environment();
   if (!launched) return complain(launched.status(), kExitUsage);
   if (launched->found) return take_part(flags);
+  if (Status s = check_outputs({flags.csv}); !s) return complain(s);
   return spawn_command(flags.ranks);
 }
 
@@ -91,7 +96,8 @@ void add_step_command(CLI::App& app, int* exit_code) {
                       "of all matrices: int8:block=256, powersgd:rank=4; default: dense");
   command->add_option("--rest-codec", f.rest.rest_codec,
                       "of vectors and small matrices: bf16; default: dense");
-  command->add_option("--feedback", f.rest.feedback, "with it: ef14, ef21");
+  command->add_option("--feedback", f.rest.feedback,
+                      "with it: ef14, ef21, ef21_sgdm, dgc:momentum=0.9");
   command
       ->add_option("--compute-ms", f.rest.compute_ms,
                    "of a step, slept as if an accelerator did it")

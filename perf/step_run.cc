@@ -168,6 +168,14 @@ std::string step_models() {
   return names;
 }
 
+Status check_step_model(const std::string& name) {
+  for (const Model& model : kModels) {
+    if (name == model.name) return Status::ok();
+  }
+  return Status::error(Code::kInvalidArgument,
+                       "no model is called '" + name + "'; there are " + step_models());
+}
+
 Result<StepTiming> measure_steps(Communicator& communicator, const StepOptions& options) {
   for (const Model& model : kModels) {
     if (options.model != model.name) continue;
@@ -175,8 +183,7 @@ Result<StepTiming> measure_steps(Communicator& communicator, const StepOptions& 
     if (Status s = steps.prepare(model.shapes()); !s) return s;
     return steps.run();
   }
-  return Status::error(Code::kInvalidArgument,
-                       "no model is called '" + options.model + "'; there are " + step_models());
+  return check_step_model(options.model);
 }
 
 }  // namespace gossamer

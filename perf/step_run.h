@@ -33,6 +33,8 @@ struct StepTiming {
 
 // The models by name; for help texts.
 std::string step_models();
+//   kInvalidArgument  no such model; the message lists them
+Status check_step_model(const std::string& name);
 
 // Every rank calls it; each gets the same.
 //   kInvalidArgument  no such model; what the hook refuses

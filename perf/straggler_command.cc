@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 
+#include "gossamer/gossip.h"
 #include "perf/commands.h"
 #include "perf/spawn.h"
 #include "perf/straggler_run.h"
@@ -67,12 +68,21 @@ int take_part(const StragglerOptions& options, const std::string& transport) {
   return last ? 0 : complain(last);
 }
 
+// What each of the ranks would say otherwise.
+Status check(const StragglerOptions& o, const Flags& f) {
+  Status sound = check_transport(f.transport);
+  if (sound) sound = make_graph(o.graph, f.ranks).status();
+  if (sound) sound = make_graph(o.pairwise_graph, f.ranks).status();
+  return sound;
+}
+
 int straggler(const Flags& flags) {
   const Result<StragglerOptions> options = read(flags);
   if (!options) return complain(options.status(), kExitUsage);
   const Result<LaunchedAs> launched = launcher_environment();
   if (!launched) return complain(launched.status(), kExitUsage);
   if (launched->found) return take_part(*options, flags.transport);
+  if (Status s = check(*options, flags); !s) return complain(s, kExitUsage);
   return spawn_command(flags.ranks);
 }
 

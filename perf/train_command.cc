@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "perf/check_flags.h"
 #include "perf/commands.h"
 #include "perf/training.h"
 
@@ -67,6 +68,9 @@ int run(const Flags& f) {
     print_methods();
     return 0;
   }
+  if (Status known = check_rule_names({f.codec, f.rest_codec}, f.feedback); !known) {
+    return complain(known, kExitUsage);
+  }
   Training training;
   training.ranks = f.ranks;
   training.epochs = static_cast<size_t>(f.epochs);
@@ -112,9 +116,11 @@ void add_train_command(CLI::App& app, int* exit_code) {
   auto flags = std::make_shared<Flags>();
   CLI::App* const command = app.add_subcommand(
       "train-lab",
-      "Train a small network by several ranks in this process, their gradients compressed by the "
-      "gradient hook, and tell what is learned and sent: loss on the training data, accuracy on "
-      "others, bytes that a rank sends per step of the last epoch, and how many fewer than dense");
+      "Trains a small network with compressed gradients, and tells loss, accuracy and bytes sent");
+  command->footer(
+      "Ranks are threads of this process, and gradients go through the gradient hook. loss: on the "
+      "training data; accuracy: on others; bytes/step: what a rank sends in a step of the last "
+      "epoch; fewer: how many times fewer than dense.");
   command->add_option("--ranks", flags->ranks, "ranks, 32 points per step each")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

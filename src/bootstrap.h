@@ -84,4 +84,8 @@ struct LaunchedAs {
 // span hosts and no rendezvous can be derived; the message names the variable to set.
 Result<LaunchedAs> launcher_environment();
 
+// Whether a communicator takes this name as Options::transport.
+//   kInvalidArgument  no; the message lists what there is
+Status check_transport(const std::string& name);
+
 }  // namespace gossamer

@@ -75,13 +75,7 @@ Result<Communicator::Options> complete(Communicator::Options options) {
   }
   if (options.algorithm.empty()) options.algorithm = env_string("GOSSAMER_ALGORITHM");
   if (Status sound = complete_membership(&options); !sound) return sound;
-  if (options.transport != "auto" && options.transport != kSharedAndTcp &&
-      find_transport(options.transport) == nullptr) {
-    std::string known = fmt::format("auto, {}", kSharedAndTcp);
-    for (const TransportFactory* t : transports()) known += fmt::format(", {}", t->name);
-    return invalid(
-        fmt::format("no transport is called '{}'; there are {}", options.transport, known));
-  }
+  if (Status known = check_transport(options.transport); !known) return known;
   if (!options.algorithm.empty()) {
     bool found = false;
     std::set<std::string> known;
@@ -98,6 +92,15 @@ Result<Communicator::Options> complete(Communicator::Options options) {
 }
 
 }  // namespace
+
+Status check_transport(const std::string& name) {
+  if (name == "auto" || name == kSharedAndTcp || find_transport(name) != nullptr) {
+    return Status::ok();
+  }
+  std::string known = fmt::format("auto, {}", kSharedAndTcp);
+  for (const TransportFactory* t : transports()) known += fmt::format(", {}", t->name);
+  return invalid(fmt::format("no transport is called '{}'; there are {}", name, known));
+}
 
 Result<std::unique_ptr<Communicator::Impl>> Communicator::Impl::join(const Options& given) {
   Result<Options> completed = complete(given);

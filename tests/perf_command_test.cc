@@ -67,6 +67,26 @@ TEST_F(PerfCommand, WrongUsageIsOneSentenceAndExitCodeTwo) {
                             "explain --bytes x",
                             "explain --hosts 9 --ranks 4",
                             "explain --transport x",
+                            "explain --root 9",
+                            "explain --redop x",
+                            "explain --datatype x",
+                            "explain --algorithm x",
+                            "perf all_reduce --transport x",
+                            "perf broadcast --ranks 2 --root 9",
+                            "perf neighbor_average --ranks 2 --graph x",
+                            "perf neighbor_average --ranks 3 --graph hypercube",
+                            "step --model x",
+                            "step --codec x",
+                            "step --rest-codec x",
+                            "step --codec int8 --feedback x",
+                            "step --codec powersgd:rank=x",
+                            "step --transport x",
+                            "straggler --graph x",
+                            "straggler --pairs x",
+                            "straggler --transport x",
+                            "train-lab --codec x",
+                            "train-lab --codec int8 --feedback ef14:sides=5",
+                            "frobnicate --help",
                             "verify --max-ranks 0",
                             "verify --algorithm x"}) {
     const Outcome outcome = run(wrong);
@@ -75,6 +95,36 @@ TEST_F(PerfCommand, WrongUsageIsOneSentenceAndExitCodeTwo) {
     EXPECT_EQ(outcome.err.find("gossamer: "), 0U) << wrong << ": " << outcome.err;
     EXPECT_EQ(outcome.out, "") << wrong;
   }
+}
+
+TEST_F(PerfCommand, WrongUsageSaysWhatThereIs) {
+  EXPECT_TRUE(run("frobnicate").says("'frobnicate' is no command; there are perf, verify"));
+  EXPECT_TRUE(run("perf all_reduce --frob").says("see gossamer perf --help"));
+  EXPECT_TRUE(run("explain --op x").says("there are all_reduce, all_gather"));
+  EXPECT_TRUE(run("explain --redop x").says("there are sum, prod"));
+  EXPECT_TRUE(run("explain --datatype x").says("there are int8, uint8"));
+  EXPECT_TRUE(run("explain --algorithm x").says("there are one_shot, two_shot"));
+  EXPECT_TRUE(run("step --codec int8 --feedback x").says("there are ef14, ef21, "));
+  EXPECT_TRUE(run("compress-lab --codec int8:block").says("write block=VALUE"));
+  EXPECT_TRUE(run("graph base:k").says("write k=VALUE"));
+}
+
+// Not after all the measurements.
+TEST_F(PerfCommand, AFileThatCannotBeWrittenIsToldBeforeAnythingRuns) {
+  const std::string nowhere = path("missing/result");
+  for (const std::string& command :
+       {"perf all_reduce --ranks 2 --csv " + nowhere, "perf all_reduce --ranks 2 --json " + nowhere,
+        "perf all_reduce --ranks 2 --plot " + nowhere, "step --ranks 2 --csv " + nowhere,
+        "compress-lab --svg " + nowhere}) {
+    const Outcome outcome = run(command);
+    EXPECT_EQ(outcome.code, 1) << command;
+    EXPECT_EQ(outcome.out, "") << command;
+    EXPECT_EQ(lines_of(outcome.err), 1U) << command << ": " << outcome.err;
+    EXPECT_TRUE(outcome.says("No such file or directory")) << outcome.err;
+  }
+  std::filesystem::create_directory(path("missing"));
+  EXPECT_EQ(run("compress-lab --codec fp16 --count 1000 --link 0 --svg " + nowhere).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(nowhere));
 }
 
 TEST_F(PerfCommand, AnUnknownTransportFailsWithTheNamesThereAre) {

@@ -249,6 +249,24 @@ TEST(NcclC18Environment, AlgorithmsTransportsAndHostsAreHandedOn) {
           .says("transport shm"));
 }
 
+// RDMA's settings are looked at before devices are, so that values out of range show, without one,
+// that they have arrived.
+TEST(NcclC18Environment, SettingsOfRdmaAreHandedOn) {
+  for (const auto& [name, value] : {std::pair("IB_TIMEOUT", "99"),
+                                    {"IB_RETRY_CNT", "8"},
+                                    {"IB_SL", "16"},
+                                    {"IB_TC", "256"},
+                                    {"IB_PCI_RELAXED_ORDERING", "3"}}) {
+    const std::string theirs = std::string("NCCL_") + name;
+    const Program run(
+        {{"NCCL_DEBUG", "INFO"}, {"NCCL_NET", "verbs"}, {theirs, value}}, 2, [](ncclComm_t, int) {},
+        false);
+    EXPECT_FALSE(run.says(theirs + " is set and has no effect")) << run.printed;
+    if (run.says("libibverbs")) GTEST_SKIP() << "rdma-core is not installed";
+    EXPECT_TRUE(run.says(std::string("GOSSAMER_") + name + "=\"" + value + "\"")) << run.printed;
+  }
+}
+
 // Ranks that say they are on different hosts, and no RDMA between them.
 TEST(NcclC18Environment, HostsAreToldApart) {
   for (const auto& [variable, value] :

@@ -46,14 +46,9 @@ constexpr std::array kWithoutEffect{
     "NCCL_IB_AR_THRESHOLD",
     "NCCL_IB_CUDA_SUPPORT",
     "NCCL_IB_MERGE_NICS",
-    "NCCL_IB_PCI_RELAXED_ORDERING",
     "NCCL_IB_QPS_PER_CONNECTION",
-    "NCCL_IB_RETRY_CNT",
     "NCCL_IB_ROCE_VERSION_NUM",
-    "NCCL_IB_SL",
     "NCCL_IB_SPLIT_DATA_ON_QPS",
-    "NCCL_IB_TC",
-    "NCCL_IB_TIMEOUT",
     "NCCL_IGNORE_CPU_AFFINITY",
     "NCCL_IGNORE_DISABLED_P2P",
     "NCCL_LAUNCH_MODE",
@@ -111,6 +106,11 @@ constexpr std::array kRenamed{
     Renamed{"NCCL_HOSTID", "GOSSAMER_HOSTID"},
     Renamed{"NCCL_IB_HCA", "GOSSAMER_IB_HCA"},
     Renamed{"NCCL_IB_GID_INDEX", "GOSSAMER_IB_GID_INDEX"},
+    Renamed{"NCCL_IB_TIMEOUT", "GOSSAMER_IB_TIMEOUT"},
+    Renamed{"NCCL_IB_RETRY_CNT", "GOSSAMER_IB_RETRY_CNT"},
+    Renamed{"NCCL_IB_SL", "GOSSAMER_IB_SL"},
+    Renamed{"NCCL_IB_TC", "GOSSAMER_IB_TC"},
+    Renamed{"NCCL_IB_PCI_RELAXED_ORDERING", "GOSSAMER_IB_PCI_RELAXED_ORDERING"},
 };
 
 bool same(std::string_view a, const char* b) {

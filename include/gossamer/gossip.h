@@ -14,8 +14,8 @@
 //
 // Threads    Graphs are constant after they are made, and may be used by any thread. The calls are
 //            collectives: what gossamer/communicator.h says of those holds.
-// Ownership  A graph is the caller's and need not outlive a call, nor a Work or a plan made with
-// it.
+// Ownership  A graph is the caller's and need not outlive a call, nor a Work or a plan that was
+//            made with it.
 //            Buffers are lent as in any collective.
 // Units      Counts are elements, rounds count from 0.
 // Source     Xiao and Boyd, "Fast linear iterations for distributed averaging", Systems and Control
@@ -129,9 +129,9 @@ GOSSAMER_API Status check_graph(const Graph& graph, Stochastic sums, bool symmet
 // they are, all others in fp32 with fp32 weights, and rounded once. Ranks agree on the graph and on
 // the position of the round: what a rank sends is never taken with another round's weights.
 //   kInvalidArgument  null buffer with count > 0; partial overlap; integers; a graph of another
-//   size kMismatch         a neighbor called with another count, type, graph or round, or something
-//   else;
-//                     the message names both sides. Neighbors that agree may have finished
+//                     size
+//   kMismatch         a neighbor called with another count, type, graph or round, or something
+//                     else; the message names both sides. Neighbors that agree may have finished
 //   kPeerLost, kTimeout, kAborted   as for Communicator::all_reduce(); then, and after a mismatch,
 //                     output is unspecified and input is intact unless it was output
 GOSSAMER_API Status neighbor_average(Communicator& comm, const void* input, void* output,

@@ -85,8 +85,7 @@ class GOSSAMER_API RelaySum {
 // A rank that is absent keeps its values, and the others of its group average without it.
 //
 // Sends      To each other rank of the group 1 / m of x twice: its share of the sum, and the mean
-// of
-//            that share: 2 (m - 1) / m of x in all.
+//            of that share: 2 (m - 1) / m of x in all.
 // Memory     As much as x; a list of the group in each step.
 // Needs      No graph. The same absent ranks on all ranks of a group.
 // Keeps      The mean of x, but for the gradients. All ranks of a group get the same bits.

@@ -10,8 +10,8 @@
 //   gossamer::Status all = stream.synchronize();
 //
 // Order      Within a stream, that of the calls. Of calls on one communicator, too, whatever
-// streams
-//            they are given to: what two streams do on different communicators is independent.
+//            streams they are given to: what two streams do on different communicators is
+//            independent.
 // Threads    Any. Work is done by a thread of the stream's own, which sleeps when there is none.
 // Ownership  Buffers are lent until synchronize(), or query() that says true. A communicator's end
 //            ends its calls in streams with kAborted and waits until the streams have seen it.

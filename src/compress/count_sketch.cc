@@ -57,6 +57,22 @@ HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
+// x * columns / 2^31, of numbers below that.
+template <class V>
+HWY_INLINE V share_of(V x, uint32_t columns) {
+  const hn::DFromV<V> d;
+#if HWY_TARGET == HWY_SCALAR  // has no products of twice the length
+  return hn::Set(d, static_cast<uint32_t>(uint64_t{hn::GetLane(x)} * columns >> 31));
+#else
+  const hn::Repartition<uint64_t, decltype(d)> d2;
+  const auto by = hn::Set(d, columns);
+  const auto odd = hn::BitCast(d, hn::ShiftRight<32>(hn::BitCast(d2, x)));
+  const auto low = hn::ShiftRight<31>(hn::MulEven(x, by));
+  const auto high = hn::ShiftRight<31>(hn::MulEven(odd, by));
+  return hn::BitCast(d, hn::Or(low, hn::ShiftLeft<32>(high)));
+#endif
+}
+
 // Where elements [first, first + count) go in a row of `columns` < 2^31, and the sign bit of what
 // is added there: the finaliser of MurmurHash3, twice.
 void find_places(uint64_t key, uint32_t first, uint64_t count, uint32_t columns, uint32_t* places,
@@ -68,16 +84,14 @@ void find_places(uint64_t key, uint32_t first, uint64_t count, uint32_t columns,
     x = hn::Mul(hn::Xor(x, hn::ShiftRight<13>(x)), hn::Set(d, 0xc2b2ae35U));
     return hn::Xor(x, hn::ShiftRight<16>(x));
   };
+  const auto upward = hn::Iota(d, 0);  // made in memory, which the first load waits for
   const auto low = hn::Set(d, static_cast<uint32_t>(key));
   const auto high = hn::Set(d, static_cast<uint32_t>(key >> 32));
   for (uint64_t i = 0; i < count; i += n) {  // there is room for whole vectors
-    const auto element = hn::Iota(d, first + static_cast<uint32_t>(i));
+    const auto element = hn::Add(upward, hn::Set(d, first + static_cast<uint32_t>(i)));
     const auto x = scramble(hn::Add(scramble(hn::Add(element, low)), high));
     hn::StoreU(hn::ShiftLeft<31>(x), d, signs + i);
-    hn::StoreU(hn::ShiftRight<1>(x), d, places + i);
-  }
-  for (uint64_t i = 0; i < count; ++i) {
-    places[i] = static_cast<uint32_t>(uint64_t{places[i]} * columns >> 31);
+    hn::StoreU(share_of(hn::ShiftRight<1>(x), columns), d, places + i);
   }
 }
 
@@ -121,11 +135,27 @@ void put_number(float value, std::byte* into) {
   std::memcpy(into, &value, sizeof value);
 }
 
-// Which estimates are kept: those whose key is above `least`, and the first `equal` of those at it.
+// Which estimates are kept, by those bits of their keys that are known: those that are above
+// `least`, and the `equal` largest, of equal ones the first, of the `found` that are at it.
 struct Threshold {
+  uint32_t known = 0;
   uint32_t least = 0;
   uint64_t equal = 0;
+  uint64_t found = 0;
 };
+constexpr uint32_t kAllKnown = 0x7fffffffU;
+
+// An estimate that may be kept.
+struct Candidate {
+  uint32_t key;
+  float estimate;
+  uint64_t element;
+
+  bool operator<(const Candidate& other) const {  // is kept first
+    return key != other.key ? key > other.key : element < other.element;
+  }
+};
+constexpr uint64_t kCandidatesMax = 4096;
 
 class CountSketch final : public Codec, private CodeSums {
  public:
@@ -194,20 +224,33 @@ class CountSketch final : public Codec, private CodeSums {
     });
     // The estimates are there, to be gone over as often as it takes.
     Threshold kept = find_threshold(
-        into.size(), [&](const auto& use) { use(uint64_t{0}, std::span<const float>(into)); });
+        into.size(), 0, [&](const auto& use) { use(uint64_t{0}, std::span<const float>(into)); });
     for (float& value : into) {
       if (!keeps(value, &kept)) value = 0;
     }
   }
   void add(std::span<const std::byte> code, float factor, std::span<float> into) const override {
     if (into.empty() || code.size() != bytes_max(into.size())) return;
-    Threshold kept =
-        find_threshold(into.size(), [&](const auto& use) { each_piece(code, into.size(), use); });
+    // To estimate takes longest: the last bits of the threshold are left to the last pass.
+    Threshold kept = find_threshold(into.size(), kCandidatesMax,
+                                    [&](const auto& use) { each_piece(code, into.size(), use); });
+    Candidate candidates[kCandidatesMax];
+    uint64_t found = 0;
     each_piece(code, into.size(), [&](uint64_t first, std::span<const float> estimates) {
       for (uint64_t i = 0; i < estimates.size(); ++i) {
-        if (keeps(estimates[i], &kept)) into[first + i] += factor * estimates[i];
+        const uint32_t key = magnitude_key(estimates[i]);
+        if ((key & kept.known) == kept.least && kept.known != kAllKnown) {
+          candidates[found++] = {key, estimates[i], first + i};
+        } else if (keeps(estimates[i], &kept)) {
+          into[first + i] += factor * estimates[i];
+        }
       }
     });
+    const uint64_t chosen = std::min(kept.equal, found);
+    std::nth_element(candidates, candidates + chosen, candidates + found);
+    for (uint64_t c = 0; c < chosen; ++c) {
+      into[candidates[c].element] += factor * candidates[c].estimate;
+    }
   }
 
  private:
@@ -264,31 +307,33 @@ class CountSketch final : public Codec, private CodeSums {
     }
   }
 
-  // The key of the k-th largest estimate, by its upper, middle and lower bits in turn.
-  // all(use) calls use(first, estimates) for all elements.
+  // The key of the k-th largest estimate, by its upper, middle and lower bits in turn, until no
+  // more than `few` have those that are known. all(use) calls use(first, estimates) for all
+  // elements.
   template <class All>
-  Threshold find_threshold(uint64_t count, const All& all) const {
-    static constexpr struct { uint32_t shift, bits; } kDigits[] = {{20, 11}, {10, 10}, {0, 10}};
-    Threshold found{0, kept_of(keep_, count)};
-    uint32_t known = 0;  // upper bits that the threshold has
+  Threshold find_threshold(uint64_t count, uint64_t few, const All& all) const {
+    static constexpr struct { uint32_t shift, bits; } kDigits[] = {{18, 13}, {9, 9}, {0, 9}};
+    Threshold at{0, 0, kept_of(keep_, count), count};
     for (const auto& digit : kDigits) {
-      std::array<uint64_t, 2048> tally{};
+      if (at.found <= few) break;
+      std::array<uint32_t, 8192> tally{};
       all([&](uint64_t /*first*/, std::span<const float> estimates) {
         for (const float estimate : estimates) {
           const uint32_t key = magnitude_key(estimate);
-          if ((key & known) != (found.least & known)) continue;
+          if ((key & at.known) != at.least) continue;
           ++tally[key >> digit.shift & ((1U << digit.bits) - 1)];
         }
       });
       uint32_t value = (1U << digit.bits) - 1;
-      for (; value > 0 && tally[value] < found.equal; --value) found.equal -= tally[value];
-      found.least |= value << digit.shift;
-      known |= ((1U << digit.bits) - 1) << digit.shift;
+      for (; value > 0 && tally[value] < at.equal; --value) at.equal -= tally[value];
+      at.found = tally[value];
+      at.least |= value << digit.shift;
+      at.known |= ((1U << digit.bits) - 1) << digit.shift;
     }
-    return found;
+    return at;
   }
   static bool keeps(float estimate, Threshold* threshold) {
-    const uint32_t key = magnitude_key(estimate);
+    const uint32_t key = magnitude_key(estimate) & threshold->known;
     if (key != threshold->least) return key > threshold->least;
     if (threshold->equal == 0) return false;
     --threshold->equal;

@@ -150,8 +150,13 @@ namespace {
 
 Code refuse(const Coding& coding, const char* what, const CodingBindings& b, const Status& why,
             Fault* fault) {
-  fault->set(Code::kMismatch, coding.from, "what rank %d sent is no %s of %s: %s", coding.from,
-             what, b.codec->name().c_str(), why.message().c_str());
+  if (coding.is_foreign) {
+    fault->set(Code::kMismatch, coding.from, "what rank %d sent is no %s of %s: %s", coding.from,
+               what, b.codec->name().c_str(), why.message().c_str());
+  } else {
+    fault->set(Code::kMismatch, b.rank, "rank %d's own code does not fit what others sent: %s",
+               b.rank, why.message().c_str());
+  }
   return Code::kMismatch;
 }
 

@@ -187,6 +187,9 @@ TEST(DecentralizedSgd, BadInputIsRefusedBeforeAnythingIsSent) {
     auto push = PushSum::create({.count = 10});
     expect_refused((*push)->load((*method)->save()), "another method's");
     EXPECT_TRUE(step(*graph, x.data(), g.data(), 0.1));
+    const std::vector<std::byte> kept = (*method)->save();
+    expect_refused((*method)->load((*other)->save()), "count 11, this method has 10");
+    EXPECT_EQ((*method)->save(), kept);
   });
 }
 

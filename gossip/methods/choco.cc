@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "gossamer/gossip_methods.h"
 #include "gossip/methods/checks.h"
@@ -209,8 +208,7 @@ Status ChocoSgd::step(Communicator& comm, const Graph& graph, void* x, const voi
 
 std::vector<std::byte> ChocoSgd::save() const {
   StateWriter out(MethodKind::kChoco, 64 + 16 * options_.count);
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(hash_of(*codec_, options_.consensus_rate));
   out.number(round_);
   out.number(graph_);
@@ -222,25 +220,20 @@ std::vector<std::byte> ChocoSgd::save() const {
 Status ChocoSgd::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kChoco, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   if (in->number() != hash_of(*codec_, options_.consensus_rate)) {
     in->refuse(
         fmt::format("the state was saved with another codec or consensus rate than {} "
                     "and {}",
                     codec_->name(), options_.consensus_rate));
   }
-  const uint64_t round = in->number();
-  const uint64_t graph = in->number();
-  const std::span<const std::byte> copy = in->bytes(copy_.size() * sizeof(double));
-  const std::span<const std::byte> mixed = in->bytes(mixed_.size() * sizeof(double));
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  graph_ = graph;
-  met_ = false;  // the group may be another one
-  std::memcpy(copy_.data(), copy.data(), copy.size());
-  std::memcpy(mixed_.data(), mixed.data(), mixed.size());
-  return Status::ok();
+  in->take(&round_);
+  in->take(&graph_);
+  in->take(std::as_writable_bytes(std::span(copy_)));
+  in->take(std::as_writable_bytes(std::span(mixed_)));
+  Status done = in->finish();
+  if (done) met_ = false;  // the group may be another one
+  return done;
 }
 
 }  // namespace gossamer

@@ -73,8 +73,7 @@ Status DecentralizedSgd::step(Communicator& comm, const Graph& graph, void* x, c
 
 std::vector<std::byte> DecentralizedSgd::save() const {
   StateWriter out(MethodKind::kDecentralizedSgd, 32);
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.order));
   out.number(round_);
   return out.finish();
@@ -84,13 +83,10 @@ Status DecentralizedSgd::load(std::span<const std::byte> saved) {
   if (begun_) return invalid("an average is under way; call step() before load()");
   Result<StateReader> in = StateReader::open(MethodKind::kDecentralizedSgd, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.order), "order");
-  const uint64_t round = in->number();
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  return Status::ok();
+  in->take(&round_);
+  return in->finish();
 }
 
 }  // namespace gossamer

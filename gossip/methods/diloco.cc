@@ -80,8 +80,7 @@ Status DiLoCo::step(Communicator& comm, void* x, const void* gradient, double ra
 
 std::vector<std::byte> DiLoCo::save() const {
   StateWriter out(MethodKind::kDiLoCo, 64 + 2 * point_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(options_.interval);
   out.number(steps_);
   out.number(point_.empty() ? 0 : 1);
@@ -93,15 +92,13 @@ std::vector<std::byte> DiLoCo::save() const {
 Status DiLoCo::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kDiLoCo, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(options_.interval, "interval");
-  const uint64_t steps = in->number();
+  in->take(&steps_);
   const uint64_t bytes = in->number() == 1 ? options_.count * size_of(options_.type) : 0;
   const std::span<const std::byte> point = in->bytes(bytes);
   const std::span<const std::byte> momentum = in->bytes(bytes);
   if (Status sound = in->finish(); !sound) return sound;
-  steps_ = steps;
   point_.assign(point.begin(), point.end());
   momentum_.assign(momentum.begin(), momentum.end());
   way_.resize(bytes);

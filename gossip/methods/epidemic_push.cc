@@ -48,8 +48,7 @@ Status EpidemicPush::step(Communicator& comm, void* x, const void* gradient, dou
 
 std::vector<std::byte> EpidemicPush::save() const {
   StateWriter out(MethodKind::kEpidemicPush, 48);
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.peers));
   out.number(static_cast<uint64_t>(options_.form));
   out.number(options_.seed);
@@ -60,15 +59,12 @@ std::vector<std::byte> EpidemicPush::save() const {
 Status EpidemicPush::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kEpidemicPush, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.peers), "peers");
   in->expect(static_cast<uint64_t>(options_.form), "form");
   in->expect(options_.seed, "seed");
-  const uint64_t round = in->number();
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  return Status::ok();
+  in->take(&round_);
+  return in->finish();
 }
 
 }  // namespace gossamer

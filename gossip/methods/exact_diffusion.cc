@@ -1,7 +1,5 @@
 // Exact diffusion and D2: adapt, correct by the last adaptation, combine.
 
-#include <cstring>
-
 #include "gossamer/gossip_bias_corrected.h"
 #include "gossip/methods/checks.h"
 #include "gossip/methods/saved_state.h"
@@ -74,8 +72,7 @@ Status ExactDiffusion::step(Communicator& comm, const Graph& graph, void* x, con
 
 std::vector<std::byte> ExactDiffusion::save() const {
   StateWriter out(MethodKind::kExactDiffusion, 40 + adapted_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.form));
   out.number(round_);
   out.number(graph_);
@@ -86,17 +83,12 @@ std::vector<std::byte> ExactDiffusion::save() const {
 Status ExactDiffusion::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kExactDiffusion, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.form), "form");
-  const uint64_t round = in->number();
-  const uint64_t graph = in->number();
-  const std::span<const std::byte> adapted = in->bytes(adapted_.size());
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  graph_ = graph;
-  std::memcpy(adapted_.data(), adapted.data(), adapted.size());
-  return Status::ok();
+  in->take(&round_);
+  in->take(&graph_);
+  in->take(adapted_);
+  return in->finish();
 }
 
 }  // namespace gossamer

@@ -1,7 +1,5 @@
 // EXTRA, with all that a step needs of the one before in one vector.
 
-#include <cstring>
-
 #include "gossamer/gossip_bias_corrected.h"
 #include "gossip/methods/checks.h"
 #include "gossip/methods/saved_state.h"
@@ -63,8 +61,7 @@ Status Extra::step(Communicator& comm, const Graph& graph, void* x, const void* 
 
 std::vector<std::byte> Extra::save() const {
   StateWriter out(MethodKind::kExtra, 32 + last_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(round_);
   out.number(graph_);
   out.bytes(last_);
@@ -74,16 +71,11 @@ std::vector<std::byte> Extra::save() const {
 Status Extra::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kExtra, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
-  const uint64_t round = in->number();
-  const uint64_t graph = in->number();
-  const std::span<const std::byte> last = in->bytes(last_.size());
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  graph_ = graph;
-  std::memcpy(last_.data(), last.data(), last.size());
-  return Status::ok();
+  in->expect_elements(options_.count, options_.type);
+  in->take(&round_);
+  in->take(&graph_);
+  in->take(last_);
+  return in->finish();
 }
 
 }  // namespace gossamer

@@ -66,8 +66,7 @@ Status GradientTracking::step(Communicator& comm, const Graph& graph, void* x, c
 
 std::vector<std::byte> GradientTracking::save() const {
   StateWriter out(MethodKind::kGradientTracking, 32 + 2 * tracked_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.order));
   out.number(round_);
   out.bytes(tracked_);
@@ -78,17 +77,12 @@ std::vector<std::byte> GradientTracking::save() const {
 Status GradientTracking::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kGradientTracking, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.order), "order");
-  const uint64_t round = in->number();
-  const std::span<const std::byte> tracked = in->bytes(tracked_.size());
-  const std::span<const std::byte> gradient = in->bytes(gradient_.size());
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  std::memcpy(tracked_.data(), tracked.data(), tracked.size());
-  std::memcpy(gradient_.data(), gradient.data(), gradient.size());
-  return Status::ok();
+  in->take(&round_);
+  in->take(tracked_);
+  in->take(gradient_);
+  return in->finish();
 }
 
 }  // namespace gossamer

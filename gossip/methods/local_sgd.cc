@@ -48,8 +48,7 @@ Status LocalSgd::step(Communicator& comm, void* x, const void* gradient, double 
 
 std::vector<std::byte> LocalSgd::save() const {
   StateWriter out(MethodKind::kLocalSgd, 32);
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(options_.interval);
   out.number(steps_);
   return out.finish();
@@ -58,13 +57,10 @@ std::vector<std::byte> LocalSgd::save() const {
 Status LocalSgd::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kLocalSgd, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(options_.interval, "interval");
-  const uint64_t steps = in->number();
-  if (Status sound = in->finish(); !sound) return sound;
-  steps_ = steps;
-  return Status::ok();
+  in->take(&steps_);
+  return in->finish();
 }
 
 }  // namespace gossamer

@@ -133,8 +133,7 @@ Status MoshpitAverage::step(Communicator& comm, void* x, const void* gradient, d
 
 std::vector<std::byte> MoshpitAverage::save() const {
   StateWriter out(MethodKind::kMoshpitAverage, 48);
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.group));
   out.number(static_cast<uint64_t>(options_.grouping));
   out.number(options_.seed);
@@ -145,15 +144,12 @@ std::vector<std::byte> MoshpitAverage::save() const {
 Status MoshpitAverage::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kMoshpitAverage, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.group), "ranks of a group");
   in->expect(static_cast<uint64_t>(options_.grouping), "grouping");
   in->expect(options_.seed, "seed");
-  const uint64_t round = in->number();
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  return Status::ok();
+  in->take(&round_);
+  return in->finish();
 }
 
 }  // namespace gossamer

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "gossamer/gossip_overlap.h"
 #include "gossip/methods/checks.h"
 #include "gossip/methods/mass.h"
@@ -162,8 +160,7 @@ Status OverlapPushSum::finish(void* z) {
 Result<std::vector<std::byte>> OverlapPushSum::save() const {
   if (lag() > 0) return invalid("messages are under way; call finish() before save()");
   StateWriter out(MethodKind::kOverlapPushSum, 56 + state_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(options_.staleness);
   out.number(round_);
   out.real(pushed_);
@@ -177,20 +174,16 @@ Status OverlapPushSum::load(std::span<const std::byte> saved) {
   if (lag() > 0) return invalid("messages are under way; call finish() before load()");
   Result<StateReader> in = StateReader::open(MethodKind::kOverlapPushSum, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(options_.staleness, "staleness");
-  const uint64_t round = in->number();
-  const double pushed = in->real();
-  const double taken = in->real();
+  in->take(&round_);
+  in->take(&pushed_);
+  in->take(&taken_);
   const bool started = in->number() == 1;
-  const std::span<const std::byte> state = in->bytes(started ? state_.size() : 0);
+  if (started) in->take(state_);
   if (Status sound = in->finish(); !sound) return sound;
-  round_ = oldest_ = round;
-  pushed_ = pushed;
-  taken_ = taken;
+  oldest_ = round_;
   started_ = started;
-  if (started) std::memcpy(state_.data(), state.data(), state.size());
   return Status::ok();
 }
 

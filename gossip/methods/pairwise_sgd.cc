@@ -158,8 +158,7 @@ Status PairwiseSgd::shrink(std::span<const Rank> lost) {
 
 Result<std::vector<std::byte>> PairwiseSgd::save() const {
   StateWriter out(MethodKind::kPairwiseSgd, 64 + edges_.size() * sizeof(uint64_t));
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.rank));
   out.number(static_cast<uint64_t>(options_.size));
   out.number(steps_);
@@ -181,21 +180,14 @@ Status PairwiseSgd::load(std::span<const std::byte> saved) {
   }
   Result<StateReader> in = StateReader::open(MethodKind::kPairwiseSgd, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.rank), "rank");
   in->expect(static_cast<uint64_t>(options_.size), "size");
-  const uint64_t steps = in->number();
-  const uint64_t exchanges = in->number();
-  std::vector<uint64_t> done(edges_.size());
-  for (uint64_t& number : done) number = in->number();
+  in->take(&steps_);
+  in->take(&exchanges_);
+  for (Edge& edge : edges_) in->take(&edge.done);
   if (Status sound = in->finish(); !sound) return sound;
-  steps_ = steps;
-  exchanges_ = exchanges;
-  for (size_t r = 0; r < done.size(); ++r) {
-    edges_[r].done = done[r];
-    edges_[r].answered = false;
-  }
+  for (Edge& edge : edges_) edge.answered = false;
   return Status::ok();
 }
 

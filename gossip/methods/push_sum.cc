@@ -1,7 +1,5 @@
 // Push-sum: numerator and weight travel in one vector, so no rank can take one without the other.
 
-#include <cstring>
-
 #include "gossamer/gossip_methods.h"
 #include "gossip/methods/checks.h"
 #include "gossip/methods/mass.h"
@@ -42,8 +40,7 @@ Status PushSum::step(Communicator& comm, const Graph& graph, void* z, const void
 
 std::vector<std::byte> PushSum::save() const {
   StateWriter out(MethodKind::kPushSum, 32 + state_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(round_);
   out.number(started_ ? 1 : 0);
   if (started_) out.bytes(state_);
@@ -53,16 +50,13 @@ std::vector<std::byte> PushSum::save() const {
 Status PushSum::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kPushSum, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
-  const uint64_t round = in->number();
+  in->expect_elements(options_.count, options_.type);
+  in->take(&round_);
   const bool started = in->number() == 1;
-  const std::span<const std::byte> state = in->bytes(started ? state_.size() : 0);
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  started_ = started;
-  if (started) std::memcpy(state_.data(), state.data(), state.size());
-  return Status::ok();
+  if (started) in->take(state_);
+  Status done = in->finish();
+  if (done) started_ = started;
+  return done;
 }
 
 }  // namespace gossamer

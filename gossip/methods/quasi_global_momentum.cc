@@ -85,8 +85,7 @@ Status QuasiGlobalMomentum::step(Communicator& comm, const Graph& graph, void* x
 
 std::vector<std::byte> QuasiGlobalMomentum::save() const {
   StateWriter out(MethodKind::kQuasiGlobalMomentum, 40 + momentum_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.real(options_.momentum);
   out.real(options_.decay);
   out.number(round_);
@@ -97,8 +96,7 @@ std::vector<std::byte> QuasiGlobalMomentum::save() const {
 Status QuasiGlobalMomentum::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kQuasiGlobalMomentum, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   const double factors[] = {in->real(), in->real()};
   if (factors[0] != options_.momentum || factors[1] != options_.decay) {
     in->refuse(
@@ -106,12 +104,9 @@ Status QuasiGlobalMomentum::load(std::span<const std::byte> saved) {
                     "and {}",
                     factors[0], factors[1], options_.momentum, options_.decay));
   }
-  const uint64_t round = in->number();
-  const std::span<const std::byte> momentum = in->bytes(momentum_.size());
-  if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  std::memcpy(momentum_.data(), momentum.data(), momentum.size());
-  return Status::ok();
+  in->take(&round_);
+  in->take(momentum_);
+  return in->finish();
 }
 
 }  // namespace gossamer

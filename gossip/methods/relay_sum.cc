@@ -103,8 +103,7 @@ Status RelaySum::step(Communicator& comm, const Graph& tree, void* x, const void
 
 std::vector<std::byte> RelaySum::save() const {
   StateWriter out(MethodKind::kRelaySum, 56 + in_.size() * sum_.size());
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(round_);
   out.number(graph_);
   out.number(static_cast<uint64_t>(rank_));
@@ -117,22 +116,18 @@ std::vector<std::byte> RelaySum::save() const {
 Status RelaySum::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kRelaySum, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
-  const uint64_t round = in->number();
-  const uint64_t graph = in->number();
+  in->expect_elements(options_.count, options_.type);
+  in->take(&round_);
+  in->take(&graph_);
   const auto rank = static_cast<Rank>(in->number());
-  const double heard = in->real();
+  in->take(&heard_);
   const uint64_t neighbors = in->number();
   const uint64_t bytes = (options_.count + 1) * size_of(options_.type);
   const bool fits = neighbors <= saved.size() / bytes;  // else the product may overflow
   if (!fits) in->refuse("the saved state ends too early");
   const std::span<const std::byte> messages = in->bytes(fits ? neighbors * bytes : 0);
   if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
-  graph_ = graph;
   rank_ = rank;
-  heard_ = heard;
   in_.clear();
   for (uint64_t j = 0; j < neighbors; ++j) {
     const std::span<const std::byte> message = messages.subspan(j * bytes, bytes);

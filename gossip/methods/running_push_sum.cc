@@ -207,8 +207,7 @@ std::vector<std::byte> RunningPushSum::save() const {
     for (const Sums& sums : *side) numbers += sums.size() + 1;
   }
   StateWriter out(MethodKind::kRunningPushSum, (numbers + 6) * sizeof(double));
-  out.number(options_.count);
-  out.number(static_cast<uint64_t>(options_.type));
+  out.elements(options_.count, options_.type);
   out.number(static_cast<uint64_t>(options_.rank));
   out.number(static_cast<uint64_t>(options_.size));
   out.number(round_);
@@ -226,11 +225,10 @@ std::vector<std::byte> RunningPushSum::save() const {
 Status RunningPushSum::load(std::span<const std::byte> saved) {
   Result<StateReader> in = StateReader::open(MethodKind::kRunningPushSum, saved);
   if (!in) return in.status();
-  in->expect(options_.count, "count");
-  in->expect(static_cast<uint64_t>(options_.type), "element type");
+  in->expect_elements(options_.count, options_.type);
   in->expect(static_cast<uint64_t>(options_.rank), "rank");
   in->expect(static_cast<uint64_t>(options_.size), "size");
-  const uint64_t round = in->number();
+  in->take(&round_);
   const auto vector_of = [&](uint64_t numbers_max) {
     const uint64_t numbers = in->number();
     if (numbers != 0 && numbers != numbers_max) {
@@ -249,7 +247,6 @@ Status RunningPushSum::load(std::span<const std::byte> saved) {
     for (Sums& sums : *side) sums = vector_of(kBefore + options_.count);
   }
   if (Status sound = in->finish(); !sound) return sound;
-  round_ = round;
   mass_ = std::move(mass);
   out_ = std::move(out);
   in_ = std::move(taken);

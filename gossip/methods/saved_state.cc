@@ -51,6 +51,11 @@ void StateWriter::bytes(std::span<const std::byte> bytes) {
   out_.insert(out_.end(), bytes.begin(), bytes.end());
 }
 
+void StateWriter::elements(uint64_t count, DataType type) {
+  number(count);
+  number(static_cast<uint64_t>(type));
+}
+
 std::vector<std::byte> StateWriter::finish() {
   const uint64_t body_bytes = out_.size() - kHeaderBytes;
   std::memcpy(out_.data() + 16, &body_bytes, sizeof body_bytes);
@@ -108,14 +113,36 @@ void StateReader::expect(uint64_t own, const char* what) {
   refuse(fmt::format("the state was saved with {} {}, this method has {}", what, saved, own));
 }
 
+void StateReader::expect_elements(uint64_t count, DataType type) {
+  expect(count, "count");
+  expect(static_cast<uint64_t>(type), "element type");
+}
+
+void StateReader::take(uint64_t* into) {
+  take(std::as_writable_bytes(std::span<uint64_t, 1>(into, 1)));
+}
+
+void StateReader::take(double* into) {
+  take(std::as_writable_bytes(std::span<double, 1>(into, 1)));
+}
+
+void StateReader::take(std::span<std::byte> into) {
+  taken_.push_back({into, bytes(into.size())});
+}
+
 void StateReader::refuse(std::string why) {
   if (failure_) failure_ = invalid(std::move(why));
 }
 
-Status StateReader::finish() const {
+Status StateReader::finish() {
   if (!failure_) return failure_;
-  if (body_.empty()) return Status::ok();
-  return invalid(fmt::format("the saved state has {} bytes too many", body_.size()));
+  if (!body_.empty()) {
+    return invalid(fmt::format("the saved state has {} bytes too many", body_.size()));
+  }
+  for (const Taken& one : taken_) {
+    if (!one.into.empty()) std::memcpy(one.into.data(), one.from.data(), one.into.size());
+  }
+  return Status::ok();
 }
 
 }  // namespace gossamer

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "gossamer/status.h"
+#include "gossamer/types.h"
 
 namespace gossamer {
 
@@ -43,6 +44,8 @@ class StateWriter {
   void number(uint64_t value);
   void real(double value);
   void bytes(std::span<const std::byte> bytes);
+  // What a method's body begins with.
+  void elements(uint64_t count, DataType type);
   std::vector<std::byte> finish();
 
  private:
@@ -60,14 +63,26 @@ class StateReader {
   std::span<const std::byte> bytes(uint64_t count);
   // A number that must be this method's own; `what` names it in the sentence of finish().
   void expect(uint64_t own, const char* what);
+  void expect_elements(uint64_t count, DataType type);
+  // As number(), real() and bytes(), which a finish() that finds all sound writes to `into`: until
+  // then nothing of the method changes.
+  void take(uint64_t* into);
+  void take(double* into);
+  void take(std::span<std::byte> into);
   // For what the reader cannot know to be wrong; finish() returns the first one's sentence.
   void refuse(std::string why);
   //   kInvalidArgument  an expectation failed, or the body is longer or shorter than what was read
-  Status finish() const;
+  Status finish();
 
  private:
+  struct Taken {
+    std::span<std::byte> into;
+    std::span<const std::byte> from;
+  };
+
   explicit StateReader(std::span<const std::byte> body) : body_(body) {}
   std::span<const std::byte> body_;
+  std::vector<Taken> taken_;
   Status failure_;
 };
 

@@ -51,4 +51,43 @@ class BlockCodec : public Codec {
   uint64_t bits_;
 };
 
+// What is done with the runs of a codec of some form, as BlockCodec's functions for them say. They
+// are compiled once per instruction set, and chosen when a codec is made.
+template <class Form>
+struct BlockLoops {
+  uint64_t (*encode)(Form form, const BlockLayout& layout, const float* from, uint64_t count,
+                     const Draws& draws, std::byte* code);
+  void (*decode)(Form form, const BlockLayout& layout, const std::byte* code, uint64_t count,
+                 float* into);
+  void (*add)(Form form, const BlockLayout& layout, const std::byte* code, uint64_t count,
+              float factor, float* into);
+};
+
+// A block codec that leaves its runs to such loops.
+template <class Form>
+class FormCodec : public BlockCodec {
+ protected:
+  FormCodec(uint64_t block, uint64_t numbers, uint64_t bits, Form form,
+            const BlockLoops<Form>& loops)
+      : BlockCodec(block, numbers, bits), form_(form), loops_(loops) {}
+
+  const Form form_;
+
+ private:
+  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values, const Draws& draws,
+                      std::byte* code) const final {
+    return loops_.encode(form_, layout, values.data(), values.size(), draws, code);
+  }
+  void decode_run(const BlockLayout& layout, const std::byte* code,
+                  std::span<float> into) const final {
+    loops_.decode(form_, layout, code, into.size(), into.data());
+  }
+  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
+               std::span<float> into) const final {
+    loops_.add(form_, layout, code, into.size(), factor, into.data());
+  }
+
+  const BlockLoops<Form> loops_;
+};
+
 }  // namespace gossamer

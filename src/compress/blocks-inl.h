@@ -21,8 +21,8 @@
 
 #include <hwy/highway.h>
 
+#include "src/compress/block_codec.h"
 #include "src/compress/draws-inl.h"
-#include "src/compress/factory.h"
 #include "src/compress/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -173,6 +173,28 @@ HWY_NOINLINE void decode_blocks(Kernel kernel, const BlockLayout& layout, const 
       code += (piece * bits + 7) / 8;
     }
   }
+}
+
+// The loops of a codec whose form makes a quantiser: Kernel(form).
+template <int bits, class Kernel, class Form>
+uint64_t encode_form(Form form, const BlockLayout& layout, const float* from, uint64_t count,
+                     const Draws& draws, std::byte* code) {
+  return encode_blocks<bits>(Kernel(form), layout, from, count, draws, code);
+}
+template <int bits, class Kernel, class Form>
+void decode_form(Form form, const BlockLayout& layout, const std::byte* code, uint64_t count,
+                 float* into) {
+  decode_blocks<bits>(Kernel(form), layout, code, count, Overwrite(), into);
+}
+template <int bits, class Kernel, class Form>
+void add_form(Form form, const BlockLayout& layout, const std::byte* code, uint64_t count,
+              float factor, float* into) {
+  decode_blocks<bits>(Kernel(form), layout, code, count, AddTimes{factor}, into);
+}
+template <int bits, class Kernel, class Form>
+BlockLoops<Form> loops_of() {
+  return {encode_form<bits, Kernel, Form>, decode_form<bits, Kernel, Form>,
+          add_form<bits, Kernel, Form>};
 }
 
 }  // namespace HWY_NAMESPACE

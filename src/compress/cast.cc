@@ -26,7 +26,7 @@
 #include <hwy/foreach_target.h>  // includes this file once per target
 #include <hwy/highway.h>
 
-#include "src/compress/lanes-inl.h"
+#include "src/compress/blocks-inl.h"
 #include "src/reduce_lanes-inl.h"
 
 #ifndef GOSSAMER_SRC_COMPRESS_CAST_CC_
@@ -64,8 +64,10 @@ struct Scaled {
   float factor;
   float scale;
 };
+// In place of those of lanes-inl.h.
 template <class F>
-void encode_numbers(const Scaled<F>& cast, const float* from, uint64_t count, std::byte* code) {
+void encode_lanes(const Scaled<F>& cast, const float* from, const float* /*draws*/, uint64_t count,
+                  std::byte* code) {
   for (uint64_t i = 0; i < count; ++i) {
     const typename F::Lane one = F::narrow(from[i] * cast.factor);
     std::memcpy(code + i * sizeof one, &one, sizeof one);
@@ -78,12 +80,12 @@ float number_at(const Scaled<F>& cast, const std::byte* code, uint64_t i) {
   return F::widen(one) * cast.scale;
 }
 template <class F>
-void decode_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float* into) {
+void decode_lanes(const Scaled<F>& cast, const std::byte* code, uint64_t count, float* into) {
   for (uint64_t i = 0; i < count; ++i) into[i] = number_at(cast, code, i);
 }
 template <class F>
-void add_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float factor,
-                 float* into) {
+void add_lanes(const Scaled<F>& cast, const std::byte* code, uint64_t count, float factor,
+               float* into) {
   for (uint64_t i = 0; i < count; ++i) into[i] += factor * number_at(cast, code, i);
 }
 
@@ -105,19 +107,6 @@ struct Scaled {
     return hn::Mul(widen<F>(d, code), hn::Set(d, scale));
   }
 };
-template <class F>
-void encode_numbers(const Scaled<F>& cast, const float* from, uint64_t count, std::byte* code) {
-  encode_lanes(cast, from, nullptr, count, code);
-}
-template <class F>
-void decode_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float* into) {
-  decode_lanes(cast, code, count, into);
-}
-template <class F>
-void add_numbers(const Scaled<F>& cast, const std::byte* code, uint64_t count, float factor,
-                 float* into) {
-  add_lanes(cast, code, count, factor, into);
-}
 
 #endif  // vectors
 
@@ -135,7 +124,8 @@ uint64_t encode_plain(const float* from, uint64_t count, float largest, std::byt
   for (uint64_t first = 0; first < count; first += kCastPiece) {
     const uint64_t piece = std::min(kCastPiece, count - first);
     const Extent extent = extent_of(from + first, piece);
-    encode_numbers(Scaled<F>{1, 1}, from + first, piece, code + first * sizeof(typename F::Lane));
+    encode_lanes(Scaled<F>{1, 1}, from + first, nullptr, piece,
+                 code + first * sizeof(typename F::Lane));
     lost += extent.not_finite;
     if (extent.largest <= largest) continue;
     for (uint64_t i = first; i < first + piece; ++i) {
@@ -163,73 +153,59 @@ uint64_t encode_scaled(const float* from, uint64_t count, uint64_t block, float 
       cast.factor = std::min(largest / extent.largest, 1 / kScaleMin);
     }
     put_float(cast.scale, code);
-    encode_numbers(cast, from + first, length, code + sizeof(float));
+    encode_lanes(cast, from + first, nullptr, length, code + sizeof(float));
     code += sizeof(float) + length;
   }
   return lost;
 }
 
-template <class F>
-void decode_cast(const std::byte* code, uint64_t count, uint64_t block, float* into) {
-  if (!is_scaled<F>()) return decode_numbers(Scaled<F>{1, 1}, code, count, into);
-  for (uint64_t first = 0; first < count; first += block) {
-    const uint64_t length = std::min(block, count - first);
-    decode_numbers(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, into + first);
-    code += sizeof(float) + length;
-  }
-}
-
-template <class F>
-void add_cast(const std::byte* code, uint64_t count, uint64_t block, float factor, float* into) {
-  if (!is_scaled<F>()) return add_numbers(Scaled<F>{1, 1}, code, count, factor, into);
-  for (uint64_t first = 0; first < count; first += block) {
-    const uint64_t length = std::min(block, count - first);
-    add_numbers(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, factor, into + first);
-    code += sizeof(float) + length;
-  }
-}
-
 // Formats without scales have no use for a block.
-uint64_t encode_narrow(Narrow format, const float* from, uint64_t count, uint64_t block,
-                       std::byte* code) {
+template <class F>
+uint64_t encode_cast(Narrow format, const BlockLayout& layout, const float* from, uint64_t count,
+                     const Draws& /*draws*/, std::byte* code) {
   const float largest = kFormats[static_cast<size_t>(format)].largest;
-  switch (format) {
-    case Narrow::kFloat16:
-      return encode_plain<Float16>(from, count, largest, code);
-    case Narrow::kBfloat16:
-      return encode_plain<Bfloat16>(from, count, largest, code);
-    case Narrow::kE4M3:
-      return encode_scaled<E4M3>(from, count, block, largest, code);
-    default:
-      return encode_scaled<E5M2>(from, count, block, largest, code);
+  if constexpr (is_scaled<F>()) {
+    return encode_scaled<F>(from, count, layout.block, largest, code);
+  } else {
+    return encode_plain<F>(from, count, largest, code);
   }
 }
 
-void decode_narrow(Narrow format, const std::byte* code, uint64_t count, uint64_t block,
-                   float* into) {
-  switch (format) {
-    case Narrow::kFloat16:
-      return decode_cast<Float16>(code, count, block, into);
-    case Narrow::kBfloat16:
-      return decode_cast<Bfloat16>(code, count, block, into);
-    case Narrow::kE4M3:
-      return decode_cast<E4M3>(code, count, block, into);
-    default:
-      return decode_cast<E5M2>(code, count, block, into);
+template <class F, class Use>
+void decode_with(const BlockLayout& layout, const std::byte* code, uint64_t count, const Use& use,
+                 float* into) {
+  if (!is_scaled<F>()) return use(Scaled<F>{1, 1}, code, count, into);
+  for (uint64_t first = 0; first < count; first += layout.block) {
+    const uint64_t length = std::min(layout.block, count - first);
+    use(Scaled<F>{1, get_float(code)}, code + sizeof(float), length, into + first);
+    code += sizeof(float) + length;
   }
 }
+template <class F>
+void decode_cast(Narrow /*format*/, const BlockLayout& layout, const std::byte* code,
+                 uint64_t count, float* into) {
+  decode_with<F>(layout, code, count, Overwrite(), into);
+}
+template <class F>
+void add_cast(Narrow /*format*/, const BlockLayout& layout, const std::byte* code, uint64_t count,
+              float factor, float* into) {
+  decode_with<F>(layout, code, count, AddTimes{factor}, into);
+}
 
-void add_narrow(Narrow format, const std::byte* code, uint64_t count, uint64_t block, float factor,
-                float* into) {
+template <class F>
+BlockLoops<Narrow> loops_of_numbers() {
+  return {encode_cast<F>, decode_cast<F>, add_cast<F>};
+}
+BlockLoops<Narrow> cast_loops(Narrow format) {
   switch (format) {
     case Narrow::kFloat16:
-      return add_cast<Float16>(code, count, block, factor, into);
+      return loops_of_numbers<Float16>();
     case Narrow::kBfloat16:
-      return add_cast<Bfloat16>(code, count, block, factor, into);
+      return loops_of_numbers<Bfloat16>();
     case Narrow::kE4M3:
-      return add_cast<E4M3>(code, count, block, factor, into);
+      return loops_of_numbers<E4M3>();
     default:
-      return add_cast<E5M2>(code, count, block, factor, into);
+      return loops_of_numbers<E5M2>();
   }
 }
 
@@ -241,46 +217,25 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_narrow);
-HWY_EXPORT(decode_narrow);
-HWY_EXPORT(add_narrow);
+HWY_EXPORT(cast_loops);
 
 // Without scales there are no blocks to speak of, and block() is 1.
-class Cast final : public BlockCodec {
+class Cast final : public FormCodec<Narrow> {
  public:
   Cast(Narrow narrow, uint64_t block)
-      : BlockCodec(block, kFormats[static_cast<size_t>(narrow)].scaled ? 1 : 0,
-                   8 * kFormats[static_cast<size_t>(narrow)].bytes),
-        narrow_(narrow) {}
+      : FormCodec(block, kFormats[static_cast<size_t>(narrow)].scaled ? 1 : 0,
+                  8 * kFormats[static_cast<size_t>(narrow)].bytes, narrow,
+                  HWY_DYNAMIC_DISPATCH(cast_loops)(narrow)) {}
 
   // Beside a block's largest, `absolute / largest` is the most that a number which is no normal one
   // of the format may lose.
   double error_max(uint64_t count) const override {
-    const NarrowFormat& format = kFormats[static_cast<size_t>(narrow_)];
+    const NarrowFormat& format = kFormats[static_cast<size_t>(form_)];
     const double relative = format.relative * format.relative * 1.00001;
     if (!format.scaled) return relative;
     const double vanishes = format.absolute / static_cast<double>(format.largest);
     return relative + longest(count) * vanishes * vanishes;
   }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values,
-                      const Draws& /*draws*/, std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_narrow)(narrow_, values.data(), values.size(), layout.block,
-                                               code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_narrow)
-    (narrow_, code, into.size(), layout.block, into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_narrow)
-    (narrow_, code, into.size(), layout.block, factor, into.data());
-  }
-
-  Narrow narrow_;
 };
 
 template <Narrow narrow>

@@ -50,7 +50,7 @@ namespace HWY_NAMESPACE {
 
 template <bool stochastic>
 struct Symmetric : Levels<stochastic> {
-  explicit Symmetric(float each_side) : Levels<stochastic>{each_side} {}
+  explicit Symmetric(IntegerForm form) : Levels<stochastic>{form.levels()} {}
   void fit(const float* from, uint64_t count, uint64_t* not_finite) {
     const Extent extent = extent_of(from, count);
     *not_finite += extent.not_finite;
@@ -68,7 +68,7 @@ struct MinMax {
   float half_lowest = 0;
   float inverse = 0;  // of half a step
 
-  explicit MinMax(float levels) : last(2 * levels + 1) {}
+  explicit MinMax(IntegerForm form) : last(2 * form.levels() + 1) {}
 
   // Halves, because a difference may be twice the largest number.
   template <class D>
@@ -108,46 +108,16 @@ struct MinMax {
 };
 
 template <int bits>
-uint64_t encode_of(const IntegerForm& form, const BlockLayout& layout, const float* from,
-                   uint64_t count, const Draws& draws, std::byte* code) {
-  const float levels = form.levels();
-  if (form.minmax && form.stochastic) {
-    return encode_blocks<bits>(MinMax<true>(levels), layout, from, count, draws, code);
-  }
+BlockLoops<IntegerForm> loops_of_bits(IntegerForm form) {
   if (form.minmax) {
-    return encode_blocks<bits>(MinMax<false>(levels), layout, from, count, draws, code);
+    return form.stochastic ? loops_of<bits, MinMax<true>, IntegerForm>()
+                           : loops_of<bits, MinMax<false>, IntegerForm>();
   }
-  if (form.stochastic) {
-    return encode_blocks<bits>(Symmetric<true>(levels), layout, from, count, draws, code);
-  }
-  return encode_blocks<bits>(Symmetric<false>(levels), layout, from, count, draws, code);
+  return form.stochastic ? loops_of<bits, Symmetric<true>, IntegerForm>()
+                         : loops_of<bits, Symmetric<false>, IntegerForm>();
 }
-
-template <int bits, class Use>
-void decode_of(const IntegerForm& form, const BlockLayout& layout, const std::byte* code,
-               uint64_t count, const Use& use, float* into) {
-  const float levels = form.levels();
-  if (form.minmax) {
-    decode_blocks<bits>(MinMax<false>(levels), layout, code, count, use, into);
-  } else {
-    decode_blocks<bits>(Symmetric<false>(levels), layout, code, count, use, into);
-  }
-}
-
-uint64_t encode_integers(const IntegerForm& form, const BlockLayout& layout, const float* from,
-                         uint64_t count, const Draws& draws, std::byte* code) {
-  return form.bits == 8 ? encode_of<8>(form, layout, from, count, draws, code)
-                        : encode_of<4>(form, layout, from, count, draws, code);
-}
-void decode_integers(const IntegerForm& form, const BlockLayout& layout, const std::byte* code,
-                     uint64_t count, float* into) {
-  if (form.bits == 8) return decode_of<8>(form, layout, code, count, Overwrite(), into);
-  decode_of<4>(form, layout, code, count, Overwrite(), into);
-}
-void add_integers(const IntegerForm& form, const BlockLayout& layout, const std::byte* code,
-                  uint64_t count, float factor, float* into) {
-  if (form.bits == 8) return decode_of<8>(form, layout, code, count, AddTimes{factor}, into);
-  decode_of<4>(form, layout, code, count, AddTimes{factor}, into);
+BlockLoops<IntegerForm> integer_loops(IntegerForm form) {
+  return form.bits == 8 ? loops_of_bits<8>(form) : loops_of_bits<4>(form);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -158,14 +128,13 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_integers);
-HWY_EXPORT(decode_integers);
-HWY_EXPORT(add_integers);
+HWY_EXPORT(integer_loops);
 
-class Integers final : public BlockCodec {
+class Integers final : public FormCodec<IntegerForm> {
  public:
-  Integers(uint64_t block, const IntegerForm& form)
-      : BlockCodec(block, form.minmax ? 2 : 1, static_cast<uint64_t>(form.bits)), form_(form) {}
+  Integers(uint64_t block, IntegerForm form)
+      : FormCodec(block, form.minmax ? 2 : 1, static_cast<uint64_t>(form.bits), form,
+                  HWY_DYNAMIC_DISPATCH(integer_loops)(form)) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
@@ -185,23 +154,6 @@ class Integers final : public BlockCodec {
     const double bound = kRounding * longest(count) / (4 * levels * levels);
     return form_.stochastic ? bound : std::min(bound, 1.0);
   }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values, const Draws& draws,
-                      std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_integers)(form_, layout, values.data(), values.size(), draws,
-                                                 code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_integers)(form_, layout, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_integers)(form_, layout, code, into.size(), factor, into.data());
-  }
-
-  IntegerForm form_;
 };
 
 template <int bits>

@@ -25,21 +25,22 @@
 
 #include "src/compress/blocks-inl.h"
 
+#ifndef GOSSAMER_SRC_COMPRESS_MAJORITY_CC_
+#define GOSSAMER_SRC_COMPRESS_MAJORITY_CC_
+namespace gossamer {
+
+struct VoteForm {};  // there is but one
+
+}  // namespace gossamer
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
 
-struct Vote {
-  using Lane = uint8_t;
-  static constexpr bool kDraws = false;
+struct Vote : BelowZero {
+  explicit Vote(VoteForm /*form*/) {}
 
-  template <class D>
-  HWY_INLINE hn::Vec<hn::Rebind<uint8_t, D>> code(D d, hn::Vec<D> value,
-                                                  hn::Vec<D> /*draw*/) const {
-    const hn::RebindToSigned<D> di;
-    const auto below = hn::RebindMask(di, hn::Lt(value, hn::Zero(d)));
-    return hn::DemoteTo(hn::Rebind<uint8_t, D>(), hn::IfThenElseZero(below, hn::Set(di, 1)));
-  }
   template <class D>
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<uint8_t, D>> code) const {
     const auto sign = hn::ShiftLeft<31>(hn::PromoteTo(hn::RebindToSigned<D>(), code));
@@ -53,16 +54,8 @@ struct Vote {
   }
 };
 
-uint64_t encode_votes(const BlockLayout& layout, const float* from, uint64_t count,
-                      std::byte* code) {
-  return encode_blocks<1>(Vote(), layout, from, count, Draws(), code);
-}
-void decode_votes(const BlockLayout& layout, const std::byte* code, uint64_t count, float* into) {
-  decode_blocks<1>(Vote(), layout, code, count, Overwrite(), into);
-}
-void add_votes(const BlockLayout& layout, const std::byte* code, uint64_t count, float factor,
-               float* into) {
-  decode_blocks<1>(Vote(), layout, code, count, AddTimes{factor}, into);
+BlockLoops<VoteForm> vote_loops() {
+  return loops_of<1, Vote, VoteForm>();
 }
 
 }  // namespace HWY_NAMESPACE
@@ -73,17 +66,15 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_votes);
-HWY_EXPORT(decode_votes);
-HWY_EXPORT(add_votes);
+HWY_EXPORT(vote_loops);
 
 // No scale belongs to a block: its length is what codes of parts are cut at, and stays in the
 // cache.
 constexpr uint64_t kVotesAtOnce = 4096;
 
-class Majority final : public BlockCodec {
+class Majority final : public FormCodec<VoteForm> {
  public:
-  Majority() : BlockCodec(kVotesAtOnce, 0, 1) {}
+  Majority() : FormCodec(kVotesAtOnce, 0, 1, {}, HWY_DYNAMIC_DISPATCH(vote_loops)()) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
@@ -92,20 +83,6 @@ class Majority final : public BlockCodec {
   }
   double error_max(uint64_t /*count*/) const override {
     return std::numeric_limits<double>::infinity();
-  }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values,
-                      const Draws& /*draws*/, std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_votes)(layout, values.data(), values.size(), code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_votes)(layout, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_votes)(layout, code, into.size(), factor, into.data());
   }
 };
 

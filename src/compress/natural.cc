@@ -103,8 +103,8 @@ struct Windowed {
   }
 };
 
-uint64_t encode_natural(bool windowed, const float* from, uint64_t count, const Draws& draws,
-                        std::byte* code) {
+uint64_t encode_natural(bool windowed, const BlockLayout& /*layout*/, const float* from,
+                        uint64_t count, const Draws& draws, std::byte* code) {
   Uniform uniform(draws.own);
   uint64_t not_finite = 0;
   const float* numbers = nullptr;
@@ -145,11 +145,16 @@ void decode_natural_with(bool windowed, const std::byte* code, uint64_t count, c
   }
 }
 
-void decode_natural(bool windowed, const std::byte* code, uint64_t count, float* into) {
+void decode_natural(bool windowed, const BlockLayout& /*layout*/, const std::byte* code,
+                    uint64_t count, float* into) {
   decode_natural_with(windowed, code, count, Overwrite(), into);
 }
-void add_natural(bool windowed, const std::byte* code, uint64_t count, float factor, float* into) {
+void add_natural(bool windowed, const BlockLayout& /*layout*/, const std::byte* code,
+                 uint64_t count, float factor, float* into) {
   decode_natural_with(windowed, code, count, AddTimes{factor}, into);
+}
+BlockLoops<bool> natural_loops() {
+  return {encode_natural, decode_natural, add_natural};
 }
 
 }  // namespace HWY_NAMESPACE
@@ -160,14 +165,14 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_natural);
-HWY_EXPORT(decode_natural);
-HWY_EXPORT(add_natural);
+HWY_EXPORT(natural_loops);
 
-class Natural final : public BlockCodec {
+// The form is whether the exponents are windowed.
+class Natural final : public FormCodec<bool> {
  public:
   explicit Natural(bool windowed)
-      : BlockCodec(kNaturalBlock, 0, windowed ? 8 : 9), windowed_(windowed) {}
+      : FormCodec(kNaturalBlock, 0, windowed ? 8 : 9, windowed,
+                  HWY_DYNAMIC_DISPATCH(natural_loops)()) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
@@ -176,23 +181,6 @@ class Natural final : public BlockCodec {
   }
   // Between 1 and 2 the variance of x is (x - 1)(2 - x), of x^2 at most an eighth, at 4/3.
   double error_max(uint64_t /*count*/) const override { return 0.125 * 1.00001; }
-
- private:
-  uint64_t encode_run(const BlockLayout& /*layout*/, std::span<const float> values,
-                      const Draws& draws, std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_natural)(windowed_, values.data(), values.size(), draws,
-                                                code);
-  }
-  void decode_run(const BlockLayout& /*layout*/, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_natural)(windowed_, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& /*layout*/, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_natural)(windowed_, code, into.size(), factor, into.data());
-  }
-
-  bool windowed_;
 };
 
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {

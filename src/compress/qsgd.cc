@@ -30,56 +30,31 @@ namespace gossamer {
 namespace HWY_NAMESPACE {
 
 struct NormLevels : Levels<true> {
+  explicit NormLevels(uint64_t each_side) : Levels<true>{static_cast<float>(each_side)} {}
+
   void fit(const float* from, uint64_t count, uint64_t* not_finite) {
     *not_finite += extent_of(from, count).not_finite;
     fit_largest(std::sqrt(sum_of(Square(), from, count)));
   }
 };
 
-// Calls f with the bits of a level as a constant.
-template <class F>
-auto with_bits(uint64_t bits, const F& f) {
-  switch (bits) {
+BlockLoops<uint64_t> qsgd_loops(uint64_t levels) {
+  switch (std::bit_width(2 * levels)) {
     case 2:
-      return f(std::integral_constant<int, 2>());
+      return loops_of<2, NormLevels, uint64_t>();
     case 3:
-      return f(std::integral_constant<int, 3>());
+      return loops_of<3, NormLevels, uint64_t>();
     case 4:
-      return f(std::integral_constant<int, 4>());
+      return loops_of<4, NormLevels, uint64_t>();
     case 5:
-      return f(std::integral_constant<int, 5>());
+      return loops_of<5, NormLevels, uint64_t>();
     case 6:
-      return f(std::integral_constant<int, 6>());
+      return loops_of<6, NormLevels, uint64_t>();
     case 7:
-      return f(std::integral_constant<int, 7>());
+      return loops_of<7, NormLevels, uint64_t>();
     default:
-      return f(std::integral_constant<int, 8>());
+      return loops_of<8, NormLevels, uint64_t>();
   }
-}
-
-uint64_t encode_qsgd(uint64_t levels, const BlockLayout& layout, const float* from, uint64_t count,
-                     const Draws& draws, std::byte* code) {
-  const NormLevels kernel{{static_cast<float>(levels)}};
-  return with_bits(layout.bits, [&](auto bits) {
-    return encode_blocks<bits()>(kernel, layout, from, count, draws, code);
-  });
-}
-
-template <class Use>
-void decode_levels(uint64_t levels, const BlockLayout& layout, const std::byte* code,
-                   uint64_t count, const Use& use, float* into) {
-  const NormLevels kernel{{static_cast<float>(levels)}};
-  with_bits(layout.bits,
-            [&](auto bits) { decode_blocks<bits()>(kernel, layout, code, count, use, into); });
-}
-
-void decode_qsgd(uint64_t levels, const BlockLayout& layout, const std::byte* code, uint64_t count,
-                 float* into) {
-  decode_levels(levels, layout, code, count, Overwrite(), into);
-}
-void add_qsgd(uint64_t levels, const BlockLayout& layout, const std::byte* code, uint64_t count,
-              float factor, float* into) {
-  decode_levels(levels, layout, code, count, AddTimes{factor}, into);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -90,14 +65,14 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_qsgd);
-HWY_EXPORT(decode_qsgd);
-HWY_EXPORT(add_qsgd);
+HWY_EXPORT(qsgd_loops);
 
-class Qsgd final : public BlockCodec {
+// The form is the number of levels on either side.
+class Qsgd final : public FormCodec<uint64_t> {
  public:
   Qsgd(uint64_t block, uint64_t levels)
-      : BlockCodec(block, 1, static_cast<uint64_t>(std::bit_width(2 * levels))), levels_(levels) {}
+      : FormCodec(block, 1, static_cast<uint64_t>(std::bit_width(2 * levels)), levels,
+                  HWY_DYNAMIC_DISPATCH(qsgd_loops)(levels)) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
@@ -106,26 +81,9 @@ class Qsgd final : public BlockCodec {
   }
   double error_max(uint64_t count) const override {
     const double n = longest(count);
-    const auto s = static_cast<double>(levels_);
+    const auto s = static_cast<double>(form_);
     return 1.00001 * std::min(n / (s * s), std::sqrt(n) / s);
   }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values, const Draws& draws,
-                      std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_qsgd)(levels_, layout, values.data(), values.size(), draws,
-                                             code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_qsgd)(levels_, layout, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_qsgd)(levels_, layout, code, into.size(), factor, into.data());
-  }
-
-  uint64_t levels_;
 };
 
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {

@@ -28,6 +28,15 @@
 #include "src/compress/blocks-inl.h"
 #include "src/compress/sums-inl.h"
 
+#ifndef GOSSAMER_SRC_COMPRESS_SIGN_CC_
+#define GOSSAMER_SRC_COMPRESS_SIGN_CC_
+namespace gossamer {
+
+enum class SignForm : uint8_t { kOneMean, kTwoMeans };
+
+}  // namespace gossamer
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace gossamer {
 namespace HWY_NAMESPACE {
@@ -47,6 +56,8 @@ HWY_INLINE uint64_t counted_of(const float* from, uint64_t count, uint64_t* not_
 struct OneMean : BelowZero {
   float mean = 0;
 
+  explicit OneMean(SignForm /*form*/) {}
+
   template <class D>
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<uint8_t, D>> code) const {
     const auto sign = hn::ShiftLeft<31>(hn::PromoteTo(hn::RebindToSigned<D>(), code));
@@ -64,6 +75,8 @@ struct OneMean : BelowZero {
 struct TwoMeans : BelowZero {
   float lower = 0;
   float upper = 0;
+
+  explicit TwoMeans(SignForm /*form*/) {}
 
   template <class D>
   HWY_INLINE hn::Vec<D> value(D d, hn::Vec<hn::Rebind<uint8_t, D>> code) const {
@@ -90,25 +103,9 @@ struct TwoMeans : BelowZero {
   }
 };
 
-uint64_t encode_signs(bool two_means, const BlockLayout& layout, const float* from, uint64_t count,
-                      std::byte* code) {
-  return two_means ? encode_blocks<1>(TwoMeans(), layout, from, count, Draws(), code)
-                   : encode_blocks<1>(OneMean(), layout, from, count, Draws(), code);
-}
-
-template <class Use>
-void decode_with(bool two_means, const BlockLayout& layout, const std::byte* code, uint64_t count,
-                 const Use& use, float* into) {
-  if (two_means) return decode_blocks<1>(TwoMeans(), layout, code, count, use, into);
-  decode_blocks<1>(OneMean(), layout, code, count, use, into);
-}
-void decode_signs(bool two_means, const BlockLayout& layout, const std::byte* code, uint64_t count,
-                  float* into) {
-  decode_with(two_means, layout, code, count, Overwrite(), into);
-}
-void add_signs(bool two_means, const BlockLayout& layout, const std::byte* code, uint64_t count,
-               float factor, float* into) {
-  decode_with(two_means, layout, code, count, AddTimes{factor}, into);
+BlockLoops<SignForm> sign_loops(SignForm form) {
+  return form == SignForm::kTwoMeans ? loops_of<1, TwoMeans, SignForm>()
+                                     : loops_of<1, OneMean, SignForm>();
 }
 
 }  // namespace HWY_NAMESPACE
@@ -119,14 +116,13 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_signs);
-HWY_EXPORT(decode_signs);
-HWY_EXPORT(add_signs);
+HWY_EXPORT(sign_loops);
 
-class Signs final : public BlockCodec {
+class Signs final : public FormCodec<SignForm> {
  public:
-  Signs(uint64_t block, bool two_means)
-      : BlockCodec(block, two_means ? 2 : 1, 1), two_means_(two_means) {}
+  Signs(uint64_t block, SignForm form)
+      : FormCodec(block, form == SignForm::kTwoMeans ? 2 : 1, 1, form,
+                  HWY_DYNAMIC_DISPATCH(sign_loops)(form)) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
@@ -135,35 +131,18 @@ class Signs final : public BlockCodec {
   }
   // Worst where a single element, of a side, is not 0.
   double error_max(uint64_t count) const override { return 1.00001 - 1 / longest(count); }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values,
-                      const Draws& /*draws*/, std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_signs)(two_means_, layout, values.data(), values.size(),
-                                              code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_signs)(two_means_, layout, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_signs)(two_means_, layout, code, into.size(), factor, into.data());
-  }
-
-  bool two_means_;
 };
 
-Result<std::unique_ptr<Codec>> create(Parameters& parameters, const char* length, bool two_means) {
+Result<std::unique_ptr<Codec>> create(Parameters& parameters, const char* length, SignForm form) {
   const Result<int64_t> block = parameters.integer(length, 0, kBlockMax);
   if (!block) return block.status();
-  return std::unique_ptr<Codec>(std::make_unique<Signs>(static_cast<uint64_t>(*block), two_means));
+  return std::unique_ptr<Codec>(std::make_unique<Signs>(static_cast<uint64_t>(*block), form));
 }
 Result<std::unique_ptr<Codec>> create_sign(Parameters& parameters) {
-  return create(parameters, "block", false);
+  return create(parameters, "block", SignForm::kOneMean);
 }
 Result<std::unique_ptr<Codec>> create_one_bit(Parameters& parameters) {
-  return create(parameters, "column", true);
+  return create(parameters, "column", SignForm::kTwoMeans);
 }
 
 }  // namespace

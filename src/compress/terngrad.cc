@@ -49,17 +49,8 @@ struct ClippedLargest : Levels<true> {
   }
 };
 
-uint64_t encode_terngrad(double clip, const BlockLayout& layout, const float* from, uint64_t count,
-                         const Draws& draws, std::byte* code) {
-  return encode_blocks<2>(ClippedLargest(clip), layout, from, count, draws, code);
-}
-void decode_terngrad(const BlockLayout& layout, const std::byte* code, uint64_t count,
-                     float* into) {
-  decode_blocks<2>(ClippedLargest(0), layout, code, count, Overwrite(), into);
-}
-void add_terngrad(const BlockLayout& layout, const std::byte* code, uint64_t count, float factor,
-                  float* into) {
-  decode_blocks<2>(ClippedLargest(0), layout, code, count, AddTimes{factor}, into);
+BlockLoops<double> terngrad_loops() {
+  return loops_of<2, ClippedLargest, double>();
 }
 
 }  // namespace HWY_NAMESPACE
@@ -70,43 +61,26 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_terngrad);
-HWY_EXPORT(decode_terngrad);
-HWY_EXPORT(add_terngrad);
+HWY_EXPORT(terngrad_loops);
 
-class TernGrad final : public BlockCodec {
+// The form is where magnitudes are clipped.
+class TernGrad final : public FormCodec<double> {
  public:
-  TernGrad(uint64_t block, double clip) : BlockCodec(block, 1, 2), clip_(clip) {}
+  TernGrad(uint64_t block, double clip)
+      : FormCodec(block, 1, 2, clip, HWY_DYNAMIC_DISPATCH(terngrad_loops)()) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
-    traits.unbiased = clip_ == 0;
+    traits.unbiased = form_ == 0;
     return traits;
   }
   // Unbiased: the largest is reached where all others are equal. The reciprocal of the scale is
   // rounded, which may make the largest itself a 0, once in 2^24. Clipped: an element loses no more
   // than itself or s, and B s^2 is at most c^2 times the squared norm.
   double error_max(uint64_t count) const override {
-    if (clip_ > 0) return 1.00001 * (1 + clip_ * clip_);
+    if (form_ > 0) return 1.00001 * (1 + form_ * form_);
     return 1.00001 * (std::sqrt(longest(count)) - 1) / 2 + 1e-6;
   }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values, const Draws& draws,
-                      std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_terngrad)(clip_, layout, values.data(), values.size(), draws,
-                                                 code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_terngrad)(layout, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_terngrad)(layout, code, into.size(), factor, into.data());
-  }
-
-  double clip_;
 };
 
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {

@@ -52,7 +52,7 @@ struct Ternary {
   float least = 0;  // magnitude that is not 0
   float level = 0;
 
-  explicit Ternary(const TwoBitForm& form) : fixed(form.fixed), threshold(form.threshold) {
+  explicit Ternary(TwoBitForm form) : fixed(form.fixed), threshold(form.threshold) {
     if (fixed) least = level = threshold;
   }
 
@@ -100,17 +100,8 @@ struct Ternary {
   }
 };
 
-uint64_t encode_two_bit(const TwoBitForm& form, const BlockLayout& layout, const float* from,
-                        uint64_t count, std::byte* code) {
-  return encode_blocks<2>(Ternary(form), layout, from, count, Draws(), code);
-}
-void decode_two_bit(const TwoBitForm& form, const BlockLayout& layout, const std::byte* code,
-                    uint64_t count, float* into) {
-  decode_blocks<2>(Ternary(form), layout, code, count, Overwrite(), into);
-}
-void add_two_bit(const TwoBitForm& form, const BlockLayout& layout, const std::byte* code,
-                 uint64_t count, float factor, float* into) {
-  decode_blocks<2>(Ternary(form), layout, code, count, AddTimes{factor}, into);
+BlockLoops<TwoBitForm> two_bit_loops() {
+  return loops_of<2, Ternary, TwoBitForm>();
 }
 
 }  // namespace HWY_NAMESPACE
@@ -121,14 +112,12 @@ HWY_AFTER_NAMESPACE();
 namespace gossamer {
 namespace {
 
-HWY_EXPORT(encode_two_bit);
-HWY_EXPORT(decode_two_bit);
-HWY_EXPORT(add_two_bit);
+HWY_EXPORT(two_bit_loops);
 
-class TwoBit final : public BlockCodec {
+class TwoBit final : public FormCodec<TwoBitForm> {
  public:
-  TwoBit(uint64_t block, const TwoBitForm& form)
-      : BlockCodec(block, form.fixed ? 0 : 1, 2), form_(form) {}
+  TwoBit(uint64_t block, TwoBitForm form)
+      : FormCodec(block, form.fixed ? 0 : 1, 2, form, HWY_DYNAMIC_DISPATCH(two_bit_loops)()) {}
 
   CodecTraits traits() const override {
     CodecTraits traits = BlockCodec::traits();
@@ -140,22 +129,6 @@ class TwoBit final : public BlockCodec {
     if (form_.fixed || threshold >= 1) return 1;
     return 1.00001 - (1 - threshold * threshold) / longest(count);
   }
-
- private:
-  uint64_t encode_run(const BlockLayout& layout, std::span<const float> values,
-                      const Draws& /*draws*/, std::byte* code) const override {
-    return HWY_DYNAMIC_DISPATCH(encode_two_bit)(form_, layout, values.data(), values.size(), code);
-  }
-  void decode_run(const BlockLayout& layout, const std::byte* code,
-                  std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(decode_two_bit)(form_, layout, code, into.size(), into.data());
-  }
-  void add_run(const BlockLayout& layout, const std::byte* code, float factor,
-               std::span<float> into) const override {
-    HWY_DYNAMIC_DISPATCH(add_two_bit)(form_, layout, code, into.size(), factor, into.data());
-  }
-
-  TwoBitForm form_;
 };
 
 Result<std::unique_ptr<Codec>> create(Parameters& parameters) {

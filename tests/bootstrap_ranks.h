@@ -19,6 +19,7 @@
 #include "src/fd.h"
 #include "src/net.h"
 #include "tests/ports.h"
+#include "tests/temporary_folder.h"
 
 namespace gossamer {
 
@@ -135,27 +136,15 @@ inline void send_raw(const Fd& fd, const std::string& bytes) {
   ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
 }
 
-// A folder that goes with its contents' owner: the test.
+// A rendezvous in a file.
 class ScratchFile {
  public:
-  ScratchFile() {
-    char name[] = "/tmp/gossamer-test-XXXXXX";
-    const char* made = ::mkdtemp(name);
-    EXPECT_NE(made, nullptr);
-    directory_ = made != nullptr ? made : "";
-  }
-  ScratchFile(const ScratchFile&) = delete;
-  ScratchFile& operator=(const ScratchFile&) = delete;
-  ~ScratchFile() {
-    ::unlink(path().c_str());
-    ::rmdir(directory_.c_str());
-  }
-  std::string path() const { return directory_ + "/id"; }
-  std::string place() const { return "file://" + path(); }
+  std::string path() const { return folder_.path("id"); }
+  std::string place() const { return folder_.place("id"); }
   bool exists() const { return ::access(path().c_str(), F_OK) == 0; }
 
  private:
-  std::string directory_;
+  TemporaryFolder folder_;
 };
 
 }  // namespace gossamer

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +10,8 @@
 #include <fstream>
 #include <iterator>
 #include <string>
+
+#include "tests/temporary_folder.h"
 
 namespace gossamer {
 
@@ -27,14 +28,7 @@ struct Outcome {
 
 class CommandTest : public testing::Test {
  protected:
-  void SetUp() override {
-    char name[] = "/tmp/gossamer-command-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  std::string path(const std::string& name) const { return folder_.path(name); }
 
   static std::string read(const std::string& path) {
     std::ifstream file(path);
@@ -67,7 +61,7 @@ class CommandTest : public testing::Test {
   Outcome run(const std::string& arguments) const { return finish(start(arguments)); }
 
  private:
-  std::string folder_;
+  TemporaryFolder folder_;
 };
 
 }  // namespace gossamer

@@ -19,17 +19,18 @@
 #include "gossamer/gossip.h"
 #include "gossamer/schedule.h"
 #include "tests/exact_calls.h"
+#include "tests/temporary_folder.h"
 
 namespace gossamer {
 namespace {
 
 void join_as(Rank rank, const std::string& hosts, const std::string& algorithm,
-             const std::string& meeting, const std::function<void(Communicator&)>& body) {
+             const std::string& place, const std::function<void(Communicator&)>& body) {
   setenv("GOSSAMER_HOSTID", std::string(1, hosts[static_cast<size_t>(rank)]).c_str(), 1);
   Communicator::Options options;
   options.rank = rank;
   options.size = static_cast<Rank>(hosts.size());
-  options.rendezvous = "file://" + meeting;
+  options.rendezvous = place;
   options.algorithm = algorithm;
   options.timeout = std::chrono::seconds(30);
   auto comm = Communicator::create(options);
@@ -41,9 +42,7 @@ void join_as(Rank rank, const std::string& hosts, const std::string& algorithm,
 void on_hosts(const std::string& hosts, const std::string& algorithm,
               const std::function<void(Communicator&)>& body) {
   setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
-  char folder[] = "/tmp/gossamer-hosts-XXXXXX";
-  ASSERT_NE(mkdtemp(folder), nullptr);
-  const std::string meeting = std::string(folder) + "/id";
+  const TemporaryFolder folder;
   std::fflush(nullptr);
   std::vector<pid_t> ranks;
   for (size_t r = 0; r < hosts.size(); ++r) {
@@ -53,7 +52,7 @@ void on_hosts(const std::string& hosts, const std::string& algorithm,
       ranks.push_back(pid);
       continue;
     }
-    join_as(static_cast<Rank>(r), hosts, algorithm, meeting, body);
+    join_as(static_cast<Rank>(r), hosts, algorithm, folder.place("id"), body);
     std::fflush(nullptr);
     _exit(testing::Test::HasFailure() ? 1 : 0);
   }
@@ -62,8 +61,6 @@ void on_hosts(const std::string& hosts, const std::string& algorithm,
     ASSERT_EQ(waitpid(ranks[r], &status, 0), ranks[r]);
     EXPECT_EQ(status, 0) << "rank " << r << " of hosts " << hosts << ", " << algorithm;
   }
-  unlink(meeting.c_str());
-  rmdir(folder);
 }
 
 std::vector<ExactCall> some_calls() {

@@ -14,6 +14,7 @@
 #include <sstream>
 
 #include "tests/nccl_ranks.h"
+#include "tests/temporary_folder.h"
 
 namespace gossamer::nccl_test {
 namespace {
@@ -38,8 +39,6 @@ class Program {
  public:
   Program(const Variables& variables, int size, const RankBody& body = nullptr,
           bool should_pass = true) {
-    char name[] = "/tmp/nccl-environment-XXXXXX";
-    folder = ::mkdtemp(name);
     std::array<int, 2> pipe{};
     EXPECT_EQ(::pipe(pipe.data()), 0);
     std::fflush(nullptr);
@@ -47,7 +46,7 @@ class Program {
     if (pid == 0) {
       ::alarm(60);
       ::dup2(pipe[1], STDOUT_FILENO);
-      ::setenv("HOME", folder.c_str(), 1);
+      ::setenv("HOME", folder.path().c_str(), 1);
       for (const auto& [variable, value] : variables) {
         ::setenv(variable.c_str(), with_folder(value).c_str(), 1);
       }
@@ -73,21 +72,20 @@ class Program {
   }
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
-  ~Program() { std::filesystem::remove_all(folder); }
 
   bool says(const std::string& part) const { return printed.find(part) != std::string::npos; }
   std::string file(const std::string& name) const {
-    std::ifstream in(folder + "/" + name);
+    std::ifstream in(folder.path(name));
     std::stringstream text;
     text << in.rdbuf();
     return text.str();
   }
   std::string with_folder(std::string value) const {
     const size_t at = value.find('@');
-    return at == std::string::npos ? value : value.replace(at, 1, folder);
+    return at == std::string::npos ? value : value.replace(at, 1, folder.path());
   }
 
-  std::string folder;
+  TemporaryFolder folder;
   std::string printed;
   pid_t child = -1;
   bool passed = false;
@@ -271,26 +269,21 @@ TEST(NcclC18Environment, SettingsOfRdmaAreHandedOn) {
 TEST(NcclC18Environment, HostsAreToldApart) {
   for (const auto& [variable, value] :
        {std::pair("NCCL_IB_DISABLE", "1"), {"NCCL_NET", "Socket"}}) {
-    char name[] = "/tmp/nccl-hosts-XXXXXX";
-    const std::string folder = ::mkdtemp(name);
+    const TemporaryFolder folder;
     Processes ranks(3, [&](Board& board, int rank) {
       ::setenv(variable, value, 1);
       ::setenv("NCCL_HOSTID", rank < 2 ? "first" : "second", 1);
       ::setenv("NCCL_DEBUG", "INFO", 1);
-      ::setenv("NCCL_DEBUG_FILE", (folder + "/" + std::to_string(rank)).c_str(), 1);
-      const ncclUniqueId id = share_id(board, rank);
-      ncclComm_t comm = nullptr;
-      NCCL_OK(ncclCommInitRank(&comm, 3, id, rank));
-      expect_sum(comm, 3);
+      ::setenv("NCCL_DEBUG_FILE", folder.path(std::to_string(rank)).c_str(), 1);
+      ncclComm_t comm = joined(board, rank, 3);
       NCCL_OK(ncclCommDestroy(comm));
     });
     ranks.join_all();
-    std::ifstream log(folder + "/1");
+    std::ifstream log(folder.path("1"));
     std::stringstream text;
     text << log.rdbuf();
     EXPECT_NE(text.str().find("3 ranks, 2 of them here"), std::string::npos) << text.str();
     EXPECT_NE(text.str().find("transport shm+tcp"), std::string::npos) << text.str();
-    std::filesystem::remove_all(folder);
   }
 }
 

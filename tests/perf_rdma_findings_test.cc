@@ -1,10 +1,10 @@
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
 #include "perf/rdma_findings.h"
+#include "tests/temporary_folder.h"
 
 namespace gossamer {
 
@@ -13,22 +13,15 @@ namespace {
 // A folder that looks like /sys/class/infiniband.
 class Tree {
  public:
-  Tree() {
-    std::string name = (std::filesystem::temp_directory_path() / "gossamer_rdma_XXXXXX").string();
-    root_ = ::mkdtemp(name.data()) == nullptr ? "" : name;
-  }
-  ~Tree() { std::filesystem::remove_all(root_); }
-  Tree(const Tree&) = delete;
-  Tree& operator=(const Tree&) = delete;
   void put(const std::string& path, const std::string& text) const {
-    const std::filesystem::path file = std::filesystem::path(root_) / path;
+    const std::filesystem::path file = folder_.path(path);
     std::filesystem::create_directories(file.parent_path());
     std::ofstream(file) << text << "\n";
   }
-  const std::string& root() const { return root_; }
+  const std::string& root() const { return folder_.path(); }
 
  private:
-  std::string root_;
+  TemporaryFolder folder_;
 };
 
 const Finding* find(const std::vector<Finding>& findings, const std::string& subject) {

@@ -20,7 +20,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +27,7 @@
 #include <vector>
 
 #include "gossamer/communicator.h"
+#include "tests/temporary_folder.h"
 
 namespace gossamer {
 
@@ -66,28 +66,6 @@ struct Report {
   }
   std::string sentence() const { return text.data(); }
   bool says(const std::string& part) const { return sentence().find(part) != std::string::npos; }
-};
-
-// A folder of the test's own for rendezvous files; removed with its contents.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    char name[] = "/tmp/gossamer-test-XXXXXX";
-    const char* made = ::mkdtemp(name);
-    EXPECT_NE(made, nullptr);
-    path_ = made != nullptr ? made : "";
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-  std::string place(const std::string& file) const { return "file://" + path_ + "/" + file; }
-
- private:
-  std::string path_;
 };
 
 class ProcessRanks {

@@ -5,24 +5,10 @@
 #include <cmath>
 #include <string>
 
-#include "src/price.h"
+#include "tests/price_machines.h"
 
 namespace gossamer {
 namespace {
-
-constexpr double kAlpha = 20;    // us
-constexpr double kBeta = 8e-3;   // us per byte
-constexpr double kGamma = 1e-4;  // us per byte
-
-// One rank per host; nothing costs but latency, the wire and folding.
-Machine one_rank_per_host(Rank size) {
-  Machine m;
-  for (Rank r = 0; r < size; ++r) m.host_of.push_back(r);
-  m.fold_us_per_byte = kGamma;
-  m.step_us = 0;
-  m.other_host = {.latency_us = kAlpha, .overhead_us = 0, .wire_us_per_byte = kBeta};
-  return m;
-}
 
 // Microseconds of the algorithm on `count` floats with the root in the middle.
 double price_of(Collective collective, const char* name, Rank size, uint64_t count,

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "src/price_walk.h"
+#include "tests/price_machines.h"
 #include "tests/some_mixing.h"
 #include "tests/sparse_codec.h"
 
@@ -18,20 +19,6 @@ const Algorithm& named(Collective collective, const char* name) {
 }
 const Algorithm& reduce_by(const char* name) {
   return named(Collective::kAllReduce, name);
-}
-
-constexpr double kAlpha = 20;    // us
-constexpr double kBeta = 8e-3;   // us per byte
-constexpr double kGamma = 1e-4;  // us per byte
-
-// One rank per host; nothing costs but latency, the wire and folding.
-Machine one_rank_per_host(Rank size) {
-  Machine m;
-  for (Rank r = 0; r < size; ++r) m.host_of.push_back(r);
-  m.fold_us_per_byte = kGamma;
-  m.step_us = 0;
-  m.other_host = {.latency_us = kAlpha, .overhead_us = 0, .wire_us_per_byte = kBeta};
-  return m;
 }
 
 Machine one_host(Rank size, int cores) {

@@ -7,12 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "gossamer/gossamer.h"
-#include "tests/c_require.h"
+#include "tests/c_ranks.h"
 
 enum { kRanks = 3, kCount = 1000, kIds = 3 };
 
@@ -25,6 +24,8 @@ static void sleep_ms(long ms) {
 
 /* Where the ranks wait for each other: each has a pipe to read from. */
 static int gates[kRanks][2];
+/* Where rank 0 writes ids, for each of the others. */
+static int id_pipe[2];
 
 static void meet(int rank) {
   char byte = 0;
@@ -361,23 +362,23 @@ static void test_timeout(const gossamerUniqueId* id, int rank) {
 }
 
 /* Rank 0 makes the ids and hands them to the others. */
-static void exchange_ids(int rank, const int* ends, gossamerUniqueId* ids) {
+static void exchange_ids(int rank, gossamerUniqueId* ids) {
   const size_t bytes = kIds * sizeof(gossamerUniqueId); /* few enough to travel in one piece */
   int i;
   if (rank != 0) {
-    REQUIRE(read(ends[0], ids, bytes) == (ssize_t)bytes);
+    REQUIRE(read(id_pipe[0], ids, bytes) == (ssize_t)bytes);
     return;
   }
   for (i = 0; i < kIds; ++i) REQUIRE(gossamerGetUniqueId(&ids[i]) == gossamerSuccess);
-  for (i = 1; i < kRanks; ++i) REQUIRE(write(ends[1], ids, bytes) == (ssize_t)bytes);
+  for (i = 1; i < kRanks; ++i) REQUIRE(write(id_pipe[1], ids, bytes) == (ssize_t)bytes);
 }
 
-static void run_rank(int rank, const int* ends, const char* place) {
+static void run_rank(int rank, const char* place) {
   gossamerUniqueId ids[kIds];
   gossamerConfig_t config = GOSSAMER_CONFIG_INITIALIZER;
   gossamerComm_t comm = NULL;
   int number = -1;
-  exchange_ids(rank, ends, ids);
+  exchange_ids(rank, ids);
   config.name = "c";
   config.transport = "auto";
   config.algorithm = "ring";
@@ -406,11 +407,6 @@ static void run_rank(int rank, const int* ends, const char* place) {
 }
 
 int main(void) {
-  int ids[2];
-  pid_t ranks[kRanks];
-  char folder[] = "/tmp/gossamer-c-XXXXXX";
-  char place[64];
-  int failures = 0;
   int i;
   setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
   REQUIRE(strcmp(gossamerGetLastError(NULL), "") == 0);
@@ -420,26 +416,7 @@ int main(void) {
   test_null_handles();
   test_one_rank_alone();
 
-  REQUIRE(mkdtemp(folder) != NULL);
-  snprintf(place, sizeof(place), "file://%s/id", folder);
-  REQUIRE(pipe(ids) == 0);
+  REQUIRE(pipe(id_pipe) == 0);
   for (i = 0; i < kRanks; ++i) REQUIRE(pipe(gates[i]) == 0);
-  for (i = 0; i < kRanks; ++i) {
-    ranks[i] = fork();
-    REQUIRE(ranks[i] >= 0);
-    if (ranks[i] == 0) {
-      alarm(200); /* should another rank end before it meets this one */
-      run_rank(i, ids, place);
-      exit(0);
-    }
-  }
-  for (i = 0; i < kRanks; ++i) {
-    int status = 0;
-    REQUIRE(waitpid(ranks[i], &status, 0) == ranks[i]);
-    if (status != 0) ++failures;
-  }
-  unlink(place + strlen("file://"));
-  rmdir(folder);
-  if (failures == 0) puts("passed");
-  return failures == 0 ? 0 : 1;
+  return run_ranks(kRanks, run_rank);
 }

@@ -99,12 +99,7 @@ TEST(NcclC15Abort, DuringInit) {
 
 TEST(NcclC15Abort, DuringANonBlockingInit) {
   for (int i = 0; i < kTimes; ++i) {
-    ncclUniqueId id;
-    NCCL_OK(ncclGetUniqueId(&id));
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
-    ncclComm_t comm = nullptr;
-    NCCL_IS(ncclInProgress, ncclCommInitRankConfig(&comm, 2, id, 0, &config));
+    ncclComm_t comm = half_made();
     if (i % 2 == 0) nap(i % 5);
     const auto start = now();
     NCCL_OK(i % 4 == 3 ? ncclCommDestroy(comm) : ncclCommAbort(comm));
@@ -180,10 +175,7 @@ TEST(NcclC15Abort, DuringASplit) {
 
 TEST(NcclC15Abort, ReachesTheOtherRanks) {
   Processes ranks(3, [](Board& board, int rank) {
-    const ncclUniqueId id = share_id(board, rank);
-    ncclComm_t comm = nullptr;
-    NCCL_OK(ncclCommInitRank(&comm, 3, id, rank));
-    expect_sum(comm, 3);
+    ncclComm_t comm = joined(board, rank, 3);
     board.stage.fetch_add(1);
     board.await(3);
     if (rank == 0) {

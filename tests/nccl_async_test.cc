@@ -9,28 +9,8 @@
 namespace gossamer::nccl_test {
 namespace {
 
-void not_blocking(ncclConfig_t& config) {
-  config.blocking = 0;
-}
-
-// Ranks as threads; each joins without blocking and waits until it has.
 void on_polling_threads(int size, const RankBody& body) {
-  ncclUniqueId id;
-  NCCL_OK(ncclGetUniqueId(&id));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < size; ++rank) {
-    threads.emplace_back([&, rank] {
-      ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-      not_blocking(config);
-      ncclComm_t comm = nullptr;
-      NCCL_IS(ncclInProgress, ncclCommInitRankConfig(&comm, size, id, rank, &config));
-      ASSERT_NE(comm, nullptr);
-      NCCL_IS(ncclSuccess, settle(comm));
-      body(comm, rank);
-      NCCL_OK(ncclCommDestroy(comm));
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  on_threads(size, body, not_blocking);
 }
 
 TEST(NcclC13NonBlocking, InitIsInProgressAndMayNotBeUsedUntilItSucceeds) {
@@ -145,10 +125,7 @@ TEST(NcclC14AsyncErrors, AKilledPeerIsARemoteErrorForAllOthers) {
   for (const char* shm_disabled : {"0", "1"}) {
     const Setting transport("NCCL_SHM_DISABLE", shm_disabled);
     Processes ranks(4, [](Board& board, int rank) {
-      const ncclUniqueId id = share_id(board, rank);
-      ncclComm_t comm = nullptr;
-      NCCL_OK(ncclCommInitRank(&comm, 4, id, rank));
-      expect_sum(comm, 4);
+      ncclComm_t comm = joined(board, rank, 4);
       board.stage.fetch_add(1);
       if (rank == 3) nap(60'000);  // killed meanwhile
       const auto start = now();
@@ -172,10 +149,7 @@ TEST(NcclC14AsyncErrors, AKilledPeerIsARemoteErrorForAllOthers) {
 TEST(NcclC14AsyncErrors, AStoppedPeerIsARemoteErrorWhenTheTimeIsUp) {
   const Setting timeout("GOSSAMER_TIMEOUT_MS", "3000");  // also to join
   Processes ranks(2, [](Board& board, int rank) {
-    const ncclUniqueId id = share_id(board, rank);
-    ncclComm_t comm = nullptr;
-    NCCL_OK(ncclCommInitRank(&comm, 2, id, rank));
-    expect_sum(comm, 2);
+    ncclComm_t comm = joined(board, rank, 2);
     board.stage.fetch_add(1);
     board.await(3);
     float x = 1;

@@ -129,10 +129,7 @@ TEST(NcclC16Children, ShrinkChecksItsArguments) {
 
 TEST(NcclC16Children, ShrinkAfterARankHasDied) {
   Processes ranks(4, [](Board& board, int rank) {
-    const ncclUniqueId id = share_id(board, rank);
-    ncclComm_t comm = nullptr;
-    NCCL_OK(ncclCommInitRank(&comm, 4, id, rank));
-    expect_sum(comm, 4);
+    ncclComm_t comm = joined(board, rank, 4);
     // Nobody dies while another still needs it for that sum.
     board.stage.fetch_add(1);
     board.await(4);

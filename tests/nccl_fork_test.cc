@@ -99,10 +99,7 @@ TEST(NcclC17Processes, ExitWithLiveCommunicators) {
   for (int i = 0; i < 5; ++i) {
     Processes ranks(2, [](Board& board, int rank) {
       is_child = true;
-      const ncclUniqueId id = share_id(board, rank);
-      ncclComm_t comm = nullptr;
-      NCCL_OK(ncclCommInitRank(&comm, 2, id, rank));
-      expect_sum(comm, 2);
+      EXPECT_NE(joined(board, rank, 2), nullptr);
       board.stage.fetch_add(1);
       board.await(2);
       std::exit(0);  // static destructors run, the library's threads too
@@ -114,12 +111,7 @@ TEST(NcclC17Processes, ExitWithLiveCommunicators) {
 TEST(NcclC17Processes, ExitWithAnUnusedMeetingPointAndAHalfMadeCommunicator) {
   Processes ranks(1, [](Board&, int) {
     is_child = true;
-    ncclUniqueId id;
-    NCCL_OK(ncclGetUniqueId(&id));
-    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    config.blocking = 0;
-    ncclComm_t comm = nullptr;
-    NCCL_IS(ncclInProgress, ncclCommInitRankConfig(&comm, 2, id, 0, &config));
+    EXPECT_NE(half_made(), nullptr);
     nap(20);
     std::exit(0);
   });

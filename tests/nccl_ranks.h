@@ -67,7 +67,23 @@ class Setting {
 
 using RankBody = std::function<void(ncclComm_t comm, int rank)>;
 
-// One thread per rank, joined; `config` may change how each joins.
+// Waits until a non-blocking communicator is no longer in progress.
+inline ncclResult_t settle(ncclComm_t comm, int limit_ms = 30'000) {
+  const auto start = now();
+  ncclResult_t state = ncclInProgress;
+  while (state == ncclInProgress && since(start).count() < limit_ms) {
+    if (ncclCommGetAsyncError(comm, &state) != ncclSuccess) return ncclInternalError;
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  }
+  return state;
+}
+
+inline void not_blocking(ncclConfig_t& config) {
+  config.blocking = 0;
+}
+
+// One thread per rank, joined; `configure` may change how each joins. Where it makes joining return
+// at once, the rank waits until it has joined.
 inline void on_threads(int size, const RankBody& body,
                        const std::function<void(ncclConfig_t&)>& configure = nullptr) {
   ncclUniqueId id;
@@ -78,7 +94,10 @@ inline void on_threads(int size, const RankBody& body,
       ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
       if (configure) configure(config);
       ncclComm_t comm = nullptr;
-      NCCL_OK(ncclCommInitRankConfig(&comm, size, id, rank, &config));
+      const ncclResult_t begun = ncclCommInitRankConfig(&comm, size, id, rank, &config);
+      NCCL_IS(config.blocking == 0 ? ncclInProgress : ncclSuccess, begun);
+      ASSERT_NE(comm, nullptr);
+      if (config.blocking == 0) NCCL_IS(ncclSuccess, settle(comm));
       body(comm, rank);
       NCCL_OK(ncclCommDestroy(comm));
     });
@@ -176,23 +195,32 @@ inline void on_processes(int size, const RankBody& body) {
   ranks.join_all();
 }
 
-// Waits until a non-blocking communicator is no longer in progress.
-inline ncclResult_t settle(ncclComm_t comm, int limit_ms = 30'000) {
-  const auto start = now();
-  ncclResult_t state = ncclInProgress;
-  while (state == ncclInProgress && since(start).count() < limit_ms) {
-    if (ncclCommGetAsyncError(comm, &state) != ncclSuccess) return ncclInternalError;
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
-  }
-  return state;
-}
-
 // A sum over all ranks that must come out right.
 inline void expect_sum(ncclComm_t comm, int size, size_t count = 1000) {
   std::vector<float> in(count, 1.0F);
   std::vector<float> out(count);
   NCCL_OK(ncclAllReduce(in.data(), out.data(), count, ncclFloat, ncclSum, comm, nullptr));
   for (const float value : out) ASSERT_EQ(value, static_cast<float>(size));
+}
+
+// A rank of a group of processes that has been used once; null after a failure.
+inline ncclComm_t joined(Board& board, int rank, int size) {
+  const ncclUniqueId id = share_id(board, rank);
+  ncclComm_t comm = nullptr;
+  NCCL_IS(ncclSuccess, ncclCommInitRank(&comm, size, id, rank));
+  expect_sum(comm, size);
+  return comm;
+}
+
+// One of two ranks, of which the other never comes.
+inline ncclComm_t half_made() {
+  ncclUniqueId id{};
+  NCCL_IS(ncclSuccess, ncclGetUniqueId(&id));
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  not_blocking(config);
+  ncclComm_t comm = nullptr;
+  NCCL_IS(ncclInProgress, ncclCommInitRankConfig(&comm, 2, id, 0, &config));
+  return comm;
 }
 
 }  // namespace gossamer::nccl_test

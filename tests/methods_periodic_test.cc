@@ -124,6 +124,19 @@ std::vector<double> dense_diloco(int steps, uint64_t interval, double rate, doub
   return x;
 }
 
+std::vector<double> trained_by_diloco(RankGroup* group, int steps, const DiLoCo::Options& options) {
+  return trained(
+      group, steps,
+      [&](Communicator& comm, double* mine) {
+        auto method = DiLoCo::create(options).value();
+        EXPECT_TRUE(method->begin(comm, mine));
+        return method;
+      },
+      [](DiLoCo& method, Communicator& comm, double* mine, double* g) {
+        return method.step(comm, mine, g, kRate);
+      });
+}
+
 TEST(DiLoCo, OuterStepsAreNesterovs) {
   for (const char* transport : {"loopback", "shm"}) {
     RankGroup group(kRanks, transport);
@@ -133,16 +146,7 @@ TEST(DiLoCo, OuterStepsAreNesterovs) {
                                     .interval = 6,
                                     .outer_rate = rate,
                                     .outer_momentum = momentum};
-      const auto x = trained(
-          &group, 40,
-          [&](Communicator& comm, double* mine) {
-            auto method = DiLoCo::create(options).value();
-            EXPECT_TRUE(method->begin(comm, mine));
-            return method;
-          },
-          [](DiLoCo& method, Communicator& comm, double* mine, double* g) {
-            return method.step(comm, mine, g, kRate);
-          });
+      const auto x = trained_by_diloco(&group, 40, options);
       const auto expected = dense_diloco(40, 6, rate, momentum);
       for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], expected[i], 1e-12);
     }
@@ -152,16 +156,7 @@ TEST(DiLoCo, OuterStepsAreNesterovs) {
 TEST(DiLoCo, ReachesTheOptimumAndStaysTheSameOnAllRanks) {
   RankGroup group(kRanks);
   const DiLoCo::Options options{.count = kWidth, .type = DataType::kFloat64, .interval = 10};
-  const auto x = trained(
-      &group, 1500,
-      [&](Communicator& comm, double* mine) {
-        auto method = DiLoCo::create(options).value();
-        EXPECT_TRUE(method->begin(comm, mine));
-        return method;
-      },
-      [](DiLoCo& method, Communicator& comm, double* mine, double* g) {
-        return method.step(comm, mine, g, kRate);
-      });
+  const auto x = trained_by_diloco(&group, 1500, options);
   const std::vector<double> optimum = mean_of(Targets().rows, kWidth);
   for (size_t i = 0; i < x.size(); ++i) {
     EXPECT_NEAR(x[i], optimum[i % kWidth], 1e-3);

@@ -7,8 +7,6 @@
 //             before anything is added: the whole's threshold / sqrt(ranks).
 //   Members   A rank that leaves hands v over.
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -38,17 +36,13 @@ class Dgc final : public Feedback {
   void settle(size_t bucket, std::span<const float> values,
               std::span<const float> decoded) override;
   void apply(size_t /*bucket*/, std::span<const float> mean, std::span<float> output) override {
-    GOSSAMER_CHECK(mean.size() == output.size());
-    if (output.data() != mean.data()) std::copy(mean.begin(), mean.end(), output.begin());
+    pass_on(mean, output);
   }
   Status change_rate(double before, double after) override {
-    if (!(before > 0 && after > 0) || !std::isfinite(before / after)) {
-      return Status::error(
-          Code::kInvalidArgument,
-          fmt::format("the rate changes from {} to {}; both must be positive", before, after));
-    }
-    Status done = store_.scale(Role::kSender, static_cast<float>(before / after));
-    if (done) done = store_.scale(Role::kMomentum, static_cast<float>(before / after));
+    const Result<float> factor = factor_of_rates(before, after);
+    if (!factor) return factor.status();
+    Status done = store_.scale(Role::kSender, *factor);
+    if (done) done = store_.scale(Role::kMomentum, *factor);
     return done;
   }
   Status regroup(Communicator& /*comm*/) override { return Status::ok(); }

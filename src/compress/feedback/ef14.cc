@@ -10,10 +10,7 @@
 //             descent with double-pass error-compensated compression", ICML 2019).
 //   Members   A rank that leaves hands e over; one that joins begins with zeros.
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cmath>
 
 #include "src/check.h"
 #include "src/compress/feedback/list.h"
@@ -46,16 +43,12 @@ class Ef14 final : public Feedback {
                  std::span<std::byte> workspace) override;
   uint64_t scratch_count(uint64_t /*count*/) const override { return 0; }
   void apply(size_t /*bucket*/, std::span<const float> mean, std::span<float> output) override {
-    GOSSAMER_CHECK(mean.size() == output.size());
-    if (output.data() != mean.data()) std::copy(mean.begin(), mean.end(), output.begin());
+    pass_on(mean, output);
   }
   Status change_rate(double before, double after) override {
-    if (!(before > 0 && after > 0) || !std::isfinite(before / after)) {
-      return Status::error(
-          Code::kInvalidArgument,
-          fmt::format("the rate changes from {} to {}; both must be positive", before, after));
-    }
-    return store_.scale(role_, static_cast<float>(before / after));
+    const Result<float> factor = factor_of_rates(before, after);
+    if (!factor) return factor.status();
+    return store_.scale(role_, *factor);
   }
   Status regroup(Communicator& /*comm*/) override { return Status::ok(); }
 

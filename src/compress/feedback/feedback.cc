@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "gossamer/communicator.h"
+#include "src/check.h"
 #include "src/compress/feedback/list.h"
 
 namespace gossamer {
@@ -44,6 +46,19 @@ Status recv_state(Communicator& comm, std::vector<std::byte>* state, Rank from) 
 }
 
 }  // namespace
+
+void pass_on(std::span<const float> mean, std::span<float> output) {
+  GOSSAMER_CHECK(mean.size() == output.size());
+  if (output.data() != mean.data()) std::copy(mean.begin(), mean.end(), output.begin());
+}
+
+Result<float> factor_of_rates(double before, double after) {
+  if (!(before > 0 && after > 0) || !std::isfinite(before / after)) {
+    return invalid(
+        fmt::format("the rate changes from {} to {}; both must be positive", before, after));
+  }
+  return static_cast<float>(before / after);
+}
 
 std::vector<CodecInfo> feedbacks() {
   std::vector<CodecInfo> all;

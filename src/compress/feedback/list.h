@@ -27,6 +27,12 @@ struct FeedbackFactory {
 GOSSAMER_FEEDBACKS(GOSSAMER_DECLARE)
 #undef GOSSAMER_DECLARE
 
+// output = mean, where the optimiser takes the mean as it is; they may be one.
+void pass_on(std::span<const float> mean, std::span<float> output);
+// By which what was dropped is multiplied when the rate changes.
+//   kInvalidArgument  rates that are not positive
+Result<float> factor_of_rates(double before, double after);
+
 // Gives a new one its name.
 struct FeedbackMaker {
   static void introduce(Feedback* feedback, std::string name) { feedback->name_ = std::move(name); }

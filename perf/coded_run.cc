@@ -19,18 +19,6 @@ namespace {
 
 constexpr double kLossMax = 0.5;
 
-double decode(DataType type, const std::byte* from) {
-  if (is_narrow_float(type)) return static_cast<double>(widen_one(type, from));
-  if (type == DataType::kFloat64) {
-    double value = 0;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-  }
-  float value = 0;
-  std::memcpy(&value, from, sizeof value);
-  return static_cast<double>(value);
-}
-
 class CodedRunner {
  public:
   CodedRunner(Communicator& communicator, Group& group, const PerfOptions& options,

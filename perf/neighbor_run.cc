@@ -14,18 +14,6 @@
 namespace gossamer {
 namespace {
 
-double decode(DataType type, const std::byte* from) {
-  if (is_narrow_float(type)) return static_cast<double>(widen_one(type, from));
-  if (type == DataType::kFloat64) {
-    double value = 0;
-    std::memcpy(&value, from, sizeof value);
-    return value;
-  }
-  float value = 0;
-  std::memcpy(&value, from, sizeof value);
-  return static_cast<double>(value);
-}
-
 // What rounding may change of a weighted sum, relative to it.
 double tolerance_of(DataType type) {
   switch (type) {

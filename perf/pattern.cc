@@ -89,6 +89,18 @@ void encode(DataType type, double value, std::byte* into) {
   }
 }
 
+double decode(DataType type, const std::byte* from) {
+  if (is_narrow_float(type)) return static_cast<double>(widen_one(type, from));
+  if (type == DataType::kFloat64) {
+    double value = 0;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  float value = 0;
+  std::memcpy(&value, from, sizeof value);
+  return static_cast<double>(value);
+}
+
 uint64_t hash_bytes(const std::byte* bytes, uint64_t count) {
   uint64_t hash = 0xCBF29CE484222325U ^ count;
   uint64_t word = 0;

@@ -82,6 +82,8 @@ class Pattern {
 
 // One number as an element of `type`. Integers wrap; floats round to nearest.
 void encode(DataType type, double value, std::byte* into);
+// Of a float of `type`.
+double decode(DataType type, const std::byte* from);
 
 // 64 bits that differ for different bytes.
 uint64_t hash_bytes(const std::byte* bytes, uint64_t count);

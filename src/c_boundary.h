@@ -4,7 +4,6 @@
 
 #pragma once
 
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <new>
@@ -15,6 +14,7 @@
 #include "gossamer/gossamer_compress.h"
 #include "gossamer/gossip.h"
 #include "gossamer/stream.h"
+#include "src/enum_number.h"
 
 struct gossamerComm {
   std::unique_ptr<gossamer::Communicator> communicator;
@@ -64,14 +64,7 @@ gossamerResult_t guarded(Call call) noexcept {
   }
 }
 
-// A C caller's number, read as one: as an enum it may be a value that the compiler assumes away.
-template <class Enum>
-uint32_t number_of(const Enum& value) {
-  uint32_t number = 0;
-  static_assert(sizeof(number) == sizeof(value));
-  std::memcpy(&number, &value, sizeof(number));
-  return number;
-}
+using gossamer::number_of;
 
 // What is out of range stays so, instead of being cut to a byte that may be in range.
 inline DataType type_of(const gossamerDataType_t& type) {

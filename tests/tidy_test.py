@@ -19,7 +19,7 @@ LINE_MAX, FILE_MAX, FUNCTION_MAX = 100, 500, 70
 
 # Who may know whom. First match decides; a file that matches nothing here may include anything
 # but what only() reserves. Patterns are of paths from the root, includes as written.
-TOOLS = r"src/(check|log|env|fd|futex_lock|process|system_text)\.h"
+TOOLS = r"src/(check|log|enum_number|env|fd|futex_lock|process|system_text)\.h"
 KERNELS = r"src/(reduce\w*|narrow|reduce_lanes-inl)\.h"
 MAY_INCLUDE = [
     (r"algorithms/", rf"gossamer/(schedule|types|mixing)\.h|algorithms/|{TOOLS}"),

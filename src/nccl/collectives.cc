@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
+#include "src/enum_number.h"
 #include "src/nccl/export.h"
 #include "src/nccl/group.h"
 #include "src/nccl/memory_kind.h"
@@ -13,15 +12,6 @@
 
 namespace gossamer::nccl {
 namespace {
-
-// A C caller's number, read as one: as an enum it may be a value that the compiler assumes away.
-template <class Enum>
-uint32_t number_of(const Enum& value) {
-  uint32_t number = 0;
-  static_assert(sizeof(number) == sizeof(value));
-  std::memcpy(&number, &value, sizeof(number));
-  return number;
-}
 
 // As the caller wrote it.
 struct Request {

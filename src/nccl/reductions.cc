@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
+#include "src/enum_number.h"
 #include "src/nccl/export.h"
 #include "src/nccl/result.h"
 #include "src/nccl/scalar.h"
@@ -22,14 +21,6 @@ constexpr uint64_t kLifeMask = (1U << 18) - 1;
 int handle_of(uint64_t life, int serial) {
   const auto owner = static_cast<int>(life & kLifeMask);
   return ncclNumOps + (owner << kOpBits | (serial & (kOpsMax - 1)));
-}
-
-template <class Enum>
-uint32_t number_of(const Enum& value) {
-  uint32_t number = 0;
-  static_assert(sizeof(number) == sizeof(value));
-  std::memcpy(&number, &value, sizeof(number));
-  return number;
 }
 
 ncclResult_t create(ncclRedOp_t* op, const void* scalar, const ncclDataType_t& type,

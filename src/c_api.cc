@@ -46,6 +46,16 @@ gossamerResult_t reduce(const void* in, void* out, size_t count, DataType type,
       [&] { return finish(comm->communicator->all_reduce(in, out, count, type, reduction)); });
 }
 
+// Of a Work or a PersistentCollective; below 0 ms: as long as it takes.
+template <class Operation>
+gossamerResult_t wait_for(Operation& operation, int timeout_ms) {
+  if (timeout_ms < 0) return finish(operation.wait());
+  const Status status = operation.wait(std::chrono::milliseconds(timeout_ms));
+  if (status.code() != Code::kTimeout) return finish(status);
+  // Its own failure, or that of the wait.
+  return operation.test() ? finish(operation.wait()) : gossamerInProgress;
+}
+
 }  // namespace
 
 extern "C" {
@@ -246,13 +256,7 @@ gossamerResult_t gossamerWorkTest(gossamerWork_t work, int* done) {
 
 gossamerResult_t gossamerWorkWait(gossamerWork_t work, int timeout_ms) {
   if (work == nullptr) return refuse(kNoWork);
-  return guarded([&] {
-    if (timeout_ms < 0) return finish(work->work.wait());
-    const Status status = work->work.wait(std::chrono::milliseconds(timeout_ms));
-    if (status.code() != Code::kTimeout) return finish(status);
-    // Its own failure, or that of the wait.
-    return work->work.test() ? finish(work->work.wait()) : gossamerInProgress;
-  });
+  return guarded([&] { return wait_for(work->work, timeout_ms); });
 }
 
 gossamerResult_t gossamerWorkFree(gossamerWork_t work) {
@@ -306,12 +310,7 @@ gossamerResult_t gossamerTest(gossamerPlan_t plan, int* done) {
 
 gossamerResult_t gossamerWait(gossamerPlan_t plan, int timeout_ms) {
   if (plan == nullptr) return refuse(kNoPlan);
-  return guarded([&] {
-    if (timeout_ms < 0) return finish(plan->collective.wait());
-    const Status status = plan->collective.wait(std::chrono::milliseconds(timeout_ms));
-    if (status.code() != Code::kTimeout) return finish(status);
-    return plan->collective.test() ? finish(plan->collective.wait()) : gossamerInProgress;
-  });
+  return guarded([&] { return wait_for(plan->collective, timeout_ms); });
 }
 
 gossamerResult_t gossamerPlanFree(gossamerPlan_t plan) {

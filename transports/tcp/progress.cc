@@ -1,15 +1,10 @@
 // Tcp's side of time: polling, sleeping, and finding out what has become of a peer.
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
-#include <cstring>
 
 #include "src/check.h"
 #include "src/log.h"
@@ -22,12 +17,7 @@ namespace {
 // With this many flows waiting or fewer, poll() is cheaper than epoll_wait(), which has to keep its
 // list of ready sockets.
 constexpr size_t kPolledFlowsMax = 4;
-// How long a broken data connection waits for the control connection to say why.
-constexpr std::chrono::milliseconds kGrace{200};
 constexpr int kEventsMax = 64;
-// Ranks without a link that a failing one tells why. All ranks do, so all hear in larger groups
-// too.
-constexpr size_t kWordsMax = 64;
 
 }  // namespace
 
@@ -178,67 +168,19 @@ Code Tcp::poll(std::vector<Token>* done, Fault* fault) noexcept {
   return Code::kOk;
 }
 
-bool Tcp::needs(const Peer& peer) const {
-  for (const auto& flow : peer.flows) {
-    if (flow != nullptr && (flow->wants_read() || flow->wants_write())) return true;
-  }
-  return false;
-}
-
-Code Tcp::lost(Rank rank, const char* how, Fault* fault) const {
-  fault->set(Code::kPeerLost, rank, "rank %d at %s %s", rank,
-             addresses_[static_cast<size_t>(rank)].c_str(), how);
-  return fault->code;
-}
-
-// Moves connections on that are being made. kOk, or word that a rank without a link has left.
-Code Tcp::greet(Fault* fault) {
-  Fault refused;
-  Code greeted = greeter_.step(&welcomes_, &refused);
-  for (const Welcome& welcome : welcomes_) {
-    const Code admitted = admit(welcome, &refused);
-    if (greeted == Code::kOk) greeted = admitted;
-  }
-  welcomes_.clear();
-  if (greeted != Code::kOk && unreachable_.code == Code::kOk) {
-    unreachable_ = refused;
-    unreachable_since_ = Clock::now();
-  }
-  if (greeter_.word().code != Code::kOk) *fault = greeter_.word();
-  return greeter_.word().code;
-}
-
 Code Tcp::check_control(Fault* fault) {
   urgent_ = false;
-  if (greet(fault) != Code::kOk) return fault->code;
-  // Notices first: a rank that failed and left gives the reason, not its leaving.
-  Fault ended;
-  for (const Rank rank : linked_) {
-    Peer& peer = *peers_[static_cast<size_t>(rank)];
-    Fault found;
-    if (read_control(rank, &peer, &found) == Code::kOk) continue;
-    if (found.code != Code::kPeerLost) {
-      *fault = found;
-      return fault->code;
-    }
-    if (ended.code == Code::kOk) ended = found;
-  }
-  if (ended.code != Code::kOk) {
-    // Its word may have come just after we looked, and before its end.
-    if (greet(fault) != Code::kOk) return fault->code;
-    *fault = ended;
-    return fault->code;
-  }
+  const auto admitting = [this](const Welcome& welcome, Fault* why) { return admit(welcome, why); };
+  const auto reading = [this](Rank rank, Fault* why) {
+    return read_control(rank, peers_[static_cast<size_t>(rank)].get(), why);
+  };
+  if (reception_.hear(linked_, admitting, reading, fault) != Code::kOk) return fault->code;
   for (const Rank rank : linked_) {
     const Code code = judge(rank, peers_[static_cast<size_t>(rank)].get(), fault);
     if (code != Code::kOk) return code;
   }
-  if (unreachable_.code == Code::kOk) return Code::kOk;
-  // A rank that has failed accepts nobody: others may tell what it failed of.
-  if (unreachable_.code != Code::kPeerLost || Clock::now() - unreachable_since_ > kGrace) {
-    *fault = unreachable_;
-    return fault->code;
-  }
+  const Code code = reception_.judge(fault);
+  if (code != Code::kAgain) return code;
   urgent_ = true;
   return Code::kOk;
 }
@@ -247,14 +189,10 @@ Code Tcp::read_control(Rank rank, Peer* peer, Fault* fault) {
   if (peer->said_goodbye) return Code::kOk;
   std::array<std::byte, 1024> buffer;
   for (;;) {
-    const ssize_t got = ::recv(peer->control, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return Code::kOk;
-    if (got < 0 && errno == ETIMEDOUT) {
-      return lost(rank, "does not answer any more (host or network down)", fault);
-    }
-    if (got <= 0) return lost(rank, "closed its connection without a word: it died", fault);
-    std::span<const std::byte> bytes(buffer.data(), static_cast<size_t>(got));
+    const char* ended = nullptr;
+    std::span<const std::byte> bytes = receive(peer->control, buffer, &ended);
+    if (ended != nullptr) return reception_.lost(rank, ended, fault);
+    if (bytes.empty()) return Code::kOk;
     while (!bytes.empty()) {
       switch (peer->parser.next(&bytes, fault)) {
         case RecordParser::Found::kNothing:
@@ -269,11 +207,7 @@ Code Tcp::read_control(Rank rank, Peer* peer, Fault* fault) {
           return Code::kOk;
         case RecordParser::Found::kMove:
         case RecordParser::Found::kGarbage:
-          fault->set(Code::kSystem, rank,
-                     "rank %d sends control records that make no sense: corrupted on the way, or "
-                     "two versions of the library",
-                     rank);
-          return fault->code;
+          return senseless(rank, fault);
       }
     }
   }
@@ -289,7 +223,7 @@ Code Tcp::judge(Rank rank, Peer* peer, Fault* fault) {
   }
   if (!wanted_and_broken) return Code::kOk;
   if (peer->said_goodbye) {
-    return lost(rank, "has left while messages to or from it were outstanding", fault);
+    return reception_.lost(rank, "has left while messages to or from it were outstanding", fault);
   }
   const auto now = Clock::now();
   if (!peer->suspect) {
@@ -297,7 +231,7 @@ Code Tcp::judge(Rank rank, Peer* peer, Fault* fault) {
     peer->suspected = now;
   }
   if (now - peer->suspected > kGrace) {
-    return lost(rank, "broke a data connection", fault);
+    return reception_.lost(rank, "broke a data connection", fault);
   }
   urgent_ = true;  // look again at the next poll
   return Code::kOk;
@@ -305,23 +239,12 @@ Code Tcp::judge(Rank rank, Peer* peer, Fault* fault) {
 
 void Tcp::notify(const Fault& fault) noexcept {
   const Record record = notice_record(fault);
-  for (const Rank rank : linked_) {
-    // A control connection is almost always empty: what it does not take at once is not worth
-    // waiting for.
-    (void)::send(peers_[static_cast<size_t>(rank)]->control, record.data.data(), record.bytes,
-                 MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-  std::vector<Greeter::Addressee> others;
-  for (Rank rank = 0; rank < config_.size && others.size() < kWordsMax; ++rank) {
+  for (const Rank rank : linked_) send_record(peers_[static_cast<size_t>(rank)]->control, record);
+  const auto is_linked = [this](Rank rank) {
     const auto& peer = peers_[static_cast<size_t>(rank)];
-    if (rank == config_.rank || (peer != nullptr && peer->control >= 0) ||
-        addresses_[static_cast<size_t>(rank)].empty()) {
-      continue;
-    }
-    const Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-    if (to) others.push_back({rank, *to});
-  }
-  greeter_.leave_word(others, record);
+    return peer != nullptr && peer->control >= 0;
+  };
+  reception_.leave_word(is_linked, record);
 }
 
 }  // namespace gossamer::tcp

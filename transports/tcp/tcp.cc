@@ -1,11 +1,9 @@
 #include "transports/tcp/tcp.h"
 
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "src/check.h"
 #include "src/system_text.h"
@@ -22,7 +20,6 @@ namespace {
 constexpr uint8_t kDirections = 2;
 constexpr uint8_t kLanesOnOneHost = 1;
 constexpr uint8_t kLanesBetweenHosts = 2;
-constexpr std::chrono::milliseconds kKnockAfter{50};
 
 }  // namespace
 
@@ -30,6 +27,7 @@ Tcp::Tcp(const TransportConfig& config)
     : config_(config),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       greeter_(config),
+      reception_(config, greeter_),
       tile_(std::make_unique_for_overwrite<std::byte[]>(kFoldTileBytes)) {
   peers_.resize(static_cast<size_t>(config.size));
 }
@@ -42,13 +40,10 @@ Status Tcp::listen() {
 }
 
 Tcp::~Tcp() {
-  const Record goodbye = goodbye_record();
   for (const Rank rank : linked_) {
-    const int socket = peers_[static_cast<size_t>(rank)]->control;
-    (void)::send(socket, goodbye.data.data(), goodbye.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-    // Unread bytes would turn the close into a reset, which may overtake what was just sent.
-    std::array<std::byte, 1024> rest;
-    while (::recv(socket, rest.data(), rest.size(), MSG_DONTWAIT) > 0) continue;
+    const int control = peers_[static_cast<size_t>(rank)]->control;
+    send_record(control, goodbye_record());
+    drain(control);
   }
   for (const Rank rank : linked_) ::close(peers_[static_cast<size_t>(rank)]->control);
   peers_.clear();
@@ -63,10 +58,9 @@ Status Tcp::start(std::vector<std::string> addresses) {
   if (addresses.size() != static_cast<size_t>(config_.size)) {
     return Status::error(Code::kInvalidArgument, "tcp needs one address per rank");
   }
-  addresses_ = std::move(addresses);
   std::string host;
   lanes_ = kLanesOnOneHost;
-  for (std::string& text : addresses_) {
+  for (std::string& text : addresses) {
     if (text.empty()) continue;
     const size_t space = text.find(' ');
     const std::string identity = space == std::string::npos ? "" : text.substr(space + 1);
@@ -74,6 +68,7 @@ Status Tcp::start(std::vector<std::string> addresses) {
     if (host.empty()) host = identity;
     if (host != identity) lanes_ = kLanesBetweenHosts;  // every rank sees the same list
   }
+  reception_.start(std::move(addresses));
   return Status::ok();
 }
 
@@ -102,18 +97,12 @@ Code Tcp::fail(Fault* fault) {
 // Starts the connections of a link.
 Code Tcp::connect(Rank rank, Peer* peer, Fault* fault) {
   if (peer->connecting) return Code::kOk;
-  Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-  if (!to) {
-    fault->set(Code::kInvalidArgument, rank, "rank %d's address is unusable: %s", rank,
-               to.status().message().c_str());
-    return fault->code;
-  }
   peer->connecting = true;
   for (size_t i = 0; i < peer->flows.size(); ++i) {
-    const Code code = greeter_.connect(rank, static_cast<uint8_t>(i), *to, fault);
+    const Code code = reception_.connect(rank, static_cast<uint8_t>(i), fault);
     if (code != Code::kOk) return code;
   }
-  return greeter_.connect(rank, kControlLane, *to, fault);
+  return reception_.connect(rank, kControlLane, fault);
 }
 
 // Asks a lower rank that has not connected for long to do so, once.
@@ -122,9 +111,7 @@ Code Tcp::knock(Rank rank, Peer* peer, Fault* fault) {
     return Code::kOk;
   }
   peer->knocked = true;
-  Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-  if (!to) return Code::kOk;  // it will be late
-  return greeter_.connect(rank, kKnockLane, *to, fault);
+  return reception_.connect(rank, kKnockLane, fault);
 }
 
 Code Tcp::open(Rank rank, Fault* fault) noexcept {
@@ -143,9 +130,7 @@ Code Tcp::open(Rank rank, Fault* fault) noexcept {
   }
   if (config_.rank > rank && knock(rank, &peer, fault) != Code::kOk) return fail(fault);
   if (Clock::now() - peer.opened > config_.timeout) {
-    fault->set(Code::kTimeout, rank,
-               "rank %d did not open its link to rank %d in time; it is late, or cannot reach %s",
-               rank, config_.rank, greeter_.address().c_str());
+    (void)reception_.late(rank, fault);
     return fail(fault);
   }
   return Code::kAgain;

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "transports/tcp/flow.h"
-#include "transports/tcp/greeter.h"
+#include "transports/tcp/reception.h"
 #include "transports/tcp/tick.h"
 
 namespace gossamer::tcp {
@@ -77,8 +77,6 @@ class Tcp final : public Transport {
   Peer& peer_at(Rank peer);
   Flow& flow_at(Rank peer, Lane lane, Rank from);
   Code fail(Fault* fault);
-  Code lost(Rank peer, const char* how, Fault* fault) const;
-  bool needs(const Peer& peer) const;
   Code connect(Rank rank, Peer* peer, Fault* fault);
   Code knock(Rank rank, Peer* peer, Fault* fault);
   Code admit(const Welcome& welcome, Fault* fault);
@@ -88,7 +86,6 @@ class Tcp final : public Transport {
   void poll_few();
   void collect_events();
   bool due();
-  Code greet(Fault* fault);
   Code check_control(Fault* fault);
   Code read_control(Rank rank, Peer* peer, Fault* fault);
   Code judge(Rank rank, Peer* peer, Fault* fault);
@@ -96,8 +93,8 @@ class Tcp final : public Transport {
   const TransportConfig config_;
   int epoll_ = -1;
   Greeter greeter_;
+  Reception reception_;
   uint8_t lanes_ = 1;
-  std::vector<std::string> addresses_;
   std::vector<std::unique_ptr<Peer>> peers_;  // null: never opened
   std::vector<Rank> linked_;                  // ranks with a control connection
   uint32_t opening_ = 0;                      // links asked for here that are not ready
@@ -107,9 +104,6 @@ class Tcp final : public Transport {
   FoldTile tile_;
   std::vector<Flow*> reading_;  // have sinks posted; may hold some that have none any more
   std::vector<Flow*> writing_;
-  std::vector<Welcome> welcomes_;
-  Fault unreachable_;  // what a connection of ours failed with, until somebody tells why
-  Clock::time_point unreachable_since_{};
   Fault failure_;  // the first one is final
 };
 

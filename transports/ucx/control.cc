@@ -1,13 +1,9 @@
 #include "transports/ucx/control.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 
 #include "src/check.h"
 #include "src/log.h"
@@ -17,11 +13,6 @@ namespace gossamer::ucx {
 namespace {
 
 constexpr uint32_t kPurpose = 0x55435800;
-constexpr std::chrono::milliseconds kKnockAfter{50};
-// How long a failed connection waits for somebody to say why the peer accepts nobody.
-constexpr std::chrono::milliseconds kGrace{200};
-// Ranks without a link that a failing one tells why. All ranks do, so all hear in larger groups.
-constexpr size_t kWordsMax = 64;
 
 }  // namespace
 
@@ -29,6 +20,7 @@ Control::Control(const TransportConfig& config, int epoll)
     : config_(config),
       epoll_(epoll),
       greeter_(config, kPurpose),
+      reception_(config, greeter_),
       peers_(static_cast<size_t>(config.size)) {}
 
 Control::~Control() {
@@ -45,13 +37,7 @@ Code Control::connect(Rank rank, Peer* peer, uint8_t lane, Fault* fault) {
   bool& done = lane == tcp::kKnockLane ? peer->knocked : peer->connecting;
   if (done) return Code::kOk;
   done = true;
-  const Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-  if (!to) {
-    fault->set(Code::kInvalidArgument, rank, "rank %d's address is unusable: %s", rank,
-               to.status().message().c_str());
-    return fault->code;
-  }
-  return greeter_.connect(rank, lane, *to, fault);
+  return reception_.connect(rank, lane, fault);
 }
 
 Code Control::open(Rank rank, Fault* fault) {
@@ -66,15 +52,12 @@ Code Control::open(Rank rank, Fault* fault) {
   Code code = Code::kOk;
   if (config_.rank < rank) {
     code = connect(rank, &peer, tcp::kControlLane, fault);
-  } else if (now - peer.opened >= kKnockAfter) {
+  } else if (now - peer.opened >= tcp::kKnockAfter) {
     code = connect(rank, &peer, tcp::kKnockLane, fault);
   }
   if (code != Code::kOk) return code;
   if (now - peer.opened <= config_.timeout) return Code::kAgain;
-  fault->set(Code::kTimeout, rank,
-             "rank %d did not open its link to rank %d in time; it is late, or cannot reach %s",
-             rank, config_.rank, greeter_.address().c_str());
-  return fault->code;
+  return reception_.late(rank, fault);
 }
 
 // Takes a proven connection into its link.
@@ -107,70 +90,28 @@ bool Control::due() {
   return tick_.passed();
 }
 
-// Moves connections on that are being made. kOk, or word that a rank without a link has left.
-Code Control::greet(Fault* fault) {
-  Fault refused;
-  Code greeted = greeter_.step(&welcomes_, &refused);
-  for (const tcp::Welcome& welcome : welcomes_) {
-    const Code admitted = admit(welcome, &refused);
-    if (greeted == Code::kOk) greeted = admitted;
-  }
-  welcomes_.clear();
-  if (greeted != Code::kOk && unreachable_.code == Code::kOk) {
-    unreachable_ = refused;
-    unreachable_since_ = Clock::now();
-  }
-  if (greeter_.word().code != Code::kOk) *fault = greeter_.word();
-  return greeter_.word().code;
-}
-
 Code Control::check(Fault* fault) {
   urgent_ = false;
-  if (greet(fault) != Code::kOk) return fault->code;
-  // Notices first: a rank that failed and left gives the reason, not its leaving.
-  Fault ended;
-  for (const Rank rank : linked_) {
-    Fault found;
-    if (read(rank, peers_[static_cast<size_t>(rank)].get(), &found) == Code::kOk) continue;
-    if (found.code != Code::kPeerLost) {
-      *fault = found;
-      return fault->code;
-    }
-    if (ended.code == Code::kOk) ended = found;
-  }
-  if (ended.code != Code::kOk) {
-    // Its word may have come just after we looked, and before its end.
-    if (greet(fault) != Code::kOk) return fault->code;
-    *fault = ended;
-    return fault->code;
-  }
-  if (unreachable_.code == Code::kOk) return Code::kOk;
-  // A rank that has failed accepts nobody: others may tell what it failed of.
-  if (unreachable_.code != Code::kPeerLost || Clock::now() - unreachable_since_ > kGrace) {
-    *fault = unreachable_;
-    return fault->code;
-  }
+  const auto admitting = [this](const tcp::Welcome& welcome, Fault* why) {
+    return admit(welcome, why);
+  };
+  const auto reading = [this](Rank rank, Fault* why) {
+    return read(rank, peers_[static_cast<size_t>(rank)].get(), why);
+  };
+  if (reception_.hear(linked_, admitting, reading, fault) != Code::kOk) return fault->code;
+  const Code code = reception_.judge(fault);
+  if (code != Code::kAgain) return code;
   urgent_ = true;
   return Code::kOk;
-}
-
-Code Control::lost(Rank rank, const std::string& how, Fault* fault) const {
-  fault->set(Code::kPeerLost, rank, "rank %d at %s %s", rank,
-             addresses_[static_cast<size_t>(rank)].c_str(), how.c_str());
-  return fault->code;
 }
 
 Code Control::read(Rank rank, Peer* peer, Fault* fault) {
   std::array<std::byte, 1024> buffer;
   while (!peer->said_goodbye) {
-    const ssize_t got = ::recv(peer->socket, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return Code::kOk;
-    if (got < 0 && errno == ETIMEDOUT) {
-      return lost(rank, "does not answer any more (host or network down)", fault);
-    }
-    if (got <= 0) return lost(rank, "closed its connection without a word: it died", fault);
-    std::span<const std::byte> bytes(buffer.data(), static_cast<size_t>(got));
+    const char* ended = nullptr;
+    std::span<const std::byte> bytes = tcp::receive(peer->socket, buffer, &ended);
+    if (ended != nullptr) return lost(rank, ended, fault);
+    if (bytes.empty()) return Code::kOk;
     while (!bytes.empty()) {
       const auto found = peer->parser.next(&bytes, fault);
       if (found == tcp::RecordParser::Found::kNotice) return fault->code;
@@ -179,11 +120,7 @@ Code Control::read(Rank rank, Peer* peer, Fault* fault) {
         return Code::kOk;
       }
       if (found == tcp::RecordParser::Found::kGarbage) {
-        fault->set(Code::kSystem, rank,
-                   "rank %d sends control records that make no sense: corrupted on the way, or "
-                   "two versions of the library",
-                   rank);
-        return fault->code;
+        return tcp::senseless(rank, fault);
       }
     }
   }
@@ -192,31 +129,14 @@ Code Control::read(Rank rank, Peer* peer, Fault* fault) {
 
 void Control::notify(const Fault& fault) {
   const tcp::Record record = tcp::notice_record(fault);
-  for (const Rank rank : linked_) {
-    // A control connection is almost always empty: what it does not take at once is not worth
-    // waiting for.
-    (void)::send(at(rank)->socket, record.data.data(), record.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-  std::vector<tcp::Greeter::Addressee> others;
-  for (Rank rank = 0; rank < static_cast<Rank>(addresses_.size()); ++rank) {
-    if (rank == config_.rank || linked(rank) || addresses_[static_cast<size_t>(rank)].empty()) {
-      continue;
-    }
-    const Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-    if (to) others.push_back({rank, *to});
-    if (others.size() == kWordsMax) break;
-  }
-  greeter_.leave_word(others, record);
+  for (const Rank rank : linked_) tcp::send_record(at(rank)->socket, record);
+  reception_.leave_word([this](Rank rank) { return linked(rank); }, record);
 }
 
 void Control::say_goodbye() {
-  const tcp::Record goodbye = tcp::goodbye_record();
   for (const Rank rank : linked_) {
-    const int socket = at(rank)->socket;
-    (void)::send(socket, goodbye.data.data(), goodbye.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-    // Unread bytes would turn the close into a reset, which may overtake what was just sent.
-    std::array<std::byte, 1024> rest;
-    while (::recv(socket, rest.data(), rest.size(), MSG_DONTWAIT) > 0) continue;
+    tcp::send_record(at(rank)->socket, tcp::goodbye_record());
+    tcp::drain(at(rank)->socket);
   }
 }
 

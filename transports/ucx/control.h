@@ -13,8 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "transports/tcp/frame.h"
-#include "transports/tcp/greeter.h"
+#include "transports/tcp/reception.h"
 #include "transports/tcp/tick.h"
 
 namespace gossamer::ucx {
@@ -31,7 +30,7 @@ class Control {
 
   Status listen() { return greeter_.listen(epoll_); }
   std::string address() const { return greeter_.address(); }
-  void start(std::vector<std::string> addresses) { addresses_ = std::move(addresses); }
+  void start(std::vector<std::string> addresses) { reception_.start(std::move(addresses)); }
 
   // As Transport::open(), for the control connection.
   Code open(Rank rank, Fault* fault);
@@ -44,7 +43,9 @@ class Control {
   bool urgent() const { return urgent_; }
   // Greets, and hears what peers say. A fault: a notice, a death, or a peer out of reach.
   Code check(Fault* fault);
-  Code lost(Rank rank, const std::string& how, Fault* fault) const;
+  Code lost(Rank rank, const std::string& how, Fault* fault) const {
+    return reception_.lost(rank, how, fault);
+  }
 
   void notify(const Fault& fault);
   void say_goodbye();
@@ -66,21 +67,17 @@ class Control {
   Peer& make(Rank rank);
   Code connect(Rank rank, Peer* peer, uint8_t lane, Fault* fault);
   Code admit(const tcp::Welcome& welcome, Fault* fault);
-  Code greet(Fault* fault);
   Code read(Rank rank, Peer* peer, Fault* fault);
 
   const TransportConfig config_;
   const int epoll_;
   tcp::Greeter greeter_;
-  std::vector<std::string> addresses_;
+  tcp::Reception reception_;
   std::vector<std::unique_ptr<Peer>> peers_;  // null: never opened
   std::vector<Rank> linked_;
   uint32_t opening_ = 0;  // links asked for here that are not ready
   bool urgent_ = false;
   tcp::Tick tick_;
-  std::vector<tcp::Welcome> welcomes_;
-  Fault unreachable_;  // what a connection of ours failed with, until somebody tells why
-  Clock::time_point unreachable_since_{};
 };
 
 }  // namespace gossamer::ucx

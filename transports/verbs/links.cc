@@ -1,15 +1,11 @@
 // Verbs' control connections: opening links, and finding out what has become of a peer.
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstring>
 
 #include "src/log.h"
 #include "transports/verbs/verbs.h"
@@ -18,10 +14,6 @@ namespace gossamer::verbs {
 
 namespace {
 
-constexpr std::chrono::milliseconds kKnockAfter{50};
-// How long a broken pair waits for the control connection to say why.
-constexpr std::chrono::milliseconds kGrace{200};
-constexpr size_t kWordsMax = 64;       // ranks without a link that a failing one tells why
 constexpr std::byte kReadyByte{0x52};  // follows the setup: our pairs are connected
 
 bool send_all(int socket, std::span<const std::byte> bytes) {
@@ -34,25 +26,17 @@ bool send_all(int socket, std::span<const std::byte> bytes) {
 
 Code Verbs::connect(Rank rank, Peer* peer, Fault* fault) {
   if (peer->connecting) return Code::kOk;
-  Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-  if (!to) {
-    fault->set(Code::kInvalidArgument, rank, "rank %d's address is unusable: %s", rank,
-               to.status().message().c_str());
-    return fault->code;
-  }
   peer->connecting = true;
-  return greeter_.connect(rank, tcp::kControlLane, *to, fault);
+  return reception_.connect(rank, tcp::kControlLane, fault);
 }
 
 // Asks a lower rank that has not connected for long to do so, once.
 Code Verbs::knock(Rank rank, Peer* peer, Fault* fault) {
-  if (peer->knocked || peer->control >= 0 || Clock::now() - peer->opened < kKnockAfter) {
+  if (peer->knocked || peer->control >= 0 || Clock::now() - peer->opened < tcp::kKnockAfter) {
     return Code::kOk;
   }
   peer->knocked = true;
-  Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-  if (!to) return Code::kOk;  // it will be late
-  return greeter_.connect(rank, tcp::kKnockLane, *to, fault);
+  return reception_.connect(rank, tcp::kKnockLane, fault);
 }
 
 // Takes a proven connection: makes the pairs and tells the peer of them.
@@ -95,23 +79,6 @@ Code Verbs::admit(const tcp::Welcome& welcome, Fault* fault) {
   return Code::kOk;
 }
 
-// Moves connections on that are being made. kOk, or word that a rank without a link has left.
-Code Verbs::greet(Fault* fault) {
-  Fault refused;
-  Code greeted = greeter_.step(&welcomes_, &refused);
-  for (const tcp::Welcome& welcome : welcomes_) {
-    const Code admitted = admit(welcome, &refused);
-    if (greeted == Code::kOk) greeted = admitted;
-  }
-  welcomes_.clear();
-  if (greeted != Code::kOk && unreachable_.code == Code::kOk) {
-    unreachable_ = refused;
-    unreachable_since_ = Clock::now();
-  }
-  if (greeter_.word().code != Code::kOk) *fault = greeter_.word();
-  return greeter_.word().code;
-}
-
 bool Verbs::needs(const Peer& peer) const {
   return std::any_of(peer.pairs.begin(), peer.pairs.end(),
                      [](const auto& pair) { return pair->needs(); });
@@ -119,43 +86,25 @@ bool Verbs::needs(const Peer& peer) const {
 
 Code Verbs::check_control(Fault* fault) {
   urgent_ = false;
-  if (greet(fault) != Code::kOk) return fault->code;
-  // Notices first: a rank that failed and left gives the reason, not its leaving.
-  Fault ended;
-  for (const Rank rank : linked_) {
-    Fault found;
-    if (read_control(rank, peers_[static_cast<size_t>(rank)].get(), &found) == Code::kOk) continue;
-    if (found.code != Code::kPeerLost) {
-      *fault = found;
-      return fault->code;
-    }
-    if (!peers_[static_cast<size_t>(rank)]->ready) {
-      // A rank that fails before a link is open tells why over a connection of its own.
-      if (unreachable_.code == Code::kOk) {
-        unreachable_ = found;
-        unreachable_since_ = Clock::now();
-      }
-      continue;
-    }
-    if (ended.code == Code::kOk) ended = found;
-  }
-  if (ended.code != Code::kOk) {
-    // Its word may have come just after we looked, and before its end.
-    if (greet(fault) != Code::kOk) return fault->code;
-    *fault = ended;
-    return fault->code;
-  }
+  const auto admitting = [this](const tcp::Welcome& welcome, Fault* why) {
+    return admit(welcome, why);
+  };
+  const auto reading = [this](Rank rank, Fault* why) {
+    Peer& peer = *peers_[static_cast<size_t>(rank)];
+    const Code code = read_control(rank, &peer, why);
+    if (code != Code::kPeerLost || peer.ready) return code;
+    // A rank that fails before a link is open tells why over a connection of its own.
+    reception_.suspect(*why);
+    return Code::kOk;
+  };
+  if (reception_.hear(linked_, admitting, reading, fault) != Code::kOk) return fault->code;
   if (step_moves(fault) != Code::kOk) return fault->code;
   for (const Rank rank : linked_) {
     const Code code = judge(rank, peers_[static_cast<size_t>(rank)].get(), fault);
     if (code != Code::kOk) return code;
   }
-  if (unreachable_.code == Code::kOk) return Code::kOk;
-  // A rank that has failed accepts nobody: others may tell what it failed of.
-  if (unreachable_.code != Code::kPeerLost || Clock::now() - unreachable_since_ > kGrace) {
-    *fault = unreachable_;
-    return fault->code;
-  }
+  const Code code = reception_.judge(fault);
+  if (code != Code::kAgain) return code;
   urgent_ = true;
   return Code::kOk;
 }
@@ -196,14 +145,10 @@ Code Verbs::read_control(Rank rank, Peer* peer, Fault* fault) {
   if (peer->said_goodbye) return Code::kOk;
   std::array<std::byte, 1024> buffer;
   for (;;) {
-    const ssize_t got = ::recv(peer->control, buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0 && errno == EAGAIN) return Code::kOk;
-    if (got < 0 && errno == ETIMEDOUT) {
-      return lost(rank, "does not answer any more (host or network down)", fault);
-    }
-    if (got <= 0) return lost(rank, "closed its connection without a word: it died", fault);
-    std::span<const std::byte> bytes(buffer.data(), static_cast<size_t>(got));
+    const char* ended = nullptr;
+    std::span<const std::byte> bytes = tcp::receive(peer->control, buffer, &ended);
+    if (ended != nullptr) return reception_.lost(rank, ended, fault);
+    if (bytes.empty()) return Code::kOk;
     while (!bytes.empty()) {
       if (!peer->ready) {
         if (read_setup(rank, peer, &bytes, fault) != Code::kOk) return fault->code;
@@ -222,11 +167,7 @@ Code Verbs::read_control(Rank rank, Peer* peer, Fault* fault) {
           if (take_move(rank, peer, peer->parser.body(), fault) != Code::kOk) return fault->code;
           break;
         case tcp::RecordParser::Found::kGarbage:
-          fault->set(Code::kSystem, rank,
-                     "rank %d sends control records that make no sense: corrupted on the way, or "
-                     "two versions of the library",
-                     rank);
-          return fault->code;
+          return tcp::senseless(rank, fault);
       }
     }
   }
@@ -251,7 +192,7 @@ Code Verbs::judge(Rank rank, Peer* peer, Fault* fault) {
   }
   if (peer->said_goodbye) {
     if (!needs(*peer)) return Code::kOk;
-    return lost(rank, "has left while messages to or from it were outstanding", fault);
+    return reception_.lost(rank, "has left while messages to or from it were outstanding", fault);
   }
   if (broken == nullptr) return Code::kOk;
   const auto now = Clock::now();
@@ -259,7 +200,7 @@ Code Verbs::judge(Rank rank, Peer* peer, Fault* fault) {
     peer->suspect = true;
     peer->suspected = now;
   }
-  if (now - peer->suspected > kGrace) {
+  if (now - peer->suspected > tcp::kGrace) {
     fault->set(Code::kPeerLost, rank, "rank %d is out of reach through %s (lane %u): %s", rank,
                broken->port().name().c_str(), broken->lane(), broken->why().c_str());
     return fault->code;
@@ -270,20 +211,14 @@ Code Verbs::judge(Rank rank, Peer* peer, Fault* fault) {
 
 void Verbs::notify(const Fault& fault) noexcept {
   const tcp::Record record = tcp::notice_record(fault);
-  std::vector<tcp::Greeter::Addressee> others;
-  for (Rank rank = 0; rank < config_.size; ++rank) {
+  const auto is_linked = [this](Rank rank) {
     const auto& peer = peers_[static_cast<size_t>(rank)];
-    if (rank == config_.rank || addresses_[static_cast<size_t>(rank)].empty()) continue;
-    if (peer != nullptr && peer->connected) {
-      // A control connection is almost always empty: what it does not take at once is not worth
-      // waiting for.
-      (void)::send(peer->control, record.data.data(), record.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-      continue;
-    }
-    const Result<SocketAddress> to = SocketAddress::parse(addresses_[static_cast<size_t>(rank)]);
-    if (to && others.size() < kWordsMax) others.push_back({rank, *to});
+    return peer != nullptr && peer->connected;
+  };
+  for (const Rank rank : linked_) {
+    if (is_linked(rank)) tcp::send_record(peers_[static_cast<size_t>(rank)]->control, record);
   }
-  greeter_.leave_word(others, record);
+  reception_.leave_word(is_linked, record);
 }
 
 }  // namespace gossamer::verbs

@@ -1,7 +1,6 @@
 #include "transports/verbs/verbs.h"
 
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,7 +28,10 @@ constexpr std::chrono::milliseconds kLinger{1000};
 }  // namespace
 
 Verbs::Verbs(const TransportConfig& config)
-    : config_(config), epoll_(::epoll_create1(EPOLL_CLOEXEC)), greeter_(config, kPurpose) {
+    : config_(config),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      greeter_(config, kPurpose),
+      reception_(config, greeter_) {
   peers_.resize(static_cast<size_t>(config.size));
 }
 
@@ -53,15 +55,10 @@ Status Verbs::listen() {
 
 Verbs::~Verbs() {
   linger();
-  const tcp::Record goodbye = tcp::goodbye_record();
   for (const Rank rank : linked_) {
     const Peer& peer = *peers_[static_cast<size_t>(rank)];
-    if (peer.connected) {
-      (void)::send(peer.control, goodbye.data.data(), goodbye.bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-    // Unread bytes would turn the close into a reset, which may overtake what was just sent.
-    std::array<std::byte, 1024> rest;
-    while (::recv(peer.control, rest.data(), rest.size(), MSG_DONTWAIT) > 0) continue;
+    if (peer.connected) tcp::send_record(peer.control, tcp::goodbye_record());
+    tcp::drain(peer.control);
   }
   for (const Rank rank : linked_) ::close(peers_[static_cast<size_t>(rank)]->control);
   peers_.clear();
@@ -102,9 +99,8 @@ Status Verbs::start(std::vector<std::string> addresses) {
   if (addresses.size() != static_cast<size_t>(config_.size)) {
     return Status::error(Code::kInvalidArgument, "verbs needs one address per rank");
   }
-  addresses_ = std::move(addresses);
   lanes_ = 1;
-  for (std::string& text : addresses_) {
+  for (std::string& text : addresses) {
     ports_of_.push_back(0);
     if (text.empty()) continue;
     const size_t space = std::min(text.find(' '), text.size());
@@ -116,6 +112,7 @@ Status Verbs::start(std::vector<std::string> addresses) {
     ports_of_.back() = std::max(ports, 1u);
     lanes_ = std::max(lanes_, static_cast<uint8_t>(std::min<uint32_t>(ports, kLanesMax)));
   }
+  reception_.start(std::move(addresses));
   return Status::ok();
 }
 
@@ -142,12 +139,6 @@ Code Verbs::fail(Fault* fault) {
   return fault->code;
 }
 
-Code Verbs::lost(Rank rank, const char* how, Fault* fault) const {
-  fault->set(Code::kPeerLost, rank, "rank %d at %s %s", rank,
-             addresses_[static_cast<size_t>(rank)].c_str(), how);
-  return fault->code;
-}
-
 void Verbs::list(Pair* pair) {
   if (pair->listed) return;
   pair->listed = true;
@@ -170,9 +161,7 @@ Code Verbs::open(Rank rank, Fault* fault) noexcept {
   }
   if (config_.rank > rank && knock(rank, &peer, fault) != Code::kOk) return fail(fault);
   if (Clock::now() - peer.opened > config_.timeout) {
-    fault->set(Code::kTimeout, rank,
-               "rank %d did not open its link to rank %d in time; it is late, or cannot reach %s",
-               rank, config_.rank, greeter_.address().c_str());
+    (void)reception_.late(rank, fault);
     return fail(fault);
   }
   return Code::kAgain;

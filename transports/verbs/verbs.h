@@ -23,7 +23,7 @@
 
 #include "gossamer/transport.h"
 #include "src/registration_cache.h"
-#include "transports/tcp/greeter.h"
+#include "transports/tcp/reception.h"
 #include "transports/tcp/tick.h"
 #include "transports/verbs/device.h"
 #include "transports/verbs/pair.h"
@@ -101,7 +101,6 @@ class Verbs final : public Transport {
   Peer& peer_at(Rank peer);
   Pair& pair_at(Rank peer, Lane lane);
   Code fail(Fault* fault);
-  Code lost(Rank peer, const char* how, Fault* fault) const;
   void list(Pair* pair);
   void linger();
 
@@ -109,7 +108,6 @@ class Verbs final : public Transport {
   Code connect(Rank rank, Peer* peer, Fault* fault);
   Code knock(Rank rank, Peer* peer, Fault* fault);
   Code admit(const tcp::Welcome& welcome, Fault* fault);
-  Code greet(Fault* fault);
   Code check_control(Fault* fault);
   Code read_control(Rank rank, Peer* peer, Fault* fault);
   Code read_setup(Rank rank, Peer* peer, std::span<const std::byte>* bytes, Fault* fault);
@@ -142,8 +140,8 @@ class Verbs final : public Transport {
   const TransportConfig config_;
   int epoll_ = -1;
   tcp::Greeter greeter_;
+  tcp::Reception reception_;
   uint8_t lanes_ = 1;
-  std::vector<std::string> addresses_;
   std::vector<uint32_t> ports_of_;  // by rank
   Devices devices_;
   std::unique_ptr<RegistrationCache> cache_;
@@ -161,9 +159,6 @@ class Verbs final : public Transport {
   bool warned_ = false;  // that memory could not be registered
   tcp::Tick tick_;
   Clock::time_point probed_{};
-  std::vector<tcp::Welcome> welcomes_;
-  Fault unreachable_;  // what a connection of ours failed with, until somebody tells why
-  Clock::time_point unreachable_since_{};
   Fault failure_;  // the first one is final
 };
 

@@ -4,6 +4,7 @@
 
 #pragma once
 
+#include "algorithms/direct.h"
 #include "gossamer/schedule.h"
 
 namespace gossamer {
@@ -29,6 +30,25 @@ inline Slice code_of_root(const Shape& shape, int round, Builder& b) {
   return code;
 }
 
+// The sum in rank order of what all ranks encoded, fp32 and not settled yet; code_of(rank) is what
+// came from that rank.
+template <class CodeOf>
+Slice sum_codes(const Shape& shape, Slice result, const CodeOf& code_of, Builder& b) {
+  const Slice sum = b.accumulator(result);
+  b.decode(code_of(0), sum);
+  for (Rank rank = 1; rank < shape.size; ++rank) b.decode_reduce(code_of(rank), sum);
+  return sum;
+}
+
+// Every other rank's code into its part, in the order in which they come.
+template <class CodeOf, class PartOf>
+void decode_others(const Shape& shape, const CodeOf& code_of, const PartOf& part_of, Builder& b) {
+  for (Rank i = 1; i < shape.size; ++i) {
+    const Rank peer = shape.wrap(shape.rank + i);
+    b.decode(code_of(peer), part_of(peer));
+  }
+}
+
 // Every rank sums its own part of everybody's input into the returned slice, which is fp32 and not
 // settled yet; part_of(rank) is what that rank sums. Its own input is encoded like any other, so
 // that a sum does not depend on who makes it, and is summed in rank order.
@@ -48,14 +68,8 @@ Slice sum_coded_part(const Shape& shape, Slice result, PartOf part_of, Builder& 
   const auto code_from = [&](Rank rank) {
     return b.code(count, rank == shape.rank ? places.to(rank) : places.from(rank));
   };
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, code_from(peer));
-  }
-  const Slice sum = b.accumulator(result);
-  b.decode(code_from(0), sum);
-  for (Rank rank = 1; rank < shape.size; ++rank) b.decode_reduce(code_from(rank), sum);
-  return sum;
+  take_other_parts(shape, code_from, b);
+  return sum_codes(shape, result, code_from, b);
 }
 
 }  // namespace gossamer

@@ -24,16 +24,12 @@ void emit(const Shape& shape, int, Builder& b) {
   const Slice input = {Buffer::kInput, 0, shape.count};
   const Slice own = b.code(shape.count, places.to(shape.rank));
   b.encode(input, own, input, Builder::Residual::kOfElements);
-  for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), own);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, b.code(shape.count, places.from(peer)));
-  }
+  send_to_others(shape, own, b);
+  const auto code_from = [&](Rank rank) { return b.code(shape.count, places.from(rank)); };
+  take_other_parts(shape, code_from, b);
   b.decode(own, shape.share(shape.rank));
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.decode(b.code(shape.count, places.from(peer)), shape.share(peer));
-  }
+  decode_others(
+      shape, code_from, [&](Rank r) { return shape.share(r); }, b);
 }
 
 }  // namespace

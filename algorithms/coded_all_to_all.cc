@@ -30,15 +30,11 @@ void emit(const Shape& shape, int, Builder& b) {
     b.encode(share, code, share, Builder::Residual::kOfElements);
     if (peer != shape.rank) b.send(peer, code);
   }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, b.code(shape.count, places.from(peer)));
-  }
+  const auto code_from = [&](Rank rank) { return b.code(shape.count, places.from(rank)); };
+  take_other_parts(shape, code_from, b);
   b.decode(b.code(shape.count, places.to(shape.rank)), shape.share(shape.rank));
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.decode(b.code(shape.count, places.from(peer)), shape.share(peer));
-  }
+  decode_others(
+      shape, code_from, [&](Rank r) { return shape.share(r); }, b);
 }
 
 }  // namespace

@@ -29,17 +29,15 @@ int rounds(const Shape&) {
 
 void emit(const Shape& shape, int, Builder& b) {
   const Slice whole = shape.whole();
-  const Slice own = b.code(shape.count, shape.rank);
+  const auto code_of = [&](Rank rank) { return b.code(shape.count, rank); };
+  const Slice own = code_of(shape.rank);
   b.encode(input_of(whole), own, whole, Builder::Residual::kOfElements);
   if (!shape.is_root()) return b.send(shape.root, own);
   for (Rank i = 1; i < shape.size; ++i) {
     const Rank peer = shape.rank_at(i);
-    b.recv(peer, b.code(shape.count, peer));
+    b.recv(peer, code_of(peer));
   }
-  const Slice sum = b.accumulator(whole);
-  b.decode(b.code(shape.count, 0), sum);
-  for (Rank rank = 1; rank < shape.size; ++rank) b.decode_reduce(b.code(shape.count, rank), sum);
-  b.settle(sum, whole);
+  b.settle(sum_codes(shape, whole, code_of, b), whole);
 }
 
 }  // namespace

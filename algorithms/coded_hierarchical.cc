@@ -13,8 +13,7 @@
 //   Residual its own, of a host's sum of this rank's block and of its part of the whole one.
 
 #include "algorithms/coded_two_shot.h"
-#include "algorithms/direct.h"
-#include "algorithms/hosts.h"
+#include "algorithms/inside_host.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -28,14 +27,6 @@ int rounds(const Shape&) {
   return 2 + kCodedTwoShotRounds;
 }
 
-// The buffer cut among the ranks of this host.
-Shape inside(const Shape& shape, const Hosts& hosts) {
-  Shape s = shape;
-  s.rank = hosts.index;
-  s.size = hosts.size();
-  return s;
-}
-
 // One rail: the same block of every host.
 Shape between(const Shape& shape, const Hosts& hosts, uint64_t count) {
   Shape s = shape;
@@ -45,35 +36,11 @@ Shape between(const Shape& shape, const Hosts& hosts, uint64_t count) {
   return s;
 }
 
-void reduce_scatter(const Hosts& hosts, const Shape& in, Builder& b) {
-  const Slice own = in.block(in.rank);
-  const Slice sum = b.accumulator(own);
-  for (Rank i = 1; i < in.size; ++i) {
-    const Rank peer = in.wrap(in.rank - i);
-    b.send(hosts.leader() + peer, input_of(in.block(peer)));
-  }
-  if (in.wide) b.copy(input_of(own), sum);
-  for (Rank i = 1; i < in.size; ++i) {
-    const bool first = i == 1 && !in.wide;
-    b.recv_reduce(hosts.leader() + in.wrap(in.rank + i), sum, first ? input_of(own) : sum);
-  }
-}
-
-void all_gather(const Hosts& hosts, const Shape& in, Builder& b) {
-  for (Rank i = 1; i < in.size; ++i) {
-    b.send(hosts.leader() + in.wrap(in.rank - i), in.block(in.rank));
-  }
-  for (Rank i = 1; i < in.size; ++i) {
-    const Rank peer = in.wrap(in.rank + i);
-    b.recv(hosts.leader() + peer, in.block(peer));
-  }
-}
-
 void emit(const Shape& shape, int round, Builder& b) {
   const Hosts hosts(shape);
   const Shape in = inside(shape, hosts);
   if (round == 0) {
-    reduce_scatter(hosts, in, b);
+    (void)sum_own_block(hosts, in, b);
   } else if (round <= kCodedTwoShotRounds) {
     const Slice own = in.block(in.rank);
     const Slice sum = b.accumulator(own);
@@ -81,7 +48,7 @@ void emit(const Shape& shape, int round, Builder& b) {
     emit_coded_two_shot(between(shape, hosts, own.count), round - 1, b);
     b.nest({});
   } else {
-    all_gather(hosts, in, b);
+    gather_blocks(hosts, in, b);
   }
 }
 

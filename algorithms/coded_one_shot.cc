@@ -25,18 +25,12 @@ void emit(const Shape& shape, int, Builder& b) {
   const Slice whole = shape.whole();
   const Slice own = b.code(shape.count, places.to(shape.rank));
   b.encode(input_of(whole), own, whole, Builder::Residual::kOfElements);
-  for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), own);
+  send_to_others(shape, own, b);
   const auto code_from = [&](Rank rank) {
     return rank == shape.rank ? own : b.code(shape.count, places.from(rank));
   };
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, code_from(peer));
-  }
-  const Slice sum = b.accumulator(whole);
-  b.decode(code_from(0), sum);
-  for (Rank rank = 1; rank < shape.size; ++rank) b.decode_reduce(code_from(rank), sum);
-  b.settle(sum, whole);
+  take_other_parts(shape, code_from, b);
+  b.settle(sum_codes(shape, whole, code_from, b), whole);
 }
 
 }  // namespace

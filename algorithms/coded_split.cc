@@ -41,16 +41,12 @@ void reduce_blocks(const Shape& shape, Builder& b) {
 }
 
 void gather_blocks(const Shape& shape, Builder& b) {
-  const Slice own = shape.block(shape.rank);
-  const Slice packed = packed_of(shape, shape.rank, b);
-  for (Rank i = 1; i < shape.size; ++i) {
-    b.send(shape.wrap(shape.rank - i), packed.count > 0 ? packed : own);
-  }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    const Slice theirs = packed_of(shape, peer, b);
-    b.recv(peer, theirs.count > 0 ? theirs : shape.block(peer));
-  }
+  const auto sum_of = [&](Rank rank) {
+    const Slice packed = packed_of(shape, rank, b);
+    return packed.count > 0 ? packed : shape.block(rank);
+  };
+  send_to_others(shape, sum_of(shape.rank), b);
+  take_other_parts(shape, sum_of, b);
   for (Rank rank = 0; rank < shape.size; ++rank) {
     const Slice theirs = packed_of(shape, rank, b);
     // What this rank has summed itself is in its place already, unless it has to be rounded.
@@ -60,11 +56,8 @@ void gather_blocks(const Shape& shape, Builder& b) {
 }
 
 void emit(const Shape& shape, int round, Builder& b) {
-  if (round == 0) {
-    reduce_blocks(shape, b);
-  } else {
-    gather_blocks(shape, b);
-  }
+  if (round == 0) return reduce_blocks(shape, b);
+  gather_blocks(shape, b);
 }
 
 }  // namespace

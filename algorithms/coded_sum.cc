@@ -27,11 +27,8 @@ int rounds(const Shape&) {
 
 void gather_sums(const Shape& shape, Builder& b) {
   const auto sum_from = [&](Rank rank) { return sum_of(shape, rank, shape.block(rank).count, b); };
-  for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), sum_from(shape.rank));
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, sum_from(peer));
-  }
+  send_to_others(shape, sum_from(shape.rank), b);
+  take_other_parts(shape, sum_from, b);
   for (Rank i = 0; i < shape.size; ++i) {
     const Rank rank = shape.wrap(shape.rank + i);
     const Slice block = shape.block(rank);

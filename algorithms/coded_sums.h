@@ -49,13 +49,8 @@ void pass_numbers(const Shape& shape, const PartOf& part_of, Builder& b) {
     const uint64_t count = part_of(rank).count;
     return b.numbers_of(place_to(shape, rank, count, b), count);
   };
-  for (Rank i = 1; i < shape.size; ++i) {
-    b.send(shape.wrap(shape.rank - i), numbers_of(shape.rank));
-  }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, numbers_of(peer));
-  }
+  send_to_others(shape, numbers_of(shape.rank), b);
+  take_other_parts(shape, numbers_of, b);
 }
 
 // The codes of this rank's part, added in rank order.
@@ -69,15 +64,11 @@ void add_codes(const Shape& shape, const PartOf& part_of, Builder& b) {
     if (peer != shape.rank) b.send(peer, b.code_of(place, part.count));
   }
   const uint64_t count = part_of(shape.rank).count;
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, code_from(shape, peer, count, b));
-  }
+  const auto code_of = [&](Rank rank) { return code_from(shape, rank, count, b); };
+  take_other_parts(shape, code_of, b);
   const Slice sum = sum_of(shape, shape.rank, count, b);
-  b.begin_sum(code_from(shape, 0, count, b), sum, count);
-  for (Rank rank = 1; rank < shape.size; ++rank) {
-    b.add_code(code_from(shape, rank, count, b), sum, count);
-  }
+  b.begin_sum(code_of(0), sum, count);
+  for (Rank rank = 1; rank < shape.size; ++rank) b.add_code(code_of(rank), sum, count);
 }
 
 // Rounds [0, kSumRounds), after which sum_of() this rank's part is complete.

@@ -41,27 +41,21 @@ void gather_blocks(const Shape& shape, Builder& b) {
   const CodePlaces places{shape.size, 1};
   const Slice own = shape.block(shape.rank);
   const Slice code = b.code(own.count, places.to(shape.rank));
-  for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), code);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, b.code(shape.block(peer).count, places.from(peer)));
-  }
+  send_to_others(shape, code, b);
+  const auto code_from = [&](Rank rank) {
+    return b.code(shape.block(rank).count, places.from(rank));
+  };
+  take_other_parts(shape, code_from, b);
   b.decode(code, own);
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    const Slice block = shape.block(peer);
-    b.decode(b.code(block.count, places.from(peer)), block);
-  }
+  decode_others(
+      shape, code_from, [&](Rank r) { return shape.block(r); }, b);
 }
 
 }  // namespace
 
 void emit_coded_two_shot(const Shape& shape, int round, Builder& b) {
-  if (round == 0) {
-    reduce_blocks(shape, b);
-  } else {
-    gather_blocks(shape, b);
-  }
+  if (round == 0) return reduce_blocks(shape, b);
+  gather_blocks(shape, b);
 }
 
 const Algorithm coded_two_shot = {"coded_two_shot", Collective::kAllReduce, true, accepts,

@@ -46,22 +46,15 @@ void reduce_blocks(const Shape& shape, Builder& b) {
 
 void gather_blocks(const Shape& shape, Builder& b) {
   if (!shape.is_root()) return b.send(shape.root, code_of_sum(shape, shape.rank, b));
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, code_of_sum(shape, peer, b));
-  }
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.decode(code_of_sum(shape, peer, b), shape.block(peer));
-  }
+  const auto code_of = [&](Rank rank) { return code_of_sum(shape, rank, b); };
+  take_other_parts(shape, code_of, b);
+  decode_others(
+      shape, code_of, [&](Rank r) { return shape.block(r); }, b);
 }
 
 void emit(const Shape& shape, int round, Builder& b) {
-  if (round == 0) {
-    reduce_blocks(shape, b);
-  } else {
-    gather_blocks(shape, b);
-  }
+  if (round == 0) return reduce_blocks(shape, b);
+  gather_blocks(shape, b);
 }
 
 }  // namespace

@@ -29,6 +29,11 @@ void sum_own_part(const Shape& shape, Slice result, PartOf part_of, Builder& b) 
   b.settle(sum, result);
 }
 
+// The same slice to every other rank: first to that which waits for it first.
+inline void send_to_others(const Shape& shape, Slice slice, Builder& b) {
+  for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), slice);
+}
+
 // Takes every other rank's part, from that rank, into part_of(rank): those first who send here
 // first.
 template <class PartOf>

@@ -21,7 +21,7 @@ int rounds(const Shape&) {
 // Everybody starts with another peer, so that no rank is everybody's first.
 void emit(const Shape& shape, int, Builder& b) {
   const Slice own = {Buffer::kInput, 0, shape.count};
-  for (Rank i = 1; i < shape.size; ++i) b.send(shape.wrap(shape.rank - i), own);
+  send_to_others(shape, own, b);
   b.copy(own, shape.share(shape.rank));
   take_other_parts(
       shape, [&](Rank r) { return shape.share(r); }, b);

@@ -8,6 +8,7 @@
 //   Needs    nothing: any N, any count.
 //   Bits     copies only.
 
+#include "algorithms/direct.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
@@ -24,10 +25,8 @@ void emit(const Shape& shape, int, Builder& b) {
     b.send(peer, shape.input_share(peer));
   }
   b.copy(shape.input_share(shape.rank), shape.share(shape.rank));
-  for (Rank i = 1; i < shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank + i);
-    b.recv(peer, shape.share(peer));
-  }
+  take_other_parts(
+      shape, [&](Rank r) { return shape.share(r); }, b);
 }
 
 }  // namespace

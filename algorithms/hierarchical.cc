@@ -11,21 +11,11 @@
 //   Needs    Shape::hosts with two hosts or more, one of them with two ranks or more.
 //   Bits     the same on all ranks; each block is summed in one place.
 
-#include "algorithms/hosts.h"
+#include "algorithms/inside_host.h"
 #include "algorithms/list.h"
 
 namespace gossamer {
 namespace {
-
-// The buffer cut among the ranks of this host.
-Shape inside(const Shape& shape, const Hosts& hosts) {
-  Shape s;
-  s.rank = hosts.index;
-  s.size = hosts.size();
-  s.count = shape.count;
-  s.granule = shape.granule;
-  return s;
-}
 
 // One rail: the same block of every host, already in the output unless this rank is alone on its
 // host.
@@ -47,27 +37,6 @@ int inner_rounds(const Shape& shape, const Hosts& hosts) {
 int rounds(const Shape& shape) {
   const Hosts hosts(shape);
   return inner_rounds(shape, hosts) + (hosts.equal ? 2 : 4);
-}
-
-void reduce_scatter(const Hosts& hosts, const Shape& in, Builder& b) {
-  const Slice own = in.block(in.rank);
-  for (Rank i = 1; i < in.size; ++i) {
-    const Rank peer = in.wrap(in.rank - i);
-    b.send(hosts.leader() + peer, input_of(in.block(peer)));
-  }
-  for (Rank i = 1; i < in.size; ++i) {
-    b.recv_reduce(hosts.leader() + in.wrap(in.rank + i), own, i == 1 ? input_of(own) : own);
-  }
-}
-
-void all_gather(const Hosts& hosts, const Shape& in, Builder& b) {
-  for (Rank i = 1; i < in.size; ++i) {
-    b.send(hosts.leader() + in.wrap(in.rank - i), in.block(in.rank));
-  }
-  for (Rank i = 1; i < in.size; ++i) {
-    const Rank peer = in.wrap(in.rank + i);
-    b.recv(hosts.leader() + peer, in.block(peer));
-  }
 }
 
 void gather_to_leader(const Hosts& hosts, const Shape& in, Builder& b) {
@@ -92,7 +61,7 @@ void emit(const Shape& shape, int round, Builder& b) {
   const int inner = inner_rounds(shape, hosts);
   const int before = hosts.equal ? 1 : 2;
   if (round == 0) {
-    reduce_scatter(hosts, in, b);
+    (void)sum_own_block(hosts, in, b);
   } else if (round < before) {
     gather_to_leader(hosts, in, b);
   } else if (round < before + inner) {
@@ -104,7 +73,7 @@ void emit(const Shape& shape, int round, Builder& b) {
   } else if (!hosts.equal && round == before + inner) {
     scatter_from_leader(hosts, in, b);
   } else {
-    all_gather(hosts, in, b);
+    gather_blocks(hosts, in, b);
   }
 }
 

@@ -67,11 +67,8 @@ void cross(const Shape& shape, const Hosts& hosts, Builder& b) {
 
 void emit(const Shape& shape, int round, Builder& b) {
   const Hosts hosts(shape);
-  if (round == 0) {
-    collect(shape, hosts, b);
-  } else {
-    cross(shape, hosts, b);
-  }
+  if (round == 0) return collect(shape, hosts, b);
+  cross(shape, hosts, b);
 }
 
 }  // namespace

@@ -64,11 +64,8 @@ void hand_out(const Shape& shape, const Hosts& hosts, Builder& b) {
 
 void emit(const Shape& shape, int round, Builder& b) {
   const Hosts hosts(shape);
-  if (round == 0) {
-    cross(shape, hosts, b);
-  } else {
-    hand_out(shape, hosts, b);
-  }
+  if (round == 0) return cross(shape, hosts, b);
+  hand_out(shape, hosts, b);
 }
 
 }  // namespace

@@ -45,11 +45,8 @@ void exchange(const Shape& shape, Builder& b) {
 }
 
 void emit(const Shape& shape, int round, Builder& b) {
-  if (round == 0) {
-    deal(shape, b);
-  } else {
-    exchange(shape, b);
-  }
+  if (round == 0) return deal(shape, b);
+  exchange(shape, b);
 }
 
 }  // namespace

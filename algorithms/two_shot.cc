@@ -24,19 +24,14 @@ void reduce_blocks(const Shape& shape, Builder& b) {
 }
 
 void gather_blocks(const Shape& shape, Builder& b) {
-  for (Rank i = 1; i < shape.size; ++i) {
-    b.send(shape.wrap(shape.rank - i), shape.block(shape.rank));
-  }
+  send_to_others(shape, shape.block(shape.rank), b);
   take_other_parts(
       shape, [&](Rank r) { return shape.block(r); }, b);
 }
 
 void emit(const Shape& shape, int round, Builder& b) {
-  if (round == 0) {
-    reduce_blocks(shape, b);
-  } else {
-    gather_blocks(shape, b);
-  }
+  if (round == 0) return reduce_blocks(shape, b);
+  gather_blocks(shape, b);
 }
 
 }  // namespace

@@ -37,11 +37,8 @@ void gather_blocks(const Shape& shape, Builder& b) {
 }
 
 void emit(const Shape& shape, int round, Builder& b) {
-  if (round == 0) {
-    reduce_blocks(shape, b);
-  } else {
-    gather_blocks(shape, b);
-  }
+  if (round == 0) return reduce_blocks(shape, b);
+  gather_blocks(shape, b);
 }
 
 }  // namespace

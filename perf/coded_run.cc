@@ -40,14 +40,10 @@ class CodedRunner {
     cell.in_place = in_place;
     cell.checked = options_.check;
     cell.codec = compression_.codec->name();
-    cell.count = std::max<uint64_t>(bytes / (parts * size_of(kind.type)), 1);
-    cell.bytes = cell.count * parts * size_of(kind.type);
+    set_size(bytes, parts, &cell);
     const auto choice = communicator_.explain(call_of(cell), in_place);
     if (!choice) return choice.status();
-    cell.algorithm = choice->algorithm;
-    if (choice->pieces > 1) cell.algorithm += " x" + std::to_string(choice->pieces);
-    cell.transport = choice->transport;
-    cell.predicted_us = choice->predicted_us;
+    set_choice(*choice, &cell);
     if (Status s = time(&cell); !s) return s;
     return cell;
   }

@@ -56,14 +56,10 @@ class Neighbors {
     cell.type = type;
     cell.in_place = in_place;
     cell.checked = options_.check;
-    cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
-    cell.bytes = cell.count * parts * size_of(type);
+    set_size(bytes, parts, &cell);
     const auto choice = communicator_.explain(call_of(cell, first_round()), in_place);
     if (!choice) return choice.status();
-    cell.algorithm = choice->algorithm;
-    if (choice->pieces > 1) cell.algorithm += " x" + std::to_string(choice->pieces);
-    cell.transport = choice->transport;
-    cell.predicted_us = choice->predicted_us;
+    set_choice(*choice, &cell);
     if (Status s = time(&cell); !s) return s;
     return cell;
   }

@@ -51,17 +51,13 @@ class Runner {
     cell.root = root;
     cell.in_place = in_place;
     cell.checked = options_.check;
-    cell.count = std::max<uint64_t>(bytes / (parts * size_of(type)), 1);
-    cell.bytes = cell.count * parts * size_of(type);
+    set_size(bytes, parts, &cell);
     Reduction reduction = op;
     if (op == ReduceOp::kPreMulSum) reduction = Reduction::pre_mul_sum(Pattern::kScalar);
     const auto choice =
         communicator_.explain(collective, cell.count, type, reduction, in_place, root);
     if (!choice) return choice.status();
-    cell.algorithm = choice->algorithm;
-    cell.transport = choice->transport;
-    cell.predicted_us = choice->predicted_us;
-    if (choice->pieces > 1) cell.algorithm += " x" + std::to_string(choice->pieces);
+    set_choice(*choice, &cell);
     if (Status s = time(&cell, reduction); !s) return s;
     return cell;
   }

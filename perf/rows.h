@@ -5,13 +5,30 @@
 
 #pragma once
 
+#include <algorithm>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "perf/perf_run.h"
 
 namespace gossamer {
+
+// As many elements as `bytes` hold, at least one, where the larger buffer has `parts` times the
+// call's count.
+inline void set_size(uint64_t bytes, uint64_t parts, Cell* cell) {
+  cell->count = std::max<uint64_t>(bytes / (parts * size_of(cell->type)), 1);
+  cell->bytes = cell->count * parts * size_of(cell->type);
+}
+
+// How the library runs the cell's call, and what it predicts.
+inline void set_choice(const Communicator::Choice& choice, Cell* cell) {
+  cell->algorithm = choice.algorithm;
+  if (choice.pieces > 1) cell->algorithm += " x" + std::to_string(choice.pieces);
+  cell->transport = choice.transport;
+  cell->predicted_us = choice.predicted_us;
+}
 
 using RowSink = std::function<void(const std::vector<Cell>&)>;
 

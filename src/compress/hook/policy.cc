@@ -177,29 +177,32 @@ Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const Paramete
   return Status::ok();
 }
 
-const Codec* Policy::codec(uint32_t group, uint64_t iteration) const {
-  if (group == 0) return nullptr;
-  for (const Stage& stage : rules_[group - 1].stages) {
-    if (stage.from_iteration <= iteration) return stage.codec;
+std::span<const Policy::Stage> Policy::stages(uint32_t group) const {
+  if (group == 0) return {};
+  return rules_[group - 1].stages;
+}
+
+const Policy::Stage* Policy::stage(uint32_t group, uint64_t iteration) const {
+  for (const Stage& one : stages(group)) {
+    if (one.from_iteration <= iteration) return &one;
   }
   return nullptr;
 }
 
+const Codec* Policy::codec(uint32_t group, uint64_t iteration) const {
+  const Stage* const now = stage(group, iteration);
+  return now != nullptr ? now->codec : nullptr;
+}
+
 uint64_t Policy::code_bytes_max(uint32_t group, uint64_t count) const {
   uint64_t most = 0;
-  if (group == 0) return most;
-  for (const Stage& stage : rules_[group - 1].stages) {
-    most = std::max(most, stage.codec->bytes_max(count));
-  }
+  for (const Stage& one : stages(group)) most = std::max(most, one.codec->bytes_max(count));
   return most;
 }
 
 uint64_t Policy::workspace_bytes(uint32_t group, uint64_t count) const {
   uint64_t most = 0;
-  if (group == 0) return most;
-  for (const Stage& stage : rules_[group - 1].stages) {
-    most = std::max(most, stage.codec->workspace_bytes(count));
-  }
+  for (const Stage& one : stages(group)) most = std::max(most, one.codec->workspace_bytes(count));
   return most;
 }
 
@@ -214,11 +217,8 @@ bool Policy::divides_by_all(uint32_t group) const {
 }
 
 bool Policy::in_collective(uint32_t group, uint64_t iteration) const {
-  if (group == 0) return false;
-  for (const Stage& stage : rules_[group - 1].stages) {
-    if (stage.from_iteration <= iteration) return stage.in_collective;
-  }
-  return false;
+  const Stage* const now = stage(group, iteration);
+  return now != nullptr && now->in_collective;
 }
 
 bool Policy::always_in_collective(uint32_t group) const {

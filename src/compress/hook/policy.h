@@ -132,6 +132,9 @@ class Policy {
     uint64_t digest = 0;
     std::unique_ptr<PowerSgd> power;
   };
+  // Of a group: none where it travels as it is.
+  std::span<const Stage> stages(uint32_t group) const;
+  const Stage* stage(uint32_t group, uint64_t iteration) const;
   StateStore& store(size_t state) const;
   Status add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters);
   Status add_power(Rule* into, const GradientHook::Rule& rule, uint64_t seed) const;

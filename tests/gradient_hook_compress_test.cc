@@ -48,17 +48,13 @@ TEST_P(HookWith, ConservesGradientsThroughFailures) {
     auto hook = hook_of(comm, model, options);
     ASSERT_NE(hook, nullptr);
     for (uint64_t t = 0; t < 20; ++t) {
-      mine.gradients = random_gradients(model, rank, t);
-      mine.residual_before = residuals_of(*hook, model);
-      mine.owned_before = owned_of(*hook, model);
-      mine.result = mine.gradients;
+      mine.before(*hook, model, random_gradients(model, rank, t));
       const std::vector<std::byte> before = hook->save().value();
       fail = t == 7 && rank == 1;
       if (t == 11 && rank == 2) mine.result[4][5] = std::nanf("");
       const size_t skipped = t == 8 || t == 12 ? 4 : SIZE_MAX;
       Result<Step> step = iterate(*hook, &mine.result, rank, t, rank == 1 ? skipped : SIZE_MAX);
-      mine.residual_after = residuals_of(*hook, model);
-      mine.owned_after = owned_of(*hook, model);
+      mine.after(*hook, model);
       if (t == 7) {
         EXPECT_FALSE(step);
         EXPECT_EQ(hook->save().value(), before) << "a failed iteration left something";
@@ -103,9 +99,7 @@ TEST_P(HookWith, KeepsItsStateThroughAnAbort) {
     }
     turn.arrive_and_wait();
     const std::vector<std::byte> before = hook->save().value();
-    mine.residual_before = residuals_of(*hook, model);
-    mine.owned_before = owned_of(*hook, model);
-    mine.result = random_gradients(model, rank, 3);
+    mine.before(*hook, model, random_gradients(model, rank, 3));
     for (size_t p = model.size(); p-- > 0;) {
       if (rank == 2 && p == 1) comm.abort();
       (void)hook->ready_at(p, mine.result[p].data());
@@ -113,11 +107,9 @@ TEST_P(HookWith, KeepsItsStateThroughAnAbort) {
     EXPECT_FALSE(hook->wait());
     ASSERT_TRUE(hook->rebind(other[rank]));
     EXPECT_EQ(hook->save().value(), before);
-    mine.gradients = random_gradients(model, rank, 3);
     mine.result = mine.gradients;
     ASSERT_TRUE(iterate(*hook, &mine.result, rank, 3));
-    mine.residual_after = residuals_of(*hook, model);
-    mine.owned_after = owned_of(*hook, model);
+    mine.after(*hook, model);
     turn.arrive_and_wait();
     if (rank == 0) expect_conserved(model, seen, kRanks);
   });

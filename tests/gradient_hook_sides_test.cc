@@ -54,17 +54,13 @@ TEST_P(HookSides, E16_ConserveGradientsThroughFailures) {
       auto hook = hook_of(comm, model, options);
       ASSERT_NE(hook, nullptr);
       for (uint64_t t = 0; t < 12; ++t) {
-        mine.gradients = random_gradients(model, rank, t);
-        mine.residual_before = residuals_of(*hook, model);
-        mine.owned_before = owned_of(*hook, model);
-        mine.result = mine.gradients;
+        mine.before(*hook, model, random_gradients(model, rank, t));
         const std::vector<std::byte> before = hook->save().value();
         fail = t == 5 && rank == 1;
         if (t == 7 && rank == 1) mine.result[4][5] = std::nanf("");
         const bool skips = t == 9 || (t == 8 && rank == 1);
         Result<Step> step = iterate(*hook, &mine.result, rank, t, skips ? 4 : SIZE_MAX);
-        mine.residual_after = residuals_of(*hook, model);
-        mine.owned_after = owned_of(*hook, model);
+        mine.after(*hook, model);
         if (t == 5) {
           EXPECT_FALSE(step);
           EXPECT_EQ(hook->save().value(), before) << "a failed iteration left something";

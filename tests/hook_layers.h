@@ -93,9 +93,21 @@ inline Vectors owned_of(GradientHook& hook, const Model& model) {
   return all;
 }
 
+// A rank's iteration: what goes in, what comes out, and what is kept before and after.
 struct Seen {
   Vectors gradients, residual_before, residual_after, result;
   Vectors owned_before = {}, owned_after = {};  // empty: nothing is owned
+
+  void before(GradientHook& hook, const Model& model, Vectors own) {
+    gradients = std::move(own);
+    result = gradients;
+    residual_before = residuals_of(hook, model);
+    owned_before = owned_of(hook, model);
+  }
+  void after(GradientHook& hook, const Model& model) {
+    residual_after = residuals_of(hook, model);
+    owned_after = owned_of(hook, model);
+  }
 };
 
 // Sum over ranks of what was decoded and what is kept now, is that of gradients and what was kept.

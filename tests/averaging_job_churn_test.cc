@@ -80,16 +80,7 @@ class Processes {
     const size_t slot = pids_.size();
     ASSERT_LT(slot, kSlots);
     const std::vector<size_t> others = up_;
-    std::fflush(nullptr);
-    const pid_t pid = ::fork();
-    ASSERT_GE(pid, 0);
-    if (pid == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::alarm(580);
-      live(slot, others);
-      ::_exit(0);
-    }
-    pids_.push_back(pid);
+    pids_.push_back(forked(580, [&] { live(slot, others); }));
     up_.push_back(slot);
   }
   void kill(size_t slot) {

@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <string>
@@ -19,6 +18,7 @@
 #include "gossamer/gossip.h"
 #include "gossamer/schedule.h"
 #include "tests/exact_calls.h"
+#include "tests/forked.h"
 #include "tests/temporary_folder.h"
 
 namespace gossamer {
@@ -43,18 +43,10 @@ void on_hosts(const std::string& hosts, const std::string& algorithm,
               const std::function<void(Communicator&)>& body) {
   setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
   const TemporaryFolder folder;
-  std::fflush(nullptr);
   std::vector<pid_t> ranks;
   for (size_t r = 0; r < hosts.size(); ++r) {
-    const pid_t pid = fork();
-    ASSERT_GE(pid, 0);
-    if (pid > 0) {
-      ranks.push_back(pid);
-      continue;
-    }
-    join_as(static_cast<Rank>(r), hosts, algorithm, folder.place("id"), body);
-    std::fflush(nullptr);
-    _exit(testing::Test::HasFailure() ? 1 : 0);
+    ranks.push_back(forked(
+        300, [&] { join_as(static_cast<Rank>(r), hosts, algorithm, folder.place("id"), body); }));
   }
   for (size_t r = 0; r < ranks.size(); ++r) {
     int status = 0;

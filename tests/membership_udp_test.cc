@@ -305,15 +305,7 @@ class Processes {
     const size_t slot = pids_.size();
     EXPECT_LT(slot, kSlots);
     const Slots others = up_;
-    const pid_t pid = ::fork();
-    EXPECT_GE(pid, 0);
-    if (pid == 0) {
-      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      ::alarm(380);
-      live(slot, others);
-      ::_exit(0);
-    }
-    pids_.push_back(pid);
+    pids_.push_back(forked(380, [&] { live(slot, others); }));
     up_.set(slot);
     return slot;
   }

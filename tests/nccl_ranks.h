@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +23,7 @@
 #include <vector>
 
 #include "nccl/nccl.h"
+#include "tests/forked.h"
 
 // Success, or a failure with the library's own sentence.
 #define NCCL_OK(call)                                                                     \
@@ -122,22 +122,11 @@ class Processes {
  public:
   using Body = std::function<void(Board& board, int rank)>;
 
-  Processes(int size, const Body& body, int limit_s = 600)
+  Processes(int size, const Body& body, unsigned limit_s = 600)
       : board_(new (::mmap(nullptr, sizeof(Board), PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Board) {
-    std::fflush(nullptr);
-    const pid_t parent = ::getpid();
     for (int rank = 0; rank < size; ++rank) {
-      const pid_t pid = ::fork();
-      if (pid == 0) {
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (::getppid() != parent) ::_exit(1);
-        ::alarm(static_cast<unsigned>(limit_s));
-        body(*board_, rank);
-        std::fflush(nullptr);
-        ::_exit(::testing::Test::HasFailure() ? 1 : 0);
-      }
-      pids_.push_back(pid);
+      pids_.push_back(forked(limit_s, [&] { body(*board_, rank); }));
     }
   }
   Processes(const Processes&) = delete;

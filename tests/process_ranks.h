@@ -10,7 +10,6 @@
 #include <dirent.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +26,7 @@
 #include <vector>
 
 #include "gossamer/communicator.h"
+#include "tests/forked.h"
 #include "tests/temporary_folder.h"
 
 namespace gossamer {
@@ -80,21 +80,11 @@ class ProcessRanks {
     EXPECT_NE(memory, MAP_FAILED);
     reports_ = static_cast<Report*>(memory);
     for (size_t i = 0; i < pids_.size(); ++i) new (&reports_[i]) Report;
-    std::fflush(nullptr);
-    const pid_t parent = ::getpid();
     for (Rank rank = 0; rank < size; ++rank) {
-      const pid_t pid = ::fork();
-      EXPECT_GE(pid, 0);
-      if (pid == 0) {
-        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        ::alarm(300);
-        if (::getppid() != parent) ::_exit(1);
+      pids_[static_cast<size_t>(rank)] = forked(300, [&] {
         ::setenv("GOSSAMER_DEBUG", "NONE", 0);  // hundreds of lost peers are expected here
-        const bool failed_before = ::testing::Test::HasFailure();
         body(rank, report(rank));
-        ::_exit(!failed_before && ::testing::Test::HasFailure() ? 1 : 0);
-      }
-      pids_[static_cast<size_t>(rank)] = pid;
+      });
     }
   }
   ProcessRanks(const ProcessRanks&) = delete;

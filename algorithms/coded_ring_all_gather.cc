@@ -6,8 +6,7 @@
 //   Scratch  codes of N shares.
 //   Needs    a codec; any N, any count.
 //   Bits     the same on all ranks: a code is passed on untouched, and a rank's own share is what
-//   its
-//            code decodes to.
+//            its code decodes to.
 //   Error    one encoding's.
 //   Residual of each element of the input.
 

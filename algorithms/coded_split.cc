@@ -4,9 +4,8 @@
 //            communication for machine learning", SC 2019.
 //   Steps    2 exchanges of N - 1 independent messages each.
 //   Bytes    (N - 1)/N of the buffer's code, then (N - 1)/N of N times its entries, or of the
-//   buffer
-//            once they fill it, per rank. Which, follows from what the codec promises; so a sum is
-//            never longer than it would be dense.
+//            buffer once they fill it, per rank. Which, follows from what the codec promises; so a
+//            sum is never longer than it would be dense.
 //   Scratch  codes of two buffers, and packed sums of one; fp32 accumulators of one block where the
 //            elements are others.
 //   Needs    a sparse codec, as coded_one_shot needs; any N, any count, empty blocks included.

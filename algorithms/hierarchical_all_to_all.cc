@@ -5,8 +5,7 @@
 //            as by Traeff and Rougier, "MPI collectives and datatypes for hierarchical all-to-all
 //            communication", EuroMPI 2014.
 //   Steps    1 exchange inside the host of (g - 1) h messages, 1 between hosts of h - 1, for h
-//   hosts
-//            of g; more between hosts when the call is cut into pieces.
+//            hosts of g; more between hosts when the call is cut into pieces.
 //   Bytes    (g - 1) h shares inside the host and (h - 1) g between hosts, per rank.
 //   Scratch  (h - 1) g shares.
 //   Needs    Shape::hosts with two hosts or more of equal size, with two ranks or more each.

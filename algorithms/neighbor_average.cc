@@ -1,8 +1,7 @@
 // Neighbor average: every rank sends its input to its targets in the graph's round, and sums what
 // its sources send, each times its weight.
 //   Source   the rounds of gossip: Xiao and Boyd, "Fast linear iterations for distributed
-//   averaging",
-//            Systems and Control Letters 53, 2004.
+//            averaging", Systems and Control Letters 53, 2004.
 //   Steps    1 exchange, of as many messages as the rank has targets and sources.
 //   Bytes    the buffer to each target.
 //   Scratch  out of place none; in place one buffer, or none when sends are eager; wide: fp32

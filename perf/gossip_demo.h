@@ -2,8 +2,7 @@
 // its parts share.
 //
 //   Values     of a member: a model of `dim` elements, then a vector of `dim` elements. The model
-//   is
-//              trained, a logistic regression on the member's own samples; the vector is only
+//              is trained, a logistic regression on the member's own samples; the vector is only
 //              averaged: each member moves it once, when it has come, by numbers of its own.
 //   Board      memory that all processes share: a slot for each that ever starts.
 //   Threads    plain values; slots are written by one process and read by the one that started it.

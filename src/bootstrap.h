@@ -1,9 +1,8 @@
 // Bootstrap: ranks find each other once and exchange small blobs, then the connections close.
 //
 //   Meet      every rank reports to one meeting point (rank 0's, or the process that made the
-//   unique
-//             id) with its listening address, and is told the addresses of the ranks at distance
-//             1, 2, 4, ... ahead of it: O(log N) bytes each.
+//             unique id) with its listening address, and is told the addresses of the ranks at
+//             distance 1, 2, 4, ... ahead of it: O(log N) bytes each.
 //   Exchange  all-gather of blobs by Bruck's algorithm over connections at those distances:
 //             ceil(log2 N) rounds, never a full mesh. (Bruck et al., IEEE TPDS 8(11), 1997.)
 //   Trust     every connection runs Handshake with the key of the unique id first.

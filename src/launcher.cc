@@ -1,8 +1,7 @@
 // What a launcher's environment says about this process. Asked in this order:
 //
 //   GOSSAMER_*   GOSSAMER_RANK, GOSSAMER_SIZE and GOSSAMER_RENDEZVOUS; the last also overrides
-//   where
-//                ranks of the launchers below meet
+//                where ranks of the launchers below meet
 //   torchrun     when TORCHELASTIC_RUN_ID shows that it started this process
 //   Open MPI     OMPI_COMM_WORLD_*; on one host ranks meet by a file named after the job
 //   MPICH        PMI_RANK and PMI_SIZE (also Intel MPI); likewise, after the process manager

@@ -2,8 +2,7 @@
 // behind, which is what Bruck's all-gather needs.
 //
 //   Failure   the first one is final. A rank that fails tells all linked ranks why before it
-//   closes,
-//             so that each learns who is at fault and not who was next to it.
+//             closes, so that each learns who is at fault and not who was next to it.
 //   Blocking  form() and all_gather(), until their deadline or *aborted.
 //   Threads   one thread per object.
 

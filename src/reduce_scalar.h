@@ -2,8 +2,8 @@
 //
 // Integers   Sums and products wrap, computed unsigned.
 // Floats     A NaN operand gives a NaN, always the canonical one; -0 is below +0. So every
-// operation
-//            is commutative bit for bit, and the order of two operands never shows in a result.
+//            operation is commutative bit for bit, and the order of two operands never shows in a
+//            result.
 //
 // Threads    Pure functions.
 

@@ -3,9 +3,8 @@
 //   Agreement  every rank must claim the same size, and no two the same rank; else all are told
 //              what disagrees (kMismatch). A rank that leaves after its report: kPeerLost for all.
 //   Absence    where a group closes up, ranks may know of different ones that are lost: who knows
-//   of
-//              fewer than the first is told of the others, and comes again; who knows of more ends
-//              the meeting, and all are told.
+//              of fewer than the first is told of the others, and comes again; who knows of more
+//              ends the meeting, and all are told.
 //   Deadline   the earliest one among those who reported; then all are told who is missing.
 //   Strangers  whoever does not pass the handshake within kHandshakeTime is refused and logged.
 //              One poll loop serves all, so a silent stranger delays nobody.

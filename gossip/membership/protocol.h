@@ -14,8 +14,7 @@
 //              which heals what rumours missed, and partitions. A remote account of a death counts
 //              only as a suspicion then: the other side of a partition holds all of ours for dead.
 //   Order      Of calls: receive() for all that has arrived, then tick(), when next_tick() has
-//   come;
-//              take_datagrams() and take_events() after any call.
+//              come; take_datagrams() and take_events() after any call.
 //   Threads    one thread per object. Nothing blocks.
 //   Limits     what is kept grows with the members known, at most timing.members_max, and what one
 //              datagram adds is bounded by its size.

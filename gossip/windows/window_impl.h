@@ -1,8 +1,8 @@
 // A window's inside: the state of every peer, and a thread that answers for this rank.
 //
 // Threads    Callers change state and start messages with mutex_ held, and never wait for a
-// message;
-//            they sleep on changed_. The serving thread alone receives, and alone replaces comm_.
+//            message; they sleep on changed_. The serving thread alone receives, and alone replaces
+//            comm_.
 // Blocking   The serving thread sleeps in recv_any(), which has a deadline of its own (kForever).
 
 #pragma once

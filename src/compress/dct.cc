@@ -6,8 +6,8 @@
 //             largest coefficients, of t elements left over the ceil(k t / c) largest: their
 //             positions, ascending, 2 bytes each, then their values as fp32.
 //   Error     Biased: of the squared norm at most 1 - k / c. Of Gaussian values as top-k: 32 of
-//   4096
-//             have 6.2 % of it; smooth runs have nearly all of it in a few. Needs error feedback.
+//             4096 have 6.2 % of it; smooth runs have nearly all of it in a few. Needs error
+//             feedback.
 //   Values    Zeros come back as zeros in chunks of zeros. A NaN is 0, an infinity the largest
 //             finite magnitude of the chunk. Of equal magnitudes the first coefficient.
 //             Coefficients and decoded values beyond 3.4e38 become that.

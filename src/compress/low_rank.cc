@@ -1,7 +1,6 @@
 // Gram-Schmidt, twice, which is enough.
 //   Source    Giraud, Langou, Rozloznik and van den Eshof, "Rounding error analysis of the
-//   classical
-//             Gram-Schmidt orthogonalization process", Numerische Mathematik 101, 2005.
+//             classical Gram-Schmidt orthogonalization process", Numerische Mathematik 101, 2005.
 
 #include "src/compress/low_rank.h"
 

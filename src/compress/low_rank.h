@@ -3,8 +3,7 @@
 // the other.
 //
 // Bits       rebuild() and orthonormalise() give the same bits on all machines. The products with
-// M,
-//            which no two ranks share, do not.
+//            M, which no two ranks share, do not.
 // Threads    Pure functions.
 
 #pragma once

@@ -2,8 +2,7 @@
 //   Source    Elias, "Universal codeword sets and representations of the integers", IEEE
 //             Transactions on Information Theory 21(2), 1975.
 //   Code      A gap g >= 1 has n = bit_width(g) bits, and n has m. m - 1 zeros, the m bits of n
-//   from
-//             its one at the front, the n - 1 bits of g below its one: n + 2 m - 2 bits.
+//             from its one at the front, the n - 1 bits of g below its one: n + 2 m - 2 bits.
 
 #include <bit>
 #include <cmath>

@@ -1,7 +1,6 @@
 // Selection of the k largest: a radix select on the bits of magnitudes, and a sample before it.
 //   Source    Radix select: Alabi, Blanchard, Gordon and Steinbach, "Fast k-selection algorithms
-//   for
-//             graphics processing units", ACM J. Experimental Algorithmics 17, 2012. Thresholds
+//             for graphics processing units", ACM J. Experimental Algorithmics 17, 2012. Thresholds
 //             from samples: Lin et al., "Deep gradient compression", ICLR 2018.
 
 #include "src/compress/select.h"

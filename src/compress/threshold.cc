@@ -3,8 +3,7 @@
 //             Interspeech 2015; Dryden, Moon, Jacobs and Van Essen, "Communication quantization for
 //             data-parallel training of deep neural networks", MLHPC 2016.
 //   Code      How many there are, 4 bytes; positions, ascending, in the coding asked for; the
-//   values
-//             as fp32. As long as the values make it, up to all of them.
+//             values as fp32. As long as the values make it, up to all of them.
 //   Error     Biased. Each error is below the threshold; relative to the norm nothing is proved, as
 //             all values may be below it.
 //   Values    Those below the threshold are 0. A NaN is 0, an infinity the largest finite

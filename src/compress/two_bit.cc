@@ -6,8 +6,7 @@
 //             threshold times the block's root mean square, and m the mean of magnitudes from t on.
 //             0.6 loses least on Gaussian values: .19 of the squared norm.
 //   Code      mean: per block m as fp32. Then 2 bits per element: 1 for those from t on, 2 for
-//   those
-//             up to -t, else 0.
+//             those up to -t, else 0.
 //   Error     Biased. fixed: at most the squared norm; blocks below t vanish, until error feedback
 //             has added them up. mean: at most 1 - (1 - threshold^2) / B of it, for a threshold up
 //             to 1. Needs error feedback.

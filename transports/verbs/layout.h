@@ -2,9 +2,8 @@
 // words that set a pair up.
 //
 //   Ring     per pair and direction, in the receiver's memory; the sender writes records there,
-//   with
-//            immediate data that says where. A record begins on a page, never wraps, and holds a
-//            header and a run of a message's bytes.
+//            with immediate data that says where. A record begins on a page, never wraps, and holds
+//            a header and a run of a message's bytes.
 //   Note     64 bytes sent into a receive slot: what a receiver tells its sender, mostly.
 //   Flag     immediate data with kDirectFlag: the message of that sequence number is complete in
 //            the memory that its receiver had named.

@@ -19,8 +19,7 @@
 //              Consumed positions travel with every record and note the other way, and alone when
 //              a quarter of the ring is owed.
 //   Posting    is quick, but with Soft-RoCE it means sending, for tens of milliseconds. There a
-//   long
-//              message is posted by the next advance(), after what the caller does about the
+//              long message is posted by the next advance(), after what the caller does about the
 //              completions that this one reports: telling where the next message goes, above all.
 //   Moves      to another port when the one it uses fails: stop() ends both connections, attach()
 //              makes new ones, resume() goes on. Records and flags are numbered at both ends. What

@@ -5,9 +5,8 @@
 //   Rule      p = decay e + g; C(p) is sent; e <- p - C(p)
 //   Keeps     sum over iterations of what was sent, and e, is the sum of g, where decay is 1.
 //   Sides     A Feedback is one side. Where parts have owners that encode their sums once more,
-//   there
-//             is another one for these (Tang et al., "DoubleSqueeze: parallel stochastic gradient
-//             descent with double-pass error-compensated compression", ICML 2019).
+//             there is another one for these (Tang et al., "DoubleSqueeze: parallel stochastic
+//             gradient descent with double-pass error-compensated compression", ICML 2019).
 //   Members   A rank that leaves hands e over; one that joins begins with zeros.
 
 #include <algorithm>

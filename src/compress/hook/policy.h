@@ -2,7 +2,8 @@
 // keeps of them.
 //
 // Threads    Constant after make(), but for the states of feedback, which one thread at a time
-// uses. Ownership  Owns codecs and states; the caller's own codecs are lent.
+//            uses.
+// Ownership  Owns codecs and states; the caller's own codecs are lent.
 
 #pragma once
 

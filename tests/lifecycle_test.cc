@@ -219,8 +219,7 @@ TEST_P(LifecycleOver, AProcessMayEndWithLiveCommunicators) {
                 setenv("GOSSAMER_SOCKET_IFNAME", "lo", 1);
                 static Survivors kept;
                 Survivors& survivors = in_static ? kept : *new Survivors;
-                Communicator::Options options;
-                options.transport = GetParam();
+                const Communicator::Options options{.transport = GetParam()};
                 auto all = Communicator::create_all(2, options);
                 ASSERT_TRUE(all) << all.status().to_string();
                 survivors.comms = std::move(all).value();

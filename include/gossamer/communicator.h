@@ -153,14 +153,14 @@ class GOSSAMER_API Communicator {
     Rank size = 0;   // ranks in the group
     // Where to meet: "tcp://host:port" (rank 0 listens there), "file:///shared/path" (rank 0 writes
     // it), or empty when `id` is given.
-    std::string rendezvous;
+    std::string rendezvous = {};
     const UniqueId* id = nullptr;
     // With `id`: where to meet when nobody serves it any more, tried in this order; the same on all
     // ranks. They must outlive create().
     std::span<const UniqueId> other_ids = {};
-    std::string name;                // shown in logs and errors
+    std::string name = {};           // shown in logs and errors
     std::string transport = "auto";  // "auto", "shm", "verbs", "ucx", "tcp", "loopback"
-    std::string algorithm;           // empty: by price; else a name, for experiments
+    std::string algorithm = {};      // empty: by price; else a name, for experiments
     // For create() and for each collective; 0: GOSSAMER_TIMEOUT_MS, or 30 s.
     std::chrono::milliseconds timeout{0};
     // Ends create() with kAborted soon after another thread has set it. May be null; must outlive

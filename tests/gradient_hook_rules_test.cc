@@ -148,6 +148,30 @@ TEST(HookRules, KeepWhatAllRanksSkip) {
   }
 }
 
+// What ranks kept of a parameter would make a mean of it: nobody has brought one.
+TEST(HookRules, LeaveAloneWhatAllRanksSkip) {
+  const Model model = {{"w", {60, 50}}, {"v", {64, 100}}, {"h", {60, 50}, DataType::kBfloat16}};
+  for (const GradientHook::Rule& rule : {GradientHook::Rule{.codec = "powersgd:rank=2"},
+                                         {.codec = "sign", .feedback = "ef14:sides=1"},
+                                         {.codec = "sign", .feedback = "ef14:sides=2"},
+                                         {.codec = "topk:ratio=0.1", .feedback = "ef21"}}) {
+    RankGroup group(kRanks);
+    group.each([&](Communicator& comm) {
+      auto hook = hook_of(comm, model, with_rule(rule));
+      ASSERT_NE(hook, nullptr);
+      std::vector<Values> gradients;
+      ASSERT_TRUE(iterate_model(*hook, model, comm.rank(), 0, &gradients));
+      const std::vector<Values> before = gradients;
+      ASSERT_TRUE(hook->skip_at(0, gradients[0].data()));
+      ASSERT_TRUE(hook->ready_at(1, gradients[1].data()));
+      ASSERT_TRUE(hook->skip_at(2, gradients[2].data()));
+      ASSERT_TRUE(hook->wait());
+      EXPECT_TRUE(gradients[0] == before[0]) << rule.codec;
+      EXPECT_TRUE(gradients[2] == before[2]) << rule.codec;
+    });
+  }
+}
+
 // --- the caller's own codec ----------------------------------------------------------------------
 
 // Sends half of the elements, as they are.

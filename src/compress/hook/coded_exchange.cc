@@ -220,8 +220,10 @@ Status GradientHook::Impl::exchange_products(uint32_t bucket) {
   for (size_t i = 0; i < of.parts.size(); ++i) {
     const Bucket::Part& part = of.parts[i];
     const std::byte* const source = slots_[part.parameter].source;  // zeros where it is skipped
+    std::byte* const into = votes_.contributors(part.parameter) > 0 ? place_of(bucket, part)
+                                                                    : slots_[part.parameter].memory;
     carrier.gradients[i] = reinterpret_cast<const float*>(source);
-    carrier.means[i] = reinterpret_cast<float*>(place_of(bucket, part));
+    carrier.means[i] = reinterpret_cast<float*>(into);
     if (wide) continue;
     const std::span<float> values = std::span(values_).subspan(at, part.count);
     widen(of.type, source, values);

@@ -302,6 +302,22 @@ TEST(HookCompression, WorksInTheCollectiveOnShardsAndWithNeighbors) {
   }
 }
 
+// What a code that mixes neighbors leaves of them between parameters.
+uint64_t left_between(const GradientHook::BucketView& bucket) {
+  const auto* const values = static_cast<const float*>(bucket.data);
+  uint64_t left = 0;
+  uint64_t at = 0;
+  const auto look_until = [&](uint64_t end) {
+    for (; at < end; ++at) left += values[at] != 0 ? 1 : 0;
+  };
+  for (const GradientHook::Part& part : bucket.parts) {
+    look_until(part.first);
+    at = part.first + part.count;
+  }
+  look_until(bucket.count);
+  return left;
+}
+
 // A code that mixes neighbors leaves something of them between parameters, where nobody looks. It
 // must not be summed in the next iteration, and the one after that.
 TEST(HookBetweenParameters, NothingStaysFromIterationToIteration) {
@@ -334,6 +350,36 @@ TEST(HookBetweenParameters, NothingStaysFromIterationToIteration) {
       EXPECT_LT(lost, 0.1 * all) << "iteration " << t;
     }
   });
+}
+
+// Callbacks are told that there are zeros.
+TEST(HookBetweenParameters, CallbacksSeeNothing) {
+  using View = GradientHook::BucketView;
+  const Model model = {{"bias", {10}}, {"weight", {32, 10}}};
+  const auto graph = graph_of("complete", kRanks);
+  for (const auto exchange :
+       {GradientHook::Exchange::kAllReduce, GradientHook::Exchange::kReduceScatter,
+        GradientHook::Exchange::kGossip}) {
+    RankGroup group(kRanks);
+    group.each([&](Communicator& comm) {
+      uint64_t left = 0;
+      const auto look = [](const View& bucket, void* context) {
+        *static_cast<uint64_t*>(context) += left_between(bucket);
+        return Status::ok();
+      };
+      Options options = with_rule({.count_min = 1, .dimensions_min = 1, .codec = "thc"});
+      options.exchange = exchange;
+      options.graph = graph.get();
+      options.callbacks = {{look, look, &left}};
+      auto hook = hook_of(comm, model, options);
+      ASSERT_NE(hook, nullptr);
+      for (uint64_t t = 0; t < 3; ++t) {
+        Vectors gradients = random_gradients(model, comm.rank(), t);
+        ASSERT_TRUE(iterate(*hook, &gradients, comm.rank(), t));
+      }
+      EXPECT_EQ(left, 0U);
+    });
+  }
 }
 
 }  // namespace

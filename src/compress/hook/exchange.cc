@@ -85,7 +85,8 @@ Status GradientHook::Impl::exchange_launches() {
   return done;
 }
 
-// Between parameters, where codes that mix neighbors have left something of them.
+// Between parameters, where codes that mix neighbors have left something of them: it is not to
+// travel, and callbacks are to see zeros.
 void GradientHook::Impl::clear_gaps(uint32_t bucket) {
   const Bucket& of = buckets_[bucket];
   const uint64_t size = size_of(of.type);
@@ -100,6 +101,7 @@ void GradientHook::Impl::clear_gaps(uint32_t bucket) {
 Status GradientHook::Impl::begin_exchange(uint32_t bucket) {
   Carrier& carrier = carriers_[bucket];
   if (calls_back_) {
+    clear_gaps(bucket);
     for (GradientHook::Part& part : carrier.view) {
       part.contributes = votes_.contributes(comm_->rank(), part.parameter);
     }
@@ -163,7 +165,10 @@ Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
     carrier.weights[i] = slot.contributes ? 1.0F : 0.0F;
     carrier.view[i].contributes = slot.contributes;
   }
-  if (calls_back_) call_back(bucket, true);
+  if (calls_back_) {
+    clear_gaps(bucket);
+    call_back(bucket, true);
+  }
   const Codec* const codec = codec_of(bucket);
   if (codec != nullptr && policy_.choco(of.group) != nullptr) {
     if (Status done = exchange_differences(bucket, *codec); !done) return explain(done, bucket);
@@ -173,6 +178,7 @@ Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
   float* const weights = carrier.weights.data();
   CollectiveCall call = call_of(of, carrier.memory.data());
   call.compression = compression_of(bucket);
+  if (call.compression != nullptr) clear_gaps(bucket);
   Work first = start_neighbor_average(*comm_, weights, weights, carrier.weights.size(),
                                       DataType::kFloat32, *options_.graph, iteration_);
   Work second = comm_->start(call);
@@ -217,6 +223,7 @@ void GradientHook::Impl::write_back(uint32_t bucket, bool averaged) {
   };
   for (size_t i = 0; i < of.parts.size(); ++i) write(i, true);
   if (!calls_after_) return;
+  clear_gaps(bucket);
   call_back(bucket, false);
   for (size_t i = 0; i < of.parts.size(); ++i) {
     if (divisor(bucket, i, averaged).divide != 0) write(i, false);

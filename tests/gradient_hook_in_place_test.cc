@@ -230,6 +230,63 @@ TEST(HookInPlace, TellsOfASumThatIsNotFinite) {
   }
 }
 
+// A code of an infinity says something finite: that what was encoded was not is told all the same,
+// by owners of sums and in a collective too.
+TEST(HookOverflow, OfASumThatIsEncodedIsTold) {
+  const Model model = long_layers(DataType::kFloat32);
+  for (const GradientHook::Rule& rule : {GradientHook::Rule{.codec = "int8:block=256"},
+                                         {.codec = "sign", .feedback = "ef14:sides=2"},
+                                         {.codec = "int8", .feedback = "ef14:sides=2"}}) {
+    RankGroup group(kRanks);
+    group.each([&](Communicator& comm) {
+      auto hook = hook_of(comm, model, with_rule(rule));
+      ASSERT_NE(hook, nullptr);
+      Vectors gradients = random_gradients(model, comm.rank(), 0);
+      std::fill(gradients[2].begin(), gradients[2].end(), 3e38F);
+      Result<Step> step = iterate(*hook, &gradients, comm.rank(), 0);
+      ASSERT_TRUE(step) << step.status().to_string();
+      EXPECT_FALSE(step->finite) << rule.codec << " " << rule.feedback;
+      EXPECT_EQ(step->rank, -1);
+      for (const Vectors& kept : {residuals_of(*hook, model), owned_of(*hook, model)}) {
+        EXPECT_TRUE(std::all_of(kept[2].begin(), kept[2].end(), [](float x) { return x == 0; }));
+      }
+      gradients = random_gradients(model, comm.rank(), 1);
+      step = iterate(*hook, &gradients, comm.rank(), 1);
+      ASSERT_TRUE(step) << step.status().to_string();
+      EXPECT_TRUE(step->finite);
+    });
+  }
+}
+
+// Of one rank's gradient and what it kept.
+TEST(HookOverflow, OfWhatIsKeptIsToldAndNotKept) {
+  const Model model = {{"w", {64, 64}}};
+  const auto is_finite = [](float value) { return std::isfinite(value); };
+  for (const GradientHook::Rule& rule :
+       {GradientHook::Rule{.codec = "topk:ratio=0.001", .feedback = "ef14"},
+        {.codec = "one_bit:column=0", .feedback = "ef14:sides=1"},
+        {.codec = "one_bit:column=0", .feedback = "ef14:sides=2"}}) {
+    RankGroup group(kRanks);
+    group.each([&](Communicator& comm) {
+      auto hook = hook_of(comm, model, with_rule(rule));
+      ASSERT_NE(hook, nullptr);
+      bool told = false;
+      for (int t = 0; t < 3; ++t) {
+        std::vector<float> gradient(4096);
+        if (comm.rank() == 0) std::fill_n(gradient.begin(), 100, 3e38F);
+        ASSERT_TRUE(hook->ready("w", gradient.data()));
+        const Result<Step> step = hook->wait();
+        ASSERT_TRUE(step) << step.status().to_string();
+        told |= !step->finite;
+        for (const Vectors& kept : {residuals_of(*hook, model), owned_of(*hook, model)}) {
+          EXPECT_TRUE(std::all_of(kept[0].begin(), kept[0].end(), is_finite)) << rule.codec;
+        }
+      }
+      EXPECT_TRUE(told) << rule.codec;
+    });
+  }
+}
+
 // --- one bucket after the other ------------------------------------------------------------------
 
 // Large enough that the next one is carried on by another thread while this one is written back.

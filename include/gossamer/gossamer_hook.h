@@ -148,9 +148,9 @@ typedef struct {
 /* What an iteration came to. */
 typedef struct {
   uint64_t iteration;
-  int finite;      /* 0: some gradient or average is not finite; skip the optimizer's step */
+  int finite;      /* 0: a gradient, an average or a sum on its way is not; skip the optimizer */
   int rank;        /* whose it was; -1: finite gradients had a sum that is not */
-  const char* key; /* one such parameter, as long as the hook lives; NULL: finite */
+  const char* key; /* one such parameter, or of its bucket; NULL: finite */
   size_t late;     /* by gossip: parameters taken as skipped, for they came too late */
 } gossamerHookStep_t;
 

@@ -191,11 +191,12 @@ class GOSSAMER_API GradientHook {
   // What an iteration came to.
   struct Step {
     uint64_t iteration = 0;  // counts from 0
-    // False: some rank's gradient, or an average, is not finite. Skip the optimizer's step; all
-    // ranks hear the same.
+    // False: some rank's gradient, or an average, is not finite, or what was encoded on the way: a
+    // sum, or a gradient with what was kept of it. Skip the optimizer's step; all ranks hear the
+    // same.
     bool finite = true;
     Rank rank = -1;        // whose it was; -1: finite gradients had a sum that is not
-    std::string_view key;  // one such parameter, as long as the hook lives
+    std::string_view key;  // one such parameter, or of its bucket; as long as the hook lives
     size_t late = 0;       // by kGossip: parameters taken as skipped, for they came too late
   };
 

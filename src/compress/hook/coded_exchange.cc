@@ -83,6 +83,7 @@ const Compression* GradientHook::Impl::compression_of(uint32_t bucket) {
   Compression& compression = carriers_[bucket].compression;
   compression.codec = codec_of(bucket);
   compression.draws = draws_of(buckets_[bucket].parts[0].parameter);
+  compression.not_finite = &carriers_[bucket].not_finite;
   return &compression;
 }
 
@@ -133,6 +134,7 @@ uint64_t GradientHook::Impl::encode(uint32_t bucket, const Codec& codec, std::by
                                : feedback->encode(policy_.place(part.parameter), values, codec,
                                                   draws, code, scratch_, workspace_);
       bytes = made.bytes;
+      if (made.not_finite > 0) note_overflow(part.parameter);
     } else if (fixed) {
       std::memset(message + at, 0, room);
     }

@@ -129,6 +129,12 @@ Status GradientHook::Impl::wait_for(uint32_t bucket) {
   return compressed ? dense : compressed;
 }
 
+// A bucket is encoded as a whole: which of its parameters it was, nobody knows.
+void GradientHook::Impl::look_at_encoded(uint32_t bucket) {
+  if (std::exchange(carriers_[bucket].not_finite, 0) == 0) return;
+  note_overflow(buckets_[bucket].parts[0].parameter);
+}
+
 // `next` is another bucket that was begun, or this one.
 Status GradientHook::Impl::end_exchange(uint32_t bucket, uint32_t next) {
   // Below, the averages are back before a thread has woken.
@@ -137,6 +143,7 @@ Status GradientHook::Impl::end_exchange(uint32_t bucket, uint32_t next) {
   Status done;
   if (one) {
     done = wait_for(bucket);
+    look_at_encoded(bucket);
   } else if (!encoders_.empty()) {
     done = exchange_messages(bucket, codec_of(bucket));
   } else if (is_low_rank(bucket)) {
@@ -185,6 +192,7 @@ Status GradientHook::Impl::exchange_with_neighbors(uint32_t bucket) {
   Status done = first.wait();
   if (done) done = second.wait();
   if (!done) return explain(done, bucket);
+  look_at_encoded(bucket);
   write_back(bucket, false);
   return done;
 }
@@ -234,6 +242,12 @@ void GradientHook::Impl::write_back(uint32_t bucket, bool averaged) {
 // and tells the others.
 void GradientHook::Impl::note_result(size_t parameter) {
   if (options_.exchange == Exchange::kAllReduce) return note_not_finite(-1, parameter);
+  note_overflow(parameter);
+}
+
+// What this rank encoded was not finite, though gradients were: a sum, or one with what was kept of
+// it. Its code says something else. The others hear of it when they vote.
+void GradientHook::Impl::note_overflow(size_t parameter) {
   const Lock lock(mutex_);
   if (now_.spoiled == SIZE_MAX) now_.spoiled = parameter;
 }

@@ -101,6 +101,7 @@ class GradientHook::Impl {
     PersistentCollective scatter;
     PersistentCollective hand_out;  // none by kReduceScatter
     Compression compression;        // of those whose codes travel within the collective
+    uint64_t not_finite = 0;        // values that this rank encoded in it
     PowerSgd* power = nullptr;      // of those that may travel as products
     uint32_t missing = 0;           // parts; guarded by mutex_
     bool done = false;              // written back; guarded by mutex_
@@ -155,6 +156,7 @@ class GradientHook::Impl {
   void clear_gaps(uint32_t bucket);
   Status begin_exchange(uint32_t bucket);
   Status wait_for(uint32_t bucket);
+  void look_at_encoded(uint32_t bucket);
   Status end_exchange(uint32_t bucket, uint32_t next);
   Status exchange_with_neighbors(uint32_t bucket);
   void call_back(uint32_t bucket, bool before);
@@ -163,6 +165,7 @@ class GradientHook::Impl {
   Divisor divisor(uint32_t bucket, size_t part, bool averaged) const;
   void write_back(uint32_t bucket, bool averaged);
   void note_result(size_t parameter);
+  void note_overflow(size_t parameter);
   // coded_exchange.cc
   Status make_room(Carrier* carrier, const Bucket& bucket);
   bool stays_in_place(uint32_t bucket) const;

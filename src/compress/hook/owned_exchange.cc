@@ -113,7 +113,9 @@ void GradientHook::Impl::encode_parts(uint32_t bucket, const Codec& codec) {
         std::fill(code.begin(), code.end(), std::byte{0});
       } else if (piece.count > 0) {
         draws.first = piece.first;
-        codec.encode(values.subspan(piece.first, piece.count), draws, code, workspace_);
+        const Encoded made =
+            codec.encode(values.subspan(piece.first, piece.count), draws, code, workspace_);
+        if (made.not_finite > 0) note_overflow(part.parameter);
         codec.decode(code, decoded.subspan(piece.first, piece.count));
       }
     }
@@ -148,7 +150,7 @@ Status GradientHook::Impl::sum_part(uint32_t bucket, size_t part, const Codec& c
     draws.own = ~draws.own;  // others than this rank's own codes have drawn
     draws.first = piece.first;
     feedback->compensate(place, sum, sum);
-    codec.encode(sum, draws, code, workspace_);
+    if (codec.encode(sum, draws, code, workspace_).not_finite > 0) note_overflow(p.parameter);
     codec.decode(code, decoded);
     feedback->settle(place, sum, decoded);
     return Status::ok();

@@ -167,6 +167,25 @@ TEST(HookChoco, IsSavedAndGoesOnBitForBit) {
   });
 }
 
+// There would be no copies of those who were no neighbors.
+TEST(HookChoco, RefusesAStateOfAnotherGraph) {
+  const Model model = some_layers();
+  const auto ring = graph_of("ring", 4);
+  const auto complete = graph_of("complete", 4);
+  RankGroup group(4);
+  group.each([&](Communicator& comm) {
+    const auto made_on = [&](const Graph& graph) {
+      return hook_of(comm, model, gossip_with(graph, "topk:ratio=0.1", "choco:rate=0.2"));
+    };
+    auto hook = made_on(*ring);
+    Vectors x = random_gradients(model, comm.rank(), 0);
+    ASSERT_TRUE(iterate(*hook, &x, comm.rank(), 0));
+    const std::vector<std::byte> saved = hook->save().value();
+    expect_status(made_on(*complete)->load(saved), Code::kInvalidArgument, "graph");
+    EXPECT_TRUE(made_on(*ring)->load(saved));
+  });
+}
+
 // A callback that fails concerns its rank alone, and the iteration counts; an abort ends the group,
 // and in another one, of fewer ranks too, all come together.
 TEST(HookChoco, ComesTogetherAfterFailures) {

@@ -181,6 +181,37 @@ TEST(HookCompression, IsReplayedBitForBitFromASavedState) {
   }
 }
 
+// Residuals are no estimates: what was saved would lie there and never be sent.
+TEST(HookCompression, RefusesAStateOfOtherFeedback) {
+  const Model model = some_layers();
+  const std::string kinds[] = {"ef14", "ef21", "ef21_sgdm", "dgc"};
+  RankGroup group(2);
+  group.each([&](Communicator& comm) {
+    const auto made_with = [&](const std::string& feedback) {
+      return hook_of(comm, model, with_rule({.codec = "topk:ratio=0.1", .feedback = feedback}));
+    };
+    for (const std::string& saved_with : kinds) {
+      auto hook = made_with(saved_with);
+      Vectors gradients = random_gradients(model, comm.rank(), 0);
+      ASSERT_TRUE(iterate(*hook, &gradients, comm.rank(), 0));
+      const std::vector<std::byte> saved = hook->save().value();
+      for (const std::string& kind : kinds) {
+        auto other = made_with(kind);
+        const std::vector<std::byte> before = other->save().value();
+        if (kind == saved_with) {
+          EXPECT_TRUE(other->load(saved));
+        } else {
+          expect_status(other->load(saved), Code::kInvalidArgument, "'" + kind + "'");
+          EXPECT_EQ(other->save().value(), before);
+        }
+      }
+    }
+    // Another decay is the same rule.
+    const auto saved = made_with("ef14")->save().value();
+    EXPECT_TRUE(made_with("ef14:decay=0.9")->load(saved));
+  });
+}
+
 // A rank that skips a parameter has no vote, and zeros would be votes.
 TEST(HookCompression, CountsTheVotesOfThoseThatContribute) {
   const Model model = some_layers();

@@ -55,6 +55,7 @@ Status Choco::meet(Communicator& comm, const Graph& graph) {
   for (const Rank before : sources_) {
     if (Status done = store_.forget(copy_role(before)); !done) return done;
   }
+  graph_ = graph.identity();
   sources_ = mixing->sources(comm.rank());
   weights_.clear();
   for (const Rank source : sources_) {

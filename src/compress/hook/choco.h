@@ -37,6 +37,7 @@ class Choco {
   // A collective: who the neighbors are, and what they have.
   Status meet(Communicator& comm, const Graph& graph);
   std::span<const Rank> sources() const { return sources_; }  // those it sends to, too
+  uint64_t graph() const { return graph_; }                   // the identity of the last one
 
   // difference[i] = x[i] - h[i]
   void subtract(size_t place, std::span<float> difference) const;
@@ -58,6 +59,7 @@ class Choco {
   StateStore& store_;
   std::vector<StateBucket> places_;
   float rate_;
+  uint64_t graph_ = 0;
   std::vector<Rank> sources_;
   std::vector<float> weights_;
   std::vector<std::vector<bool>> fresh_;  // by place: this rank's is staged, and each source's

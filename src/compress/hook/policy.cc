@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "src/parameters.h"
+
 namespace gossamer {
 namespace {
 
@@ -100,6 +102,7 @@ Status Policy::add_power(Rule* into, const GradientHook::Rule& rule, uint64_t se
 Status Policy::add_feedback(Rule* into, const GradientHook::Rule& rule,
                             std::span<const StateBucket> buckets) {
   State state;
+  state.kind = split_name(rule.feedback).name;
   state.store = std::make_unique<StateStore>();
   if (Choco::is_named(rule.feedback)) {
     Result<std::unique_ptr<Choco>> choco =
@@ -261,7 +264,17 @@ StateStore& Policy::store(size_t state) const {
 }
 
 uint64_t Policy::state_digest(size_t state) const {
-  return state < states_.size() ? 0 : powers_[state - states_.size()].digest;
+  if (state >= states_.size()) return powers_[state - states_.size()].digest;
+  Digest digest;
+  digest.add(states_[state].kind);
+  if (const Choco* const choco = states_[state].choco.get()) digest.add(choco->graph());
+  return digest.value();
+}
+
+std::string Policy::describe_state(size_t state) const {
+  if (state >= states_.size()) return "powersgd, of the buckets that this hook makes";
+  const bool has_graph = states_[state].choco != nullptr;
+  return fmt::format("feedback '{}'{}", states_[state].kind, has_graph ? ", on its graph" : "");
 }
 
 // Owners' residuals in a hook that has no owners are what this rank sends.

@@ -99,10 +99,12 @@ class Policy {
   std::span<const float> residual(const std::string& key) const;
   // What is kept of the sums of the part that this rank owns.
   std::span<const float> owner_residual(const std::string& key, uint64_t first) const;
-  // States are feedback's, by rule, then those of buckets that travel as products, which are only
-  // good for a bucket of the same parameters: their digest, else 0.
+  // States are feedback's, by rule, then those of buckets that travel as products. Each is only
+  // good for the same kind of feedback, choco's among the same neighbors, or for a bucket of the
+  // same parameters: the digest tells, and describe_state() says what is wanted.
   size_t states() const { return states_.size() + powers_.size(); }
   uint64_t state_digest(size_t state) const;
+  std::string describe_state(size_t state) const;
   std::vector<std::byte> save(size_t state) const { return store(state).save(); }
   Status load(size_t state, std::span<const std::byte> saved);
 
@@ -122,6 +124,7 @@ class Policy {
     uint64_t power_from = 0;
   };
   struct State {
+    std::string kind;                    // of feedback: its name without parameters
     std::unique_ptr<StateStore> store;   // before what uses it
     std::unique_ptr<Feedback> feedback;  // null: choco's
     std::unique_ptr<Choco> choco;

@@ -103,7 +103,10 @@ Status GradientHook::Impl::load(std::span<const std::byte> saved) {
   in->expect(policy_.states(), "this many states of feedback and buckets:");
   std::vector<std::span<const std::byte>> states(policy_.states());
   for (size_t i = 0; i < states.size(); ++i) {
-    in->expect(policy_.state_digest(i), "parameters together that hash to");
+    if (in->number() != policy_.state_digest(i)) {
+      in->refuse(fmt::format("state {} of the saved ones is not of {}, as this hook's is", i,
+                             policy_.describe_state(i)));
+    }
     states[i] = in->bytes(in->number());
   }
   if (Status sound = in->finish(); !sound) return sound;

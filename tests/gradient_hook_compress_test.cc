@@ -212,31 +212,48 @@ TEST(HookCompression, RefusesAStateOfOtherFeedback) {
   });
 }
 
-// A rank that skips a parameter has no vote, and zeros would be votes.
+// A rank that skips a parameter has no vote, and zeros would be votes; codes of one length, and of
+// several. By kReduceScatter each rank gets its share of the count.
 TEST(HookCompression, CountsTheVotesOfThoseThatContribute) {
   const Model model = some_layers();
   const size_t voted = 4;
-  RankGroup group(kRanks);
-  group.each([&](Communicator& comm) {
-    auto hook = hook_of(comm, model, with_rule({.codec = "majority"}));
-    ASSERT_NE(hook, nullptr);
-    for (uint64_t t = 0; t < 3; ++t) {
-      const bool skips = t == 1;
-      Vectors gradients = random_gradients(model, comm.rank(), t);
-      const size_t skipped = skips && comm.rank() == 1 ? voted : SIZE_MAX;
-      ASSERT_TRUE(iterate(*hook, &gradients, comm.rank(), t, skipped));
-      std::vector<Vectors> all;
-      for (Rank r = 0; r < kRanks; ++r) all.push_back(random_gradients(model, r, t));
-      for (size_t i = 0; i < gradients[voted].size(); ++i) {
-        int votes = 0;
-        for (Rank r = 0; r < kRanks; ++r) {
-          if (skips && r == 1) continue;
-          votes += all[static_cast<size_t>(r)][voted][i] < 0 ? -1 : 1;
-        }
-        ASSERT_EQ(gradients[voted][i], votes < 0 ? -1 : 1) << t << " " << i;
-      }
+  std::vector<Vectors> sent[3];  // by iteration and rank
+  for (uint64_t t = 0; t < 3; ++t) {
+    for (Rank r = 0; r < kRanks; ++r) sent[t].push_back(random_gradients(model, r, t));
+  }
+  const auto vote = [&](uint64_t t, size_t i, Rank without) {
+    int votes = 0;
+    for (Rank r = 0; r < kRanks; ++r) {
+      if (r != without) votes += sent[t][static_cast<size_t>(r)][voted][i] < 0 ? -1 : 1;
     }
-  });
+    return votes < 0 ? -1.0F : 1.0F;
+  };
+  for (const char* codec : {"majority", "zstd:of=majority"}) {
+    for (const auto exchange :
+         {GradientHook::Exchange::kAllReduce, GradientHook::Exchange::kReduceScatter}) {
+      RankGroup group(kRanks);
+      group.each([&](Communicator& comm) {
+        Options options = with_rule({.codec = codec});
+        options.exchange = exchange;
+        auto hook = hook_of(comm, model, options);
+        ASSERT_NE(hook, nullptr);
+        for (uint64_t t = 0; t < 3; ++t) {
+          const Rank without = t == 1 ? 1 : -1;
+          Vectors gradients = random_gradients(model, comm.rank(), t);
+          const size_t skipped = comm.rank() == without ? voted : SIZE_MAX;
+          ASSERT_TRUE(iterate(*hook, &gradients, comm.rank(), t, skipped));
+          GradientHook::Shard mine{0, gradients[voted].size()};
+          if (exchange == GradientHook::Exchange::kReduceScatter) {
+            mine = *hook->shard(model[voted].key);
+            EXPECT_GT(mine.count, 0U);
+          }
+          for (size_t i = mine.first; i < mine.first + mine.count; ++i) {
+            ASSERT_EQ(gradients[voted][i], vote(t, i, without)) << codec << " " << t << " " << i;
+          }
+        }
+      });
+    }
+  }
 }
 
 // --- other types and exchanges -------------------------------------------------------------------

@@ -49,9 +49,13 @@ Status GradientHook::Impl::make_room(Carrier* carrier, const Bucket& bucket) {
   for (const Bucket::Part& part : bucket.parts) {
     bytes += policy_.code_bytes_max(bucket.group, part.count);
     if (!wide && values_.size() < part.count) values_.resize(part.count);
-    const uint64_t scratch = owned                 ? part.count
-                             : feedback == nullptr ? 0
-                                                   : feedback->scratch_count(part.count);
+    uint64_t scratch = owned                 ? part.count
+                       : feedback == nullptr ? 0
+                                             : feedback->scratch_count(part.count);
+    if (policy_.counts_votes(bucket.group)) {  // a code of what most say
+      const uint64_t code_bytes = policy_.code_bytes_max(bucket.group, part.count);
+      scratch = std::max(scratch, (code_bytes + sizeof(float) - 1) / sizeof(float));
+    }
     if (scratch_.size() < scratch) scratch_.resize(scratch);
     const uint64_t workspace = policy_.workspace_bytes(bucket.group, part.count);
     if (workspace_.size() < workspace) workspace_.resize(workspace);
@@ -320,8 +324,8 @@ void GradientHook::Impl::average(uint32_t bucket, const Bucket::Part& part, cons
     for (size_t k = divides_few ? 0 : 1; k < number; ++k) {
       codec.add(carrier.part_codes[k].subspan(code_at, bytes), factor, sum);
     }
-    if (counts) {  // what most say is what the code of the sum says, where a code was read
-      const std::span<std::byte> code = carrier.part_codes[0].subspan(code_at, bytes);
+    if (counts) {  // what most say is what the code of the sum says
+      const std::span<std::byte> code = std::as_writable_bytes(std::span(scratch_));
       const uint64_t made = codec.encode(sum, {}, code, workspace_).bytes;
       codec.decode(code.first(made), sum);
     }

@@ -231,6 +231,13 @@ bool Policy::always_in_collective(uint32_t group) const {
                                        [](const Stage& stage) { return stage.in_collective; });
 }
 
+bool Policy::counts_votes(uint32_t group) const {
+  if (group == 0) return false;
+  const Rule& rule = rules_[group - 1];
+  return std::any_of(rule.stages.begin(), rule.stages.end(),
+                     [](const Stage& stage) { return stage.codec->traits().votes; });
+}
+
 bool Policy::low_rank(uint32_t group, uint64_t iteration) const {
   return group != 0 && rules_[group - 1].is_power && rules_[group - 1].power_from <= iteration;
 }

@@ -46,6 +46,8 @@ class Policy {
   bool in_collective(uint32_t group, uint64_t iteration) const;
   // Whether that holds of all iterations.
   bool always_in_collective(uint32_t group) const;
+  // Whether there is an iteration whose codes are votes.
+  bool counts_votes(uint32_t group) const;
   // Whether the group's buckets travel as products of thin matrices, in this iteration; buckets of
   // such groups are stable.
   bool low_rank(uint32_t group, uint64_t iteration) const;

@@ -21,7 +21,7 @@ struct Header {
   uint64_t count = 0;
 };
 
-Status check_codec(const Compression& compression) {
+Status check_codec(const Compression& compression, uint64_t count) {
   const auto invalid = [](std::string text) {
     return Status::error(Code::kInvalidArgument, std::move(text));
   };
@@ -33,6 +33,21 @@ Status check_codec(const Compression& compression) {
         fmt::format("codes of {} differ in length, and both ends of a message have to know it; use "
                     "a codec whose codes have one length, as int8",
                     compression.codec->name()));
+  }
+  if (compression.codec->traits().votes) {
+    return invalid(
+        fmt::format("two ranks' votes of {} have no mean that is a vote; use all_reduce(), or a "
+                    "codec that keeps magnitudes, like sign",
+                    compression.codec->name()));
+  }
+  if (compression.codec->identity() == 0) {
+    return invalid(
+        "this codec has no name, by which ranks tell codecs apart; have it give one to Codec's "
+        "constructor");
+  }
+  if (count > compression.codec->count_max()) {
+    return invalid(fmt::format("{} encodes up to {} elements, and this call has {}",
+                               compression.codec->name(), compression.codec->count_max(), count));
   }
   if (compression.residual != nullptr && compression.residual == compression.next_residual) {
     return invalid("residual and next_residual are the same memory; keep two, and swap them");
@@ -158,7 +173,7 @@ Status pair_gossip(Communicator& comm, const void* input, void* output, uint64_t
   const auto* const mine = static_cast<const std::byte*>(input);
   auto* const mean = static_cast<std::byte*>(output);
   Status sound = check_pair(comm, mine, mean, count, type, peer);
-  if (sound) sound = check_codec(compression);
+  if (sound) sound = check_codec(compression, count);
   if (!sound) return sound;
   CodedPair pair(compression, count, type);
   pair.encode(mine, comm.rank());

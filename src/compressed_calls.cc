@@ -33,6 +33,11 @@ Status check_compression(const Compression& compression) {
                     "whose codes have one length are {}",
                     compression.codec->name(), fixed_size_names()));
   }
+  if (compression.codec->identity() == 0) {
+    return invalid(
+        "this codec has no name, by which ranks and plans tell codecs apart; have it give one to "
+        "Codec's constructor");
+  }
   if (compression.residual != nullptr && compression.residual == compression.next_residual) {
     return invalid(
         "residual and next_residual are the same memory; keep two, so that the old one is there if "
@@ -60,6 +65,11 @@ Status Communicator::Impl::find_codec(const CollectiveCall& asked, PlanKey* key)
   }
   Status sound = check_compression(*asked.compression);
   if (!sound) return sound;
+  if (call.count > asked.compression->codec->count_max()) {
+    return invalid(fmt::format(
+        "{} encodes up to {} elements, and this call has {}; make several calls of it",
+        asked.compression->codec->name(), asked.compression->codec->count_max(), call.count));
+  }
   if (call.collective == Collective::kNeighborAverage && asked.compression->codec->traits().votes) {
     return invalid(fmt::format(
         "votes of {} are counted and have no weights; use all_reduce(), or a codec that keeps "

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -79,6 +81,40 @@ TEST(CodedPair, KeepsInTheResidualWhatItsCodeLoses) {
   }
 }
 
+// Of every codec, also where the ranks draw other signs and places: codes say what was drawn.
+TEST_P(CodedPairOver, EveryCodecGivesBothWhatTheirResidualsLack) {
+  RankGroup group(2, GetParam());
+  std::vector<std::string> texts = {"int8_shared:block=33,levels=7", "thc:bits=2,block=64",
+                                    "dct:chunk=5,keep=25,mean=senders",
+                                    "count_sketch:rows=9,ratio=0.5,keep=1", "topk:index=bitpack"};
+  for (const CodecInfo& info : codecs()) texts.emplace_back(info.name);
+  for (const std::string& text : texts) {
+    const auto codec = codec_named(text);
+    if (!codec->traits().fixed_size || codec->traits().votes) continue;
+    for (const uint64_t count : {1, 300, 5000}) {
+      std::vector<Floats> got(2, Floats(count)), sent(2, Floats(count));
+      group.each([&](Communicator& comm) {
+        const auto rank = static_cast<size_t>(comm.rank());
+        const Floats x = normal(rank + 5, count);
+        Floats& left = sent[rank];
+        const Compression compression{.codec = codec.get(),
+                                      .next_residual = left.data(),
+                                      .draws = {.own = 7, .shared = 3 + rank}};
+        const Status done = pair_gossip(comm, x.data(), got[rank].data(), count, DataType::kFloat32,
+                                        1 - comm.rank(), compression);
+        EXPECT_TRUE(done) << text << ": " << done.to_string();
+        for (size_t i = 0; i < count; ++i) left[i] = x[i] - left[i];
+      });
+      EXPECT_EQ(got[0], got[1]) << text;
+      for (size_t i = 0; i < count; ++i) {
+        const float mean = (sent[0][i] + sent[1][i]) / 2;
+        const float most = std::max(std::abs(sent[0][i]), std::abs(sent[1][i]));
+        EXPECT_NEAR(got[0][i], mean, 1e-6 * (most + 5)) << text << " " << i;
+      }
+    }
+  }
+}
+
 // The sentences of both ranks, which give these codecs.
 void expect_mismatch(const char* transport, const std::string& a, const std::string& b) {
   RankGroup group(2, transport);
@@ -120,6 +156,9 @@ TEST(CodedPair, RefusesWhatMakesNoSense) {
   says(DataType::kFloat32, 1, "rank 1");
   compression.residual = compression.next_residual = r.data();
   says(DataType::kFloat32, 1, "same memory");
+  const auto votes = codec_named("majority");
+  compression = {.codec = votes.get()};
+  says(DataType::kFloat32, 1, "votes");
 }
 
 }  // namespace

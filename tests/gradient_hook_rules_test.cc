@@ -6,6 +6,7 @@
 
 #include "gossamer/gradient_hook.h"
 #include "src/compress/hook/policy.h"
+#include "tests/every_second.h"
 #include "tests/hook_layers.h"
 
 namespace gossamer {
@@ -174,36 +175,8 @@ TEST(HookRules, LeaveAloneWhatAllRanksSkip) {
 
 // --- the caller's own codec ----------------------------------------------------------------------
 
-// Sends half of the elements, as they are.
-class EverySecond final : public Codec {
- public:
-  CodecTraits traits() const override { return {}; }
-  uint64_t bytes_max(uint64_t count) const override { return (count + 1) / 2 * sizeof(float); }
-  double error_max(uint64_t /*count*/) const override { return 1; }
-  Encoded encode(std::span<const float> values, const Draws& /*draws*/, std::span<std::byte> code,
-                 std::span<std::byte> /*workspace*/) const override {
-    for (size_t i = 0; i < values.size(); i += 2) std::memcpy(&code[i * 2], &values[i], 4);
-    return {bytes_max(values.size()), 0};
-  }
-  Status check(std::span<const std::byte> code, uint64_t count) const override {
-    if (code.size() == bytes_max(count)) return Status::ok();
-    return Status::error(Code::kMismatch, "of another length");
-  }
-  void decode(std::span<const std::byte> code, std::span<float> into) const override {
-    std::fill(into.begin(), into.end(), 0.0F);
-    add(code, 1, into);
-  }
-  void add(std::span<const std::byte> code, float factor, std::span<float> into) const override {
-    for (size_t i = 0; i < into.size(); i += 2) {
-      float value = 0;
-      std::memcpy(&value, &code[i * 2], 4);
-      into[i] += factor * value;
-    }
-  }
-};
-
 TEST(HookRules, TakeACodecOfTheCallers) {
-  const EverySecond codec;
+  const EverySecond codec("");
   const Model model = {{"w", {51, 51}}};
   RankGroup group(2);
   group.each([&](Communicator& comm) {
@@ -215,6 +188,21 @@ TEST(HookRules, TakeACodecOfTheCallers) {
     for (size_t i = 0; i < values.size(); ++i) ASSERT_EQ(values[i], i % 2 == 0 ? 2.0F : 0.0F);
     EXPECT_EQ((*hook->residual("w"))[1], 2.0F);
   });
+}
+
+// Before anything is made for it.
+TEST(HookRules, RefuseMoreElementsThanACodecEncodes) {
+  const uint64_t many = uint64_t{1} << 17;
+  RankGroup group(1);
+  const auto refused = [&](uint64_t columns, GradientHook::Rule rule, const std::string& part) {
+    const Model model = {{"w", {many, columns}}};
+    const auto made = GradientHook::create(group[0], model, with_rule(std::move(rule)));
+    expect_status(made.status(), Code::kInvalidArgument, part);
+  };
+  refused(many, {.codec = "topk", .feedback = "ef14"}, "up to 4294967295 elements");
+  refused(many, {.codec = "zstd:of=randomk", .feedback = "ef14"}, "up to 4294967295 elements");
+  // Lengths are told in 32 bits.
+  refused(many / 8, {.codec = "threshold:index=u32", .feedback = "ef14"}, "4 GiB");
 }
 
 }  // namespace

@@ -11,6 +11,9 @@
 // parameters give the same bytes on every machine of one byte order. Who decodes needs the codec
 // and the number of elements, nothing else.
 //
+// Your own   A class of yours may derive from Codec. Ranks know by the name that it gives to the
+//            constructor that they have the same one.
+//
 // Threads    All const; any thread.
 // Memory     None allocated: code and workspace are the caller's.
 // Units      Counts are elements, sizes bytes. Elements are fp32; other types are converted by who
@@ -82,10 +85,12 @@ class GOSSAMER_API Codec {
   // As make_codec() takes it, with every parameter: "int8:block=256,rounding=nearest". Codecs of
   // one name understand each other.
   const std::string& name() const { return name_; }
-  // Of the name, never 0.
+  // Of the name; 0 if it has none.
   uint64_t identity() const { return identity_; }
 
   virtual CodecTraits traits() const = 0;
+  // The longest run that can be encoded.
+  virtual uint64_t count_max() const { return UINT64_MAX; }
   // The longest code of `count` elements; 0 for none.
   virtual uint64_t bytes_max(uint64_t count) const = 0;
   // Code lengths and offsets are best where runs begin at multiples of this: a scale belongs to as
@@ -118,9 +123,12 @@ class GOSSAMER_API Codec {
 
  protected:
   Codec() = default;
+  // A name of the caller's, with whatever makes codes differ: "mine:block=64".
+  explicit Codec(std::string name);
 
  private:
   friend struct CodecMaker;
+  void introduce(std::string name);
   std::string name_;
   uint64_t identity_ = 0;
 };

@@ -18,7 +18,7 @@
 //                 types, and where it reduces with kSum and kAvg; and pair_gossip(), see
 //                 gossamer/gossip_compressed.h. Messages (send(), recv()), the collectives made of
 //                 them (all_gather_v() and its like) and windows take none. Codecs whose codes have
-//                 one length: CodecTraits::fixed_size.
+//                 one length: CodecTraits::fixed_size; the caller's own too, if it has a name.
 // Arithmetic      fp32, whatever the elements are. All ranks get the same bits, of what is only
 //                 copied too: a rank keeps what its own code decodes to, the root of a broadcast
 //                 like the others, and codes are passed on verbatim. neighbor_average alone takes

@@ -18,7 +18,8 @@ namespace gossamer {
 // As pair_gossip() in gossamer/gossip.h, of what both ranks' codes decode to: each sends one code,
 // and takes its own for what it decodes to as well, so that both have the same bits. Computed in
 // fp32, rounded once. The residual has `count` floats.
-//   kInvalidArgument  as there; no codec, or one whose codes differ in length
+//   kInvalidArgument  as there; no codec, one without a name or of votes, or whose codes differ in
+//                     length; more elements than it encodes
 //   kMismatch         the ranks gave different counts, types or codecs; the message names this
 //                     rank's. As after any failure, the communicator may be of no more use
 //   others            as there

@@ -170,7 +170,8 @@ class GOSSAMER_API GradientHook {
     std::string feedback = {};        // as make_feedback() takes it, or choco; empty: none
     uint64_t from_iteration = 0;      // before: as they are
     std::vector<Stage> warm_up = {};  // ascending, before from_iteration: milder codecs
-    // The caller's own instead of `codec`, the same on all ranks; outlives the hook.
+    // The caller's own instead of `codec`, the same on all ranks, and a name of its own tells; it
+    // outlives the hook.
     const Codec* own = nullptr;
   };
 
@@ -201,13 +202,13 @@ class GOSSAMER_API GradientHook {
   };
 
   // A collective: all ranks, with the same parameters and options, but for callbacks and overlap.
-  //   kInvalidArgument  no parameters, two of one key, a type that is no float, too many elements;
-  //                     a limit of 0; no graph, or one of another size; encode() without
-  //                     decode() and bytes_max(), by kGossip, or with powersgd; a rule with no
-  //                     codec or feedback of this name, or with stages out of order; by kGossip one
-  //                     whose codes do not travel in the collective and that has no choco; choco
-  //                     by another exchange, or on a graph that is not symmetric, or not the same
-  //                     in all rounds
+  //   kInvalidArgument  no parameters, two of one key, a type that is no float, too many elements,
+  //                     or more than a rule's codec encodes; a limit of 0; no graph, or one of
+  //                     another size; encode() without decode() and bytes_max(), by kGossip, or
+  //                     with powersgd; a rule with no codec or feedback of this name, or with
+  //                     stages out of order; by kGossip one whose codes do not travel in the
+  //                     collective and that has no choco; choco by another exchange, or on a graph
+  //                     that is not symmetric, or not the same in all rounds
   //   kMismatch         ranks differ; the message names the rank and the first parameter
   //   others            as for Communicator::all_reduce()
   static Result<std::unique_ptr<GradientHook>> create(Communicator& comm,

@@ -90,6 +90,7 @@ class BlockSparse final : public Codec {
 
   CodecTraits traits() const override { return {.needs_feedback = true, .sparse = true}; }
   uint64_t block() const override { return block_; }
+  uint64_t count_max() const override { return kSparseCountMax; }
   uint64_t bytes_max(uint64_t count) const override { return blocks_of(count).bytes(); }
   uint64_t entries_max(uint64_t count) const override {
     return std::min(count, blocks_of(count).values());

@@ -164,6 +164,7 @@ class CountSketch final : public Codec, private CodeSums {
   CodecTraits traits() const override {
     return {.needs_feedback = true, .sparse = true, .shared_positions = true};
   }
+  uint64_t count_max() const override { return kSparseCountMax; }
   uint64_t bytes_max(uint64_t count) const override {
     return count == 0 ? 0 : sizeof(Draw) + rows_ * columns(count) * sizeof(float);
   }

@@ -57,6 +57,7 @@ class RandomK final : public Codec {
             .shared_positions = true};
   }
   uint64_t entries_max(uint64_t count) const override { return kept_of(ratio_, count); }
+  uint64_t count_max() const override { return kSparseCountMax; }
   uint64_t bytes_max(uint64_t count) const override {
     return count == 0 ? 0 : sizeof(Draw) + kept_of(ratio_, count) * sizeof(float);
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "src/compress/list.h"
 
@@ -63,12 +64,24 @@ Result<std::unique_ptr<Codec>> make_codec(const std::string& text) {
   return made;
 }
 
-// FNV-1a (Fowler, Noll and Vo), which is the same on all machines.
-void CodecMaker::introduce(Codec* codec, const std::string& name) {
+Codec::Codec(std::string name) {
+  if (!name.empty()) introduce(std::move(name));
+}
+
+// FNV-1a (Fowler, Noll and Vo), which is the same on all machines; then the end of MurmurHash3, as
+// messages carry the upper bits, which the last letters of a name would not reach.
+void Codec::introduce(std::string name) {
   uint64_t hash = 0xcbf29ce484222325U;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  codec->name_ = name;
-  codec->identity_ = hash == 0 ? 1 : hash;
+  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccdU;
+  hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53U;
+  hash ^= hash >> 33;
+  name_ = std::move(name);
+  identity_ = hash == 0 ? 1 : hash;
+}
+
+void CodecMaker::introduce(Codec* codec, const std::string& name) {
+  codec->introduce(name);
 }
 
 Status check_length(const Codec& codec, uint64_t bytes, uint64_t expected, uint64_t count) {

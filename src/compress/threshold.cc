@@ -37,6 +37,7 @@ class Threshold final : public Codec {
   CodecTraits traits() const override {
     return {.fixed_size = false, .needs_feedback = true, .sparse = true};
   }
+  uint64_t count_max() const override { return kSparseCountMax; }
   uint64_t bytes_max(uint64_t count) const override {
     return count == 0 ? 0 : sizeof(Number) + coding_.bytes_most(count) + count * sizeof(float);
   }

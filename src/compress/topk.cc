@@ -31,6 +31,7 @@ class TopK final : public Codec {
     return {.fixed_size = coding_.fixed_size(), .needs_feedback = true, .sparse = true};
   }
   uint64_t entries_max(uint64_t count) const override { return kept_of(ratio_, count); }
+  uint64_t count_max() const override { return kSparseCountMax; }
   uint64_t bytes_max(uint64_t count) const override {
     const uint64_t kept = kept_of(ratio_, count);
     return count == 0 ? 0 : coding_.bytes_max({kept, count}) + kept * sizeof(float);

@@ -96,6 +96,7 @@ class Zstd final : public Codec {
     traits.joins = false;
     return traits;
   }
+  uint64_t count_max() const override { return inner_->count_max(); }
   uint64_t bytes_max(uint64_t count) const override {
     return count == 0 ? 0 : api.bound(inner_->bytes_max(count));
   }

@@ -57,6 +57,7 @@ Result<Policy> Policy::make(std::span<const GradientHook::Rule> rules, uint64_t 
     digest.add(rule.feedback);
     digest.add(rule.from_iteration);
     digest.add(rule.own != nullptr ? 1 : 0);
+    if (rule.own != nullptr) digest.add(rule.own->name());
     for (const GradientHook::Stage& stage : rule.warm_up) {
       digest.add(stage.from_iteration);
       digest.add(stage.codec);
@@ -143,6 +144,26 @@ Status Policy::add_feedback(Rule* into, const GradientHook::Rule& rule,
   return Status::ok();
 }
 
+// Messages of codes that differ in length, and choco's, tell these in 4 bytes.
+Status Policy::check_lengths(const Rule& made, const GradientHook::Rule& rule,
+                             const ParameterList& parameters, size_t parameter) {
+  const uint64_t count = parameters.count(parameter);
+  for (const Stage& stage : made.stages) {
+    const Codec& codec = *stage.codec;
+    if (count > codec.count_max()) {
+      return invalid(fmt::format("{} encodes up to {} elements, and {} has more; split it",
+                                 codec.name(), codec.count_max(), parameters.describe(parameter)));
+    }
+    const bool told = !codec.traits().fixed_size || Choco::is_named(rule.feedback);
+    if (!told || codec.bytes_max(count) < UINT32_MAX) continue;
+    return invalid(
+        fmt::format("codes of {} may have up to {} bytes with this codec, and 4 GiB are "
+                    "the limit; split the parameter",
+                    parameters.describe(parameter), codec.bytes_max(count)));
+  }
+  return Status::ok();
+}
+
 Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters) {
   Rule made;
   const bool power = rule.codec == "powersgd" || rule.codec.starts_with("powersgd:");
@@ -169,6 +190,7 @@ Status Policy::add(const GradientHook::Rule& rule, uint64_t seed, const Paramete
         !matches(rule.keys, parameters.key(i))) {
       continue;
     }
+    if (Status fits = check_lengths(made, rule, parameters, i); !fits) return fits;
     groups_[i] = group;
     places_[i] = buckets.size();
     buckets.push_back({{parameter_key(parameters.key(i)), 0, parameters.count(i)}});

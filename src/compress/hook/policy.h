@@ -144,6 +144,8 @@ class Policy {
   StateStore& store(size_t state) const;
   Status add(const GradientHook::Rule& rule, uint64_t seed, const ParameterList& parameters);
   Status add_power(Rule* into, const GradientHook::Rule& rule, uint64_t seed) const;
+  static Status check_lengths(const Rule& made, const GradientHook::Rule& rule,
+                              const ParameterList& parameters, size_t parameter);
   Status add_stage(Rule* rule, uint64_t from, const std::string& text);
   Status add_feedback(Rule* into, const GradientHook::Rule& rule,
                       std::span<const StateBucket> buckets);

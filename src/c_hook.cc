@@ -328,6 +328,11 @@ gossamerResult_t gossamerHookRebind(gossamerHook_t hook, gossamerComm_t comm,
   });
 }
 
+gossamerResult_t gossamerHookHandOver(gossamerHook_t hook, int from, int to) {
+  if (hook == nullptr) return refuse(kNoHook);
+  return guarded([&] { return finish(hook->hook->hand_over(from, to)); });
+}
+
 gossamerResult_t gossamerHookIteration(gossamerHook_t hook, uint64_t* iteration) {
   if (hook == nullptr) return refuse(kNoHook);
   if (iteration == nullptr) return refuse(kNoResult);

@@ -258,6 +258,8 @@ static void test_codecs(gossamerComm_t comm, int rank) {
   DONE(gossamerHookReady(hook, "bias", biases));
   DONE(gossamerHookWait(hook, NULL));
   DONE(gossamerHookOwnerResidual(hook, "weight", &residual, &first, &count));
+  REFUSED(gossamerHookHandOver(hook, 0, 0), "hand over");
+  REFUSED(gossamerHookHandOver(NULL, 0, 1), "null");
   REQUIRE(count >= kWeights / kRanks - 64 && count <= kWeights / kRanks + 64);
   REQUIRE(first + count <= kWeights && residual != NULL);
   DONE(gossamerHookDestroy(hook));

@@ -259,6 +259,61 @@ TEST(HookSides, HandOverWhatOwnersKeepToOtherRanks) {
   });
 }
 
+// What a rank that leaves kept of its gradients, and of sums that it owned, enters the sums of
+// those who stay.
+TEST(HookLeaving, WhatIsKeptStaysInTheSum) {
+  const Model model = some_layers();
+  for (const GradientHook::Rule& rule :
+       {GradientHook::Rule{.codec = "sign", .feedback = "ef14:sides=2"},
+        {.codec = "topk:ratio=0.1", .feedback = "ef14"},
+        {.codec = "topk:ratio=0.1", .feedback = "dgc"},
+        {.codec = "powersgd:rank=2"}}) {
+    std::vector<Vectors> kept(3);
+    std::barrier turn(3);
+    RankGroup group(3), fewer(2);
+    group.each([&](Communicator& comm) {
+      const Rank rank = comm.rank();
+      auto hook = hook_of(comm, model, with_rule(rule));
+      ASSERT_NE(hook, nullptr);
+      for (uint64_t t = 0; t < 3; ++t) {
+        Vectors gradients = random_gradients(model, rank, t);
+        ASSERT_TRUE(iterate(*hook, &gradients, rank, t));
+      }
+      const auto sum_of_all = [&] {
+        Vectors& mine = kept[static_cast<size_t>(rank)];
+        mine = owned_of(*hook, model);
+        const Vectors sent = residuals_of(*hook, model);
+        for (size_t p = 0; p < mine.size(); ++p) {
+          for (size_t i = 0; i < sent[p].size(); ++i) mine[p][i] += sent[p][i];
+        }
+        turn.arrive_and_wait();
+        Vectors sum = in_sum(kept);
+        turn.arrive_and_wait();
+        return sum;
+      };
+      const Vectors before = sum_of_all();
+      EXPECT_TRUE(hook->hand_over(2, 0));
+      if (rank < 2) {
+        EXPECT_TRUE(hook->rebind(fewer[rank]));
+      }
+      const Vectors after = sum_of_all();
+      if (rank == 2) {
+        for (const auto& values : kept[2]) EXPECT_EQ(values, std::vector<float>(values.size()));
+      }
+      float most = 0;
+      for (size_t p = 0; p < before.size(); ++p) {
+        for (size_t i = 0; i < before[p].size(); ++i) {
+          most = std::max(most, std::abs(before[p][i]));
+          ASSERT_NEAR(after[p][i], before[p][i], 1e-5) << rule.codec << " " << model[p].key;
+        }
+      }
+      EXPECT_GT(most, 0.1F);
+      expect_status(hook->hand_over(0, 0), Code::kInvalidArgument, "hand over");
+      expect_status(hook->hand_over(0, 3), Code::kInvalidArgument, "hand over");
+    });
+  }
+}
+
 // A meeting that is aborted has not been, wherever each rank was in it.
 TEST(HookSides, KeepWhatTheyHadWhenAMeetingFails) {
   const Model model = some_layers();

@@ -192,6 +192,10 @@ GOSSAMER_API gossamerResult_t gossamerHookGather(gossamerHook_t hook, void* cons
 GOSSAMER_API gossamerResult_t gossamerHookRebind(gossamerHook_t hook, gossamerComm_t comm,
                                                  gossamerGraph_t graph);
 
+/* What feedback keeps on rank `from` becomes rank `to`'s, before `from` leaves. Others return at
+ * once. */
+GOSSAMER_API gossamerResult_t gossamerHookHandOver(gossamerHook_t hook, int from, int to);
+
 /* The number of the next, or present, iteration. */
 GOSSAMER_API gossamerResult_t gossamerHookIteration(gossamerHook_t hook, uint64_t* iteration);
 /* What feedback keeps of a parameter's gradients; *count is 0 where nothing is kept. Valid until

@@ -170,8 +170,8 @@ class GOSSAMER_API GradientHook {
     std::string feedback = {};        // as make_feedback() takes it, or choco; empty: none
     uint64_t from_iteration = 0;      // before: as they are
     std::vector<Stage> warm_up = {};  // ascending, before from_iteration: milder codecs
-    // The caller's own instead of `codec`, the same on all ranks, and a name of its own tells; it
-    // outlives the hook.
+    // The caller's own instead of `codec`, the same on all ranks, which compare its name if it has
+    // one; outlives the hook.
     const Codec* own = nullptr;
   };
 
@@ -265,6 +265,15 @@ class GOSSAMER_API GradientHook {
   //                     ranks saved
   //   kInvalidArgument  by kGossip, the graph's size is another one: give one
   Status rebind(Communicator& comm, const Graph* graph = nullptr);
+
+  // What feedback keeps on rank `from` becomes rank `to`'s, before `from` leaves: in sum over all
+  // ranks nothing is lost, and `from` has zeros. Of sums that `from` owned, rebind() gives each
+  // part to its new owner. Ranks that are neither return at once. On these two it makes the last
+  // iteration final, as save() does. Estimates, momentum and choco's copies stay where they are:
+  // rebind() makes them right. After an error each rule's is on one of the two, or on `from` still.
+  //   kInvalidArgument  from or to is no rank, or they are one; within an iteration
+  //   as Communicator::send()
+  Status hand_over(Rank from, Rank to);
 
   uint64_t iteration() const;  // the number of the next, or present, one
   size_t size() const;         // parameters

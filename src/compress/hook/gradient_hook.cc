@@ -84,6 +84,10 @@ Status GradientHook::rebind(Communicator& comm, const Graph* graph) {
   return impl_->rebind(comm, graph);
 }
 
+Status GradientHook::hand_over(Rank from, Rank to) {
+  return impl_->hand_over(from, to);
+}
+
 uint64_t GradientHook::iteration() const {
   return impl_->iteration();
 }

@@ -66,6 +66,7 @@ class GradientHook::Impl {
   // state.cc
   Result<std::span<const float>> residual(size_t parameter);
   Result<OwnerResidual> owner_residual(size_t parameter);
+  Status hand_over(Rank from, Rank to);
   Result<std::vector<std::byte>> save();
   Status load(std::span<const std::byte> saved);
 

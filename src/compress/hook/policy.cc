@@ -317,6 +317,12 @@ Status Policy::load(size_t state, std::span<const std::byte> saved) {
   return done;
 }
 
+Status Policy::hand_over(Communicator& comm, Rank from, Rank to) {
+  Status done;
+  for (size_t i = 0; i < states() && done; ++i) done = store(i).hand_over(comm, from, to);
+  return done;
+}
+
 void Policy::commit() {
   for (size_t i = 0; i < states(); ++i) store(i).commit();
 }

@@ -109,6 +109,8 @@ class Policy {
   std::string describe_state(size_t state) const;
   std::vector<std::byte> save(size_t state) const { return store(state).save(); }
   Status load(size_t state, std::span<const std::byte> saved);
+  // Between two ranks: see StateStore::hand_over().
+  Status hand_over(Communicator& comm, Rank from, Rank to);
 
  private:
   struct Stage {

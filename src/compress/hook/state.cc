@@ -44,6 +44,29 @@ Result<GradientHook::OwnerResidual> GradientHook::Impl::owner_residual(size_t pa
   return OwnerResidual{part.first, policy_.owner_residual(parameters_.key(parameter), part.first)};
 }
 
+Status GradientHook::Impl::hand_over(Rank from, Rank to) {
+  {
+    const Lock lock(mutex_);
+    if (!broken_) return broken_;
+    if (Status sound = check_between(); !sound) return sound;
+    if (comm_->rank() == from || comm_->rank() == to) {
+      if (pending_) revertible_ = false;
+      commit_pending();
+    }
+  }
+  // A hook that keeps nothing refuses the same ranks.
+  if (from < 0 || from >= comm_->size() || to < 0 || to >= comm_->size() || from == to) {
+    return Status::error(Code::kInvalidArgument,
+                         fmt::format("rank {} cannot hand over to rank {} in a group of {}", from,
+                                     to, comm_->size()));
+  }
+  Status done = policy_.hand_over(*comm_, from, to);
+  if (done || comm_->status()) return done;
+  const Lock lock(mutex_);
+  broken_ = done;
+  return done;
+}
+
 // Body: iteration, whether the order was learned, parameters, and for each, in the order of
 // buckets, the key's length, the key, and the digest of key, shape and type; then
 // the number of states, and each with its digest and length.

@@ -22,10 +22,17 @@ Slice piece_of(uint64_t count, uint64_t granule, uint32_t pieces, uint32_t index
   return cutter.block(index);
 }
 
-// A group of one: the result is the input, whatever the collective.
+// A group of one: the result is the input, whatever the collective; but of votes, which have other
+// values than what they are votes of, it is the rank's own.
 void emit_alone(const Call& call, Builder& b) {
   if (call.collective == Collective::kNeighborAllGather) return;  // nobody is its neighbor
-  b.copy({Buffer::kInput, 0, call.count}, {Buffer::kOutput, 0, call.count});
+  const Slice input = {Buffer::kInput, 0, call.count};
+  const Slice output = {Buffer::kOutput, 0, call.count};
+  const bool votes = call.codec != nullptr && call.codec->traits().votes;
+  if (!votes || !reduces(call.collective)) return b.copy(input, output);
+  const Slice code = b.code(call.count);
+  b.encode(input, code, output, Builder::Residual::kOfElements);
+  b.decode(code, output);
 }
 
 }  // namespace

@@ -394,6 +394,34 @@ TEST_P(CodedSumOver, MajorityIsTheSameAtTheRootOfAReduceInItsOwnBlockToo) {
   });
 }
 
+// A program does the same alone as among others.
+TEST(Majority, OfOneRankIsWhatItSays) {
+  const auto codec = codec_named("majority");
+  RankGroup group(1);
+  const Compression compression{.codec = codec.get()};
+  for (const DataType type : {DataType::kFloat32, DataType::kBfloat16, DataType::kFloat64}) {
+    for (const uint64_t count : {0, 1, 5000}) {
+      const auto input = elements_of(type, normal(3, count));
+      for (const Collective collective :
+           {Collective::kAllReduce, Collective::kReduce, Collective::kReduceScatter}) {
+        for (const bool in_place : {false, true}) {
+          std::vector<std::byte> output = input;
+          ASSERT_TRUE(group[0].run({.collective = collective,
+                                    .input = in_place ? output.data() : input.data(),
+                                    .output = output.data(),
+                                    .count = count,
+                                    .type = type,
+                                    .reduction = ReduceOp::kAvg,
+                                    .compression = &compression}));
+          const Floats got = floats_of(type, output);
+          const Floats had = floats_of(type, input);
+          for (size_t i = 0; i < count; ++i) ASSERT_EQ(got[i], had[i] < 0 ? -1.0F : 1.0F);
+        }
+      }
+    }
+  }
+}
+
 TEST(Majority, HasNoWeightsInAGraph) {
   const auto codec = codec_named("majority");
   const auto graph = make_graph("ring", 3, 1);

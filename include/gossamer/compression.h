@@ -28,8 +28,9 @@
 //                 input, which a broadcast and a scatter have at the root alone. Between two ranks
 //                 alike everything travels as codes, but where hosts have several ranks an
 //                 algorithm may send elements inside them. One rank alone loses nothing.
-// Added codes     Where the codec has sums() reductions may decode nothing but the sum. Of votes
-//                 they give what most ranks say, by kSum and kAvg alike.
+// Votes           Reductions give what most ranks say, by kSum and kAvg alike; of one rank alone,
+//                 what it says.
+// Added codes     Where the codec has sums() reductions may decode nothing but the sum.
 // Residual        What encoding loses, kept to be added next time. Of one call's shape on one
 //                 communicator, since its layout is the plan's: where residual_count() is at least
 //                 the input's count, its first floats belong to the input's elements, and what

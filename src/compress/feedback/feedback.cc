@@ -23,11 +23,17 @@ std::span<const FeedbackFactory* const> factories() {
   return kAll;
 }
 
-// One message; its length first, as only the sender knows it.
+// In messages of so many bytes: who receives makes room for what has come, and for no more than
+// that on a peer's word.
+constexpr uint64_t kMessageBytes = uint64_t{64} << 20;
+
+// Its length first, as only the sender knows it.
 Status send_state(Communicator& comm, const std::vector<std::byte>& state, Rank to) {
   const uint64_t bytes = state.size();
   Status done = comm.send(&bytes, 1, DataType::kUint64, to);
-  if (done) done = comm.send(state.data(), bytes, DataType::kUint8, to);
+  for (uint64_t at = 0; at < bytes && done; at += kMessageBytes) {
+    done = comm.send(state.data() + at, std::min(kMessageBytes, bytes - at), DataType::kUint8, to);
+  }
   return done;
 }
 
@@ -41,8 +47,12 @@ Status recv_state(Communicator& comm, std::vector<std::byte>* state, Rank from) 
         Code::kMismatch,
         fmt::format("rank {} hands over {} bytes, which are no state", from, bytes), from);
   }
-  state->resize(bytes);
-  return comm.recv(state->data(), bytes, DataType::kUint8, from);
+  for (uint64_t at = 0; at < bytes && done; at += kMessageBytes) {
+    const uint64_t length = std::min(kMessageBytes, bytes - at);
+    state->resize(at + length);
+    done = comm.recv(state->data() + at, length, DataType::kUint8, from);
+  }
+  return done;
 }
 
 }  // namespace

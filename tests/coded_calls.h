@@ -80,6 +80,16 @@ inline Floats floats_of(DataType type, const std::vector<std::byte>& bytes) {
 
 // --- the reference -------------------------------------------------------------------------------
 
+// Inputs as the type holds them, of all ranks.
+inline std::vector<Floats> inputs_of(DataType type, Rank size, uint64_t count) {
+  std::vector<Floats> inputs;
+  for (Rank r = 0; r < size; ++r) {
+    const Floats exact = normal(static_cast<uint64_t>(r) + 1, count);
+    inputs.push_back(floats_of(type, elements_of(type, exact)));
+  }
+  return inputs;
+}
+
 // What a codec that draws nothing leaves of a run.
 inline Floats decoded(const Codec& codec, std::span<const float> values) {
   if (values.empty()) return {};

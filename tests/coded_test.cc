@@ -24,16 +24,6 @@ namespace {
 constexpr DataType kFloats[] = {DataType::kFloat32, DataType::kBfloat16,   DataType::kFloat16,
                                 DataType::kFloat64, DataType::kFloat8E4M3, DataType::kFloat8E5M2};
 
-// Inputs as the type holds them, of all ranks.
-std::vector<Floats> inputs_of(DataType type, Rank size, uint64_t count) {
-  std::vector<Floats> inputs;
-  for (Rank r = 0; r < size; ++r) {
-    const Floats exact = normal(static_cast<uint64_t>(r) + 1, count);
-    inputs.push_back(floats_of(type, elements_of(type, exact)));
-  }
-  return inputs;
-}
-
 struct Case {
   Collective collective = Collective::kAllReduce;
   DataType type = DataType::kFloat32;

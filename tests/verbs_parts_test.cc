@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "transports/verbs/layout.h"
-#include "transports/verbs/queue_pair.h"
+#include "transports/verbs/request_id.h"
 #include "transports/verbs/selection.h"
 #include "transports/verbs/settings.h"
 

@@ -17,24 +17,8 @@ constexpr uint32_t kSignalEvery = 32;
 constexpr uint8_t kWaitForReceiver = 7;    // as long as it takes
 constexpr uint8_t kReceiverNotReady = 12;  // 0.64 ms until the next attempt
 constexpr uint8_t kHops = 64;
-constexpr unsigned kPairShift = 48;
-constexpr unsigned kAttemptShift = 42;
-constexpr unsigned kNotesShift = 41;
-constexpr unsigned kReceivedShift = 40;
 
 }  // namespace
-
-uint64_t RequestId::pack() const {
-  return uint64_t{pair} << kPairShift | uint64_t{attempt} << kAttemptShift |
-         uint64_t{notes} << kNotesShift | uint64_t{received} << kReceivedShift |
-         (number & kNumberMask);
-}
-
-RequestId RequestId::unpack(uint64_t id) {
-  return {static_cast<uint16_t>(id >> kPairShift),
-          static_cast<uint8_t>(id >> kAttemptShift & kAttemptMask), (id >> kNotesShift & 1) != 0,
-          (id >> kReceivedShift & 1) != 0, id & kNumberMask};
-}
 
 QueuePair::QueuePair(const Devices& devices, Port* port, const RequestId& id, uint32_t sends)
     : devices_(devices), library_(devices.library()), port_(port), id_(id), sends_(sends) {}

@@ -3,9 +3,6 @@
 //   Requests   are collected and posted in chains. Every kSignalEvery-th is signalled, and those
 //              for which the caller asks; a completion confirms all before it.
 //   Solicited  the last of a chain that the peer notices wakes a peer that sleeps.
-//   Ids        what a completion carries: whose it is, which of a pair's connections, which
-//              attempt (a pair that moves to another port makes new ones), and which request or
-//              receive slot.
 //   Threads    driving thread.
 
 #pragma once
@@ -15,22 +12,10 @@
 
 #include "transports/verbs/device.h"
 #include "transports/verbs/layout.h"
+#include "transports/verbs/request_id.h"
 #include "transports/verbs/settings.h"
 
 namespace gossamer::verbs {
-
-struct RequestId {
-  uint16_t pair = 0;
-  uint8_t attempt = 0;  // of 64
-  bool notes = false;
-  bool received = false;
-  uint64_t number = 0;  // a request's, or a receive slot's
-
-  static constexpr uint64_t kNumberMask = (uint64_t{1} << 40) - 1;
-  static constexpr uint8_t kAttemptMask = 63;
-  uint64_t pack() const;
-  static RequestId unpack(uint64_t id);
-};
 
 class QueuePair {
  public:

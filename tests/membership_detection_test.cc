@@ -12,7 +12,6 @@
 namespace gossamer::swim {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Duration kPeriod = seconds(1);  // of the default timing

@@ -21,7 +21,6 @@ namespace gossamer {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 // int64 values in memory from allocate_memory().
 class Shared {

@@ -239,7 +239,7 @@ TEST(HookChoco, IsRefusedWhereItCannotWork) {
   RankGroup group(4);
   const auto ring = graph_of("ring", 4);
   const auto turns = graph_of("one_peer_exponential", 4);
-  const auto refused = [&](Options options, const std::string& part) {
+  const auto refused = [&](const Options& options, const std::string& part) {
     expect_status(GradientHook::create(group[0], some_layers(), options).status(),
                   Code::kInvalidArgument, part);
   };

@@ -63,7 +63,7 @@ void to_floats(DataType type, const std::byte* from, std::span<float> into) {
       into[i] = static_cast<float>(value);
     }
   } else if (type == DataType::kFloat32) {
-    std::memcpy(into.data(), from, into.size_bytes());
+    if (!into.empty()) std::memcpy(into.data(), from, into.size_bytes());
   } else {
     widen_kernel(type)(reinterpret_cast<std::byte*>(into.data()), from, into.size(), 1.0);
   }
@@ -76,7 +76,7 @@ void from_floats(DataType type, std::span<const float> from, std::byte* into) {
       std::memcpy(into + i * sizeof(value), &value, sizeof(value));
     }
   } else if (type == DataType::kFloat32) {
-    std::memcpy(into, from.data(), from.size_bytes());
+    if (!from.empty()) std::memcpy(into, from.data(), from.size_bytes());
   } else {
     narrow_kernel(type)(into, reinterpret_cast<const std::byte*>(from.data()), from.size(), 1.0);
   }

@@ -271,10 +271,8 @@ TEST_P(CodedSumOver, WhatIsLostIsInTheResiduals) {
     std::vector<double> sum(count);
     Floats result(count);
     for (uint64_t turn = 0; turn < 3; ++turn) {
-      for (size_t r = 0; r < inputs.size(); ++r) {
-        for (size_t i = 0; i < count; ++i) {
-          sum[i] += static_cast<double>(inputs[r][i]);
-        }
+      for (const Floats& input : inputs) {
+        for (size_t i = 0; i < count; ++i) sum[i] += static_cast<double>(input[i]);
       }
       group.each([&](Communicator& comm) {
         const auto rank = static_cast<size_t>(comm.rank());

@@ -191,8 +191,7 @@ TEST(Cosines, TransformSquaresByRowsAndColumns) {
     // Rows of zeros may be left out, all of them too.
     for (const uint64_t used : {uint64_t{0}, all & 0x8000000000010002U}) {
       for (uint64_t r = 0; r < side; ++r) {
-        if ((used >> r & 1) == 0)
-          std::fill_n(few.begin() + static_cast<long>(r * side), side, 0.0F);
+        if ((used >> r & 1) == 0) std::fill_n(&few[r * side], side, 0.0F);
       }
       std::vector<float> left_out = few;
       cosines.square_back(few.data(), all);
@@ -216,7 +215,8 @@ TEST(Dct, KeepsTheEnergyOfItsLargestCoefficients) {
   EXPECT_NEAR(kept, same, .05 * same);
   std::vector<float> waves(1 << 14);
   for (size_t i = 0; i < waves.size(); ++i) {
-    waves[i] = std::cos(static_cast<float>(i % 64) * .1F) * static_cast<float>(i / 4096 + 1);
+    const size_t wave = i / 4096;
+    waves[i] = std::cos(static_cast<float>(i % 64) * .1F) * static_cast<float>(wave + 1);
   }
   EXPECT_LT(relative_error("dct", waves, 1), 1e-4);
   EXPECT_GT(relative_error("topk:ratio=0.0078125", waves, 1), .8);

@@ -48,7 +48,7 @@ Result<bool> Policy::owning_is_faster(Communicator& comm, uint32_t group, uint64
   if (!handed_out) return handed_out.status();
   // Encodings, each with a decoding for its residual, and decodings, of all elements.
   const CodingCost cost = coding_cost(codec);
-  const double n = static_cast<double>(ranks);
+  const auto n = static_cast<double>(ranks);
   const double kept_us = cost.encode_us + cost.decode_us;
   const double gathered_us =
       gathered->predicted_us + static_cast<double>(count) * (kept_us + n * cost.decode_us);

@@ -36,12 +36,13 @@ TEST(RelaySum, E21ConstantsAreExactAfterAsManyStepsAsTheTreeIsLong) {
       // exact[t]: ranks that hold the mean after t + 1 steps. The values are whole numbers.
       std::vector<std::vector<int>> exact(20, std::vector<int>(static_cast<size_t>(n)));
       const double mean = (static_cast<double>(n) - 1) * static_cast<double>(n) / 2 / n;
-      group.each([&](Communicator& comm) {
+      // clang 14 does not let a lambda refer to a structured binding.
+      group.each([&, &graph = *tree](Communicator& comm) {
         const auto method = relay(3);
         for (auto& ranks : exact) {
           const double value = comm.rank();
           double x[] = {value, -2 * value, 1};
-          const Status done = method->step(comm, *tree, x, nullptr, 0);
+          const Status done = method->step(comm, graph, x, nullptr, 0);
           ASSERT_TRUE(done.is_ok()) << done.to_string();
           ranks[static_cast<size_t>(comm.rank())] =
               x[0] == mean && x[1] == -2 * mean && x[2] == 1 && method->heard() == n ? 1 : 0;

@@ -135,7 +135,7 @@ static void test_bad_calls(gossamerGraph_t graph, gossamerComm_t comm) {
               {"", "there are decentralized_sgd"},
               {"push_sum:k=1", "it has none"},
               {"local_sgd:k=1", "it has interval=1"},
-              {"local_sgd:interval", "no parameter"},
+              {"local_sgd:interval", "write interval=VALUE"},
               {"local_sgd:interval=0", "interval"},
               {"local_sgd:interval=2,interval=3", "twice"},
               {"local_sgd:interval=x", "interval"},

@@ -22,9 +22,10 @@ constexpr double kRoundingFactor = 2;              // see price.h
 // takes 6.3 us and a tree 9.4, whose prices are 1 % apart.
 constexpr double kTie = 0.02;
 // What further pieces of a call with a codec have to gain. The walk hides their wake-ups and calls
-// behind the link; 4 ranks that share two cores pay for them: 25 MiB as fp16 at 1 Gbit/s take 8 %
-// less in 8 pieces than in 128, whose price is 4 % lower.
-constexpr double kCodedPiecesGain = 0.05;
+// behind the link; 4 ranks that share two busy cores pay for them: 25 MiB as fp16 at 1 Gbit/s take
+// 6 % less in 32 pieces than in 128, whose price is 1 % lower, and as long when there is no other
+// work.
+constexpr double kCodedPiecesGain = 0.02;
 
 Rank size_of_group(const Machine& machine) {
   GOSSAMER_CHECK(!machine.host_of.empty());

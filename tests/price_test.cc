@@ -240,9 +240,9 @@ TEST(Candidates, CutCodesIntoTheFewestPiecesThatAreNearlyTheBest) {
       EXPECT_GT(us, chosen.predicted_us);
     }
   }
-  EXPECT_LE(chosen.predicted_us, 1.05 * least);
+  EXPECT_LE(chosen.predicted_us, 1.02 * least);
   const double in_half_of_them = price(*chosen.algorithm, call, chosen.pieces / 2, hosts);
-  EXPECT_GT(in_half_of_them, 1.05 * least);
+  EXPECT_GT(in_half_of_them, 1.02 * least);
 }
 
 TEST(Candidates, ChooseByLatencyWhenSmallAndByBytesWhenLarge) {

@@ -24,16 +24,25 @@ inline Slice sum_of(const Shape& shape, Rank rank, uint64_t count, Builder& b) {
   return b.sum(count, CodePlaces{shape.size, 1}.to(rank));
 }
 
-// Each rank tells the owner of a part what it measured of it; the owner tells all what is largest.
-template <class PartOf>
-void measure_parts(const Shape& shape, const PartOf& part_of, Builder& b) {
+// To the owner of each part goes what make(part, place) has made of it.
+template <class PartOf, class Make>
+void send_to_owners(const Shape& shape, const PartOf& part_of, const Make& make, Builder& b) {
   for (Rank i = 1; i <= shape.size; ++i) {
     const Rank peer = shape.wrap(shape.rank - i);
     const Slice part = part_of(peer);
-    const Slice place = place_to(shape, peer, part.count, b);
-    b.measure(part, place, part);
-    if (peer != shape.rank) b.send(peer, b.numbers_of(place, part.count));
+    const Slice made = make(part, place_to(shape, peer, part.count, b));
+    if (peer != shape.rank) b.send(peer, made);
   }
+}
+
+// Each rank tells the owner of a part what it measured of it; the owner tells all what is largest.
+template <class PartOf>
+void measure_parts(const Shape& shape, const PartOf& part_of, Builder& b) {
+  const auto measure = [&](const Slice& part, const Slice& place) {
+    b.measure(part, place, part);
+    return b.numbers_of(place, part.count);
+  };
+  send_to_owners(shape, part_of, measure, b);
   const uint64_t count = part_of(shape.rank).count;
   const Slice own = b.numbers_of(place_to(shape, shape.rank, count, b), count);
   for (Rank i = 1; i < shape.size; ++i) {
@@ -56,13 +65,11 @@ void pass_numbers(const Shape& shape, const PartOf& part_of, Builder& b) {
 // The codes of this rank's part, added in rank order.
 template <class PartOf>
 void add_codes(const Shape& shape, const PartOf& part_of, Builder& b) {
-  for (Rank i = 1; i <= shape.size; ++i) {
-    const Rank peer = shape.wrap(shape.rank - i);
-    const Slice part = part_of(peer);
-    const Slice place = place_to(shape, peer, part.count, b);
+  const auto encode = [&](const Slice& part, const Slice& place) {
     b.encode_agreed(part, place, part);
-    if (peer != shape.rank) b.send(peer, b.code_of(place, part.count));
-  }
+    return b.code_of(place, part.count);
+  };
+  send_to_owners(shape, part_of, encode, b);
   const uint64_t count = part_of(shape.rank).count;
   const auto code_of = [&](Rank rank) { return code_from(shape, rank, count, b); };
   take_other_parts(shape, code_of, b);
